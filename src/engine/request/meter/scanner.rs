@@ -7,6 +7,7 @@
 
 mod capture;
 mod members;
+mod repeats;
 mod strings;
 mod text;
 
@@ -14,6 +15,7 @@ use super::tally::Tally;
 use crate::language::compile::metering::{MAX_STEP, MAX_STEPS, Map, Node, ROOT, reads};
 
 use capture::Captures;
+use repeats::Repeats;
 use text::{Unescape, quote_or_escape};
 
 pub(super) use capture::Captured;
@@ -55,7 +57,7 @@ enum State {
 }
 
 /// An open container.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Frame {
     node: u16,
     is_array: bool,
@@ -81,6 +83,9 @@ pub(super) struct Scanner {
     length: usize,
     unescape: Unescape,
     captures: Captures,
+    /// A document has ended before this one.
+    is_again: bool,
+    repeats: Option<Box<Repeats>>,
 }
 
 /// The start of a number or literal.
@@ -149,16 +154,21 @@ impl Scanner {
             length: 0,
             unescape: Unescape::default(),
             captures: Captures::new(content),
+            is_again: false,
+            repeats: None,
         }
     }
 
     /// Reads on. Returns the number of bytes up to the end of the document; all of them if it goes on or is broken.
     pub(super) fn feed(&mut self, map: &Map, bytes: &[u8], tally: &mut Tally) -> usize {
-        let mut at = 0;
+        let mut at = if self.state == State::Start { self.skip_head(bytes) } else { 0 };
         while at < bytes.len() {
             at = match self.state {
                 State::Key | State::FirstKey => self.members(map, bytes, at, tally),
-                State::After => self.after(map, bytes, at),
+                State::After => match self.skip_tail(bytes, at) {
+                    Some(end) => end,
+                    None => self.after(map, bytes, at),
+                },
                 State::Start | State::Value | State::FirstElement => self.value(map, bytes, at, tally),
                 State::Colon => self.colon(bytes, at),
                 State::Text => self.text(map, bytes, at, tally),
@@ -175,6 +185,7 @@ impl Scanner {
             };
         }
         self.captures.carry(bytes, at);
+        self.remember(bytes, at);
         at
     }
 
@@ -196,6 +207,7 @@ impl Scanner {
         self.skipped = 0;
         self.unescape = Unescape::default();
         self.captures.abandon();
+        self.is_again = true;
     }
 
     /// True before the first character of a document.
@@ -274,6 +286,9 @@ impl Scanner {
 
     fn value(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
         let node = node(map, self.node);
+        if node.reads & reads::JSON != 0 {
+            self.value_is_open();
+        }
         match class(bytes[at]) {
             QUOTE => {
                 self.captures.open(map, node, self.depth, at);
@@ -283,12 +298,16 @@ impl Scanner {
                 self.captures.open(map, node, self.depth, at);
                 self.length = 0;
                 let is_read = node.reads & reads::SCALAR != 0;
+                if is_read {
+                    self.value_begins(at);
+                }
                 self.state = if is_read { State::Scalar } else { State::SkippedScalar };
                 self.scalar(map, bytes, at, tally)
             }
             OPEN => {
                 self.captures.open(map, node, self.depth, at);
                 if node.reads & reads::SCALAR != 0 {
+                    self.value_is_open();
                     tally.other(map, node);
                 }
                 self.container(node, bytes, at)
@@ -378,7 +397,9 @@ impl Scanner {
         tally: &mut Tally,
     ) -> usize {
         if tally.scalar(map, node(map, self.node), scalar) {
-            self.ended(bytes, end)
+            let end = self.ended(bytes, end);
+            self.value_ended(end);
+            end
         } else {
             self.broken(bytes)
         }

@@ -27,6 +27,7 @@ impl Scanner {
             self.state = State::SkippedText;
             return end;
         }
+        self.value_begins(at - 1);
         self.state = State::Text;
         if at == bytes.len() { at } else { self.text(map, bytes, at, tally) }
     }
@@ -49,7 +50,9 @@ impl Scanner {
                 None => return end,
                 Some(b'"') => {
                     tally.close_string(map, node(map, self.node), used);
-                    return self.ended(bytes, end + 1);
+                    let end = self.ended(bytes, end + 1);
+                    self.value_ended(end);
+                    return end;
                 }
                 Some(_) => {}
             }

@@ -117,7 +117,7 @@ fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
     pieces
 }
 
-fn values(map: &Map, documents: &[Vec<&[u8]>]) -> Values {
+fn read(map: &Map, documents: &[Vec<&[u8]>]) -> Reader {
     let mut reader = Reader::new(map, true);
     for document in documents {
         for piece in document {
@@ -125,8 +125,25 @@ fn values(map: &Map, documents: &[Vec<&[u8]>]) -> Values {
         }
         reader.end(map, NotJson::Broken);
     }
+    reader
+}
+
+fn values(map: &Map, documents: &[Vec<&[u8]>]) -> Values {
+    let reader = read(map, documents);
     assert!(!reader.is_broken, "{documents:?}");
     Values::of(&reader.tally)
+}
+
+/// A document with some bytes changed.
+fn damaged(document: &[u8], damage: Vec<(prop::sample::Index, u8)>) -> Vec<u8> {
+    let mut document = document.to_vec();
+    for (place, byte) in damage {
+        if !document.is_empty() {
+            let place = place.index(document.len());
+            document[place] = byte;
+        }
+    }
+    document
 }
 
 /// A stream in one of the framings: its content type and bytes.
@@ -182,13 +199,7 @@ proptest! {
         complete in any::<bool>(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
-        let mut answer = answer;
-        for (place, byte) in damage {
-            if !answer.is_empty() {
-                let place = place.index(answer.len());
-                answer[place] = byte;
-            }
-        }
+        let answer = damaged(&answer, damage);
         let request = "prompt:a /a\nparameter:b /b\ntext /a/*";
         let metering = Arc::new(metering(&Framing::ALL, request, POINTERS, POINTERS));
         let exchange = Exchange { request: &answer, status: 200, content_type: Some(media), answer: &answer, complete };
@@ -196,5 +207,23 @@ proptest! {
         let cut = pieces(&answer, &cuts);
         prop_assert_eq!(&exchange.run(&metering, cut.iter().copied(), cut.iter().copied()), &whole);
         prop_assert_eq!(&exchange.run(&metering, answer.chunks(1), answer.chunks(1)), &whole);
+    }
+
+    /// Events that are like the ones before them are read as those that are not.
+    #[test]
+    fn documents_that_repeat_are_read_as_others(
+        document in document(),
+        damages in prop::collection::vec(damage(), 2..8),
+    ) {
+        let map = map(POINTERS);
+        let documents: Vec<Vec<u8>> =
+            damages.into_iter().map(|damage| damaged(document.as_bytes(), damage)).collect();
+        // The reference compares text.
+        let documents: Vec<_> = documents.iter().map(|one| String::from_utf8_lossy(one)).collect();
+        let whole: Vec<Vec<&[u8]>> = documents.iter().map(|one| vec![one.as_bytes()]).collect();
+        let single: Vec<Vec<&[u8]>> = documents.iter().map(|one| one.as_bytes().chunks(1).collect()).collect();
+        let (whole, single) = (read(&map, &whole), read(&map, &single));
+        prop_assert_eq!(Values::of(&whole.tally), Values::of(&single.tally));
+        prop_assert_eq!((whole.documents, whole.is_broken), (single.documents, single.is_broken));
     }
 }
