@@ -20,7 +20,7 @@ from pathlib import Path
 
 from start import ROOT, make
 
-HEAD = "POST /proxy/p0/v1/chat/completions{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+HEAD = "POST /proxy/{provider}/v1/chat/completions{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
 HEAD += "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
 
 
@@ -106,9 +106,9 @@ class Gateway:
             process.wait()
 
 
-def request(token, stream=False, query=""):
+def request(token, stream=False, query="", provider="p0"):
     body = json.dumps({"model": "any", "messages": [], "stream": stream})
-    return HEAD.format(query=query, token=token, length=len(body), body=body).encode()
+    return HEAD.format(provider=provider, query=query, token=token, length=len(body), body=body).encode()
 
 
 async def call(gateway, token):
@@ -137,7 +137,7 @@ async def calls(gateway, count=300):
     return f"p50 {statistics.median(took):.2f} ms, p99 {took[int(count * 0.99)]:.2f} ms, {failed} of {count} failed"
 
 
-async def open_streams(gateway, token, count, query):
+async def open_streams(gateway, token, count, query, provider="p0"):
     """Opens streams that are never read beyond their head. The sockets, and the number of each status."""
     loop, opened, seen = asyncio.get_running_loop(), [], {}
     gate = asyncio.Semaphore(30)
@@ -150,7 +150,7 @@ async def open_streams(gateway, token, count, query):
             try:
                 async with asyncio.timeout(30):
                     await loop.sock_connect(client, ("127.0.0.1", gateway.port))
-                    await loop.sock_sendall(client, request(token, stream=True, query=query))
+                    await loop.sock_sendall(client, request(token, stream=True, query=query, provider=provider))
                     status = (await loop.sock_recv(client, 64)).split(b" ", 2)[1].decode()
             except (OSError, TimeoutError, IndexError) as error:
                 status = type(error).__name__
