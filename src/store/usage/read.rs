@@ -256,7 +256,7 @@ impl Store {
     }
 
     /// A column by its position: a name would be looked up in each row.
-    fn at<'r, T>(&self, row: &'r SqliteRow, index: usize) -> Result<T>
+    pub(super) fn at<'r, T>(&self, row: &'r SqliteRow, index: usize) -> Result<T>
     where
         T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
     {

@@ -1,14 +1,13 @@
-//! Writing batches. A batch becomes a few statements. Keys and sums, which are few, are passed as one JSON text; single
-//! exchanges as parameters, since parsing JSON would be most of their cost.
+//! Writing batches. A batch becomes a few statements, each for many rows.
+//!
+//! Their parameters have no numbers: of each numbered one, `SQLite` searches the name in a list of all. They are no JSON
+//! either: parsing it would be most of their cost.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::LazyLock,
 };
-
-use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
     super::{Query, Result, Store, from_db, invalidation::Invalidates, to_db, writer::Transaction},
@@ -24,45 +23,89 @@ const HOURS: u64 = 24;
 const WRITER_KEPT_MS: u64 = 86_400_000;
 
 /// The columns of a key.
-const KEY: &str = "user_id, token_id, group_name, provider, endpoint, model, context, key_owner";
+const KEY: [&str; 8] =
+    ["user_id", "token_id", "group_name", "provider", "endpoint", "model", "context", "key_owner"];
 
-static UPSERT_HOURS: LazyLock<String> = LazyLock::new(|| upsert("usage_hours", "hour"));
-static UPSERT_DAYS: LazyLock<String> = LazyLock::new(|| upsert("usage_days", "day"));
-static INSERT_EXCHANGES: LazyLock<[(usize, String); 3]> =
-    LazyLock::new(|| [64, 8, 1].map(|rows| (rows, insert_exchanges(rows))));
+/// Statements for so many rows of parameters each. Few numbers of rows have one, so that all stay prepared.
+type Statements = LazyLock<[(usize, String); 3]>;
 
-/// A statement that adds rows to a roll-up: an array of period, key and values.
-fn upsert(table: &str, period: &str) -> String {
+static FIND_KEYS: Statements = LazyLock::new(|| statements(find_keys));
+static UPSERT_KEYS: Statements = LazyLock::new(|| statements(upsert_keys));
+static UPSERT_HOURS: Statements = LazyLock::new(|| statements(|rows| upsert("usage_hours", "hour", rows)));
+static UPSERT_DAYS: Statements = LazyLock::new(|| statements(|rows| upsert("usage_days", "day", rows)));
+static INSERT_EXCHANGES: Statements = LazyLock::new(|| statements(insert_exchanges));
+
+fn statements(statement: impl Fn(usize) -> String) -> [(usize, String); 3] {
+    [64, 8, 1].map(|rows| (rows, statement(rows)))
+}
+
+/// Splits the rows over the statements.
+fn chunks<'r, T>(
+    statements: &'static Statements,
+    mut rest: &'r [T],
+) -> impl Iterator<Item = (&'static str, &'r [T])> {
+    statements.iter().flat_map(move |(rows, sql)| {
+        let (whole, more) = rest.split_at(rest.len() - rest.len() % rows);
+        rest = more;
+        whole.chunks_exact(*rows).map(|chunk| (sql.as_str(), chunk))
+    })
+}
+
+/// A statement that finds keys whose last day is not before the given one: parameters are the columns and the day.
+fn find_keys(rows: usize) -> String {
+    let row = |number: usize| format!("({}, {number})", marks(KEY.len() + 1));
+    let keys: Vec<_> = (0..rows).map(row).collect();
+    let columns = KEY.iter().zip(1..);
+    let equal: Vec<_> = columns.map(|(name, number)| format!("k.{name} = v.column{number}")).collect();
+    // In the order of the parameters: a join may be made in another one.
+    format!(
+        "SELECT v.column10, k.id FROM (VALUES {}) v CROSS JOIN usage_keys k ON {} AND k.last_day >= v.column9",
+        keys.join(", "),
+        equal.join(" AND ")
+    )
+}
+
+fn upsert_keys(rows: usize) -> String {
+    let columns = KEY.join(", ");
+    format!(
+        "INSERT INTO usage_keys ({columns}, last_day) VALUES {}
+         ON CONFLICT ({columns}) DO UPDATE SET last_day = excluded.last_day WHERE last_day < excluded.last_day",
+        values(rows, KEY.len() + 1)
+    )
+}
+
+/// A statement that adds rows to a roll-up: period, key and values.
+fn upsert(table: &str, period: &str, rows: usize) -> String {
     let columns: Vec<_> = UsageSums::columns().collect();
-    let values: Vec<_> = (2..columns.len() + 2).map(|index| format!("value ->> {index}")).collect();
     let sums: Vec<_> = columns
         .iter()
         .map(|column| format!("{column} = min({column} + excluded.{column}, {MAX_CELL})"))
         .collect();
     format!(
-        "INSERT INTO {table} ({period}, key, {}) SELECT value ->> 0, value ->> 1, {} FROM json_each($1) WHERE true
-         ON CONFLICT ({period}, key) DO UPDATE SET {}",
+        "INSERT INTO {table} ({period}, key, {}) VALUES {} ON CONFLICT ({period}, key) DO UPDATE SET {}",
         columns.join(", "),
-        values.join(", "),
+        values(rows, columns.len() + 2),
         sums.join(", ")
     )
 }
 
-/// A statement that inserts so many single exchanges. Few numbers of rows have one, so that all stay prepared.
 fn insert_exchanges(rows: usize) -> String {
     let counters: Vec<_> = Counter::ALL.into_iter().map(Counter::name).collect();
-    let columns = 12 + counters.len();
-    let parameters = |row: usize| {
-        let all: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", all.join(", "))
-    };
-    let values: Vec<_> = (0..rows).map(parameters).collect();
     format!(
         "INSERT INTO exchanges (seq, ended_at, duration, first_byte, key, request_id, status, outcome, fault, not_counted,
              estimated_prompt, estimated_answer, {}) VALUES {}",
         counters.join(", "),
-        values.join(", ")
+        values(rows, 12 + counters.len())
     )
+}
+
+/// Rows of parameters.
+fn values(rows: usize, columns: usize) -> String {
+    vec![format!("({})", marks(columns)); rows].join(", ")
+}
+
+fn marks(columns: usize) -> String {
+    vec!["?"; columns].join(", ")
 }
 
 impl Store {
@@ -73,11 +116,14 @@ impl Store {
         let first = self.claim(&mut transaction, writer, batch, now_ms).await?;
         let Some(last_exchange) = first else { return Ok(false) };
         let ids = self.intern(&mut transaction, batch).await?;
-        let hours = rows(batch.hours.iter().map(|(hour, key, sums)| (*hour, ids[key], sums)));
-        self.step(&mut transaction, sqlx::query(UPSERT_HOURS.as_str()).bind(hours)).await?;
-        let days = days(batch, &ids);
-        let days = rows(days.iter().map(|((day, id), sums)| (*day, *id, sums)));
-        self.step(&mut transaction, sqlx::query(UPSERT_DAYS.as_str()).bind(days)).await?;
+        let hours: Vec<_> = batch.hours.iter().map(|(hour, key, sums)| ((*hour, ids[key]), *sums)).collect();
+        let days: Vec<_> = days(&hours).into_iter().collect();
+        for (statements, rows) in [(&UPSERT_HOURS, hours), (&UPSERT_DAYS, days)] {
+            for (sql, rows) in chunks(statements, &rows) {
+                let query = rows.iter().fold(sqlx::query(sql), bind_sums);
+                self.step(&mut transaction, query).await?;
+            }
+        }
         if !batch.exchanges.is_empty() {
             self.insert(&mut transaction, &batch.exchanges, &ids, last_exchange).await?;
         }
@@ -120,31 +166,39 @@ impl Store {
     ) -> Result<HashMap<&'b UsageKey, i64>> {
         let hours = batch.hours.iter().map(|(hour, key, _)| (key, hour / HOURS));
         let single = batch.exchanges.iter().map(|one| (&one.key, one.ended_at_ms / 86_400_000));
-        let mut last_days = BTreeMap::<&UsageKey, u64>::new();
+        let mut last_days = HashMap::<&UsageKey, u64>::new();
         for (key, day) in hours.chain(single) {
             let last = last_days.entry(key).or_default();
             *last = day.max(*last);
         }
-        let texts: Vec<Value> = last_days.iter().map(|(key, day)| key_row(key, *day)).collect();
-        let texts = Value::from(texts).to_string();
-        let upsert = AssertSqlSafe(format!(
-            "INSERT INTO usage_keys ({KEY}, last_day)
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-                 value ->> 7, value ->> 8 FROM json_each($1) WHERE true
-             ON CONFLICT ({KEY}) DO UPDATE SET last_day = excluded.last_day WHERE last_day < excluded.last_day"
-        ));
-        self.step(transaction, sqlx::query(upsert).bind(texts.clone())).await?;
-        // In the order of the batch: a join may be made in another one.
-        let select = "SELECT k.id FROM json_each($1) j CROSS JOIN usage_keys k
-             ON k.user_id = j.value ->> 0 AND k.token_id = j.value ->> 1 AND k.group_name = j.value ->> 2
-             AND k.provider = j.value ->> 3 AND k.endpoint = j.value ->> 4 AND k.model = j.value ->> 5
-             AND k.context = j.value ->> 6 AND k.key_owner = j.value ->> 7 ORDER BY j.key";
-        let rows = transaction.fetch_all(sqlx::query(select).bind(texts)).await?;
-        if rows.len() != last_days.len() {
+        let mut ids = HashMap::new();
+        let rest = self.find(transaction, last_days.into_iter().collect(), &mut ids).await?;
+        for (sql, keys) in chunks(&UPSERT_KEYS, &rest) {
+            self.step(transaction, keys.iter().fold(sqlx::query(sql), bind_key)).await?;
+        }
+        if !self.find(transaction, rest, &mut ids).await?.is_empty() {
             return Err(self.corrupt("a key of the usage ledger is not found again".to_owned()));
         }
-        let ids = rows.iter().map(|row| row.try_get(0).map_err(|error| self.failed(error)));
-        last_days.into_keys().zip(ids).map(|(key, id)| Ok((key, id?))).collect()
+        Ok(ids)
+    }
+
+    /// Adds the numbers of the keys that have one and are used on the day or later. Returns the others.
+    async fn find<'b>(
+        &self,
+        transaction: &mut Transaction,
+        mut keys: Vec<(&'b UsageKey, u64)>,
+        ids: &mut HashMap<&'b UsageKey, i64>,
+    ) -> Result<Vec<(&'b UsageKey, u64)>> {
+        for (sql, keys) in chunks(&FIND_KEYS, &keys) {
+            for row in transaction.fetch_all(keys.iter().fold(sqlx::query(sql), bind_key)).await? {
+                let number = usize::try_from(self.at::<i64>(&row, 0)?).unwrap_or(usize::MAX);
+                if let Some((key, _)) = keys.get(number) {
+                    ids.insert(key, self.at(&row, 1)?);
+                }
+            }
+        }
+        keys.retain(|(key, _)| !ids.contains_key(key));
+        Ok(keys)
     }
 
     async fn insert(
@@ -154,17 +208,13 @@ impl Store {
         ids: &HashMap<&UsageKey, i64>,
         last: u64,
     ) -> Result<()> {
-        let (mut rest, mut number) = (exchanges, last);
-        for (rows, insert) in INSERT_EXCHANGES.iter() {
-            while let Some((some, more)) = rest.split_at_checked(*rows) {
-                let mut query: Query = sqlx::query(insert.as_str());
-                for exchange in some {
-                    number = number.saturating_add(1);
-                    query = bind_exchange(query, exchange, ids[&exchange.key], number);
-                }
-                self.step(transaction, query).await?;
-                rest = more;
-            }
+        let mut number = last;
+        for (sql, exchanges) in chunks(&INSERT_EXCHANGES, exchanges) {
+            let query = exchanges.iter().fold(sqlx::query(sql), |query, exchange| {
+                number = number.saturating_add(1);
+                bind_exchange(query, exchange, ids[&exchange.key], number)
+            });
+            self.step(transaction, query).await?;
         }
         let trim = "DELETE FROM exchanges WHERE seq <= (SELECT MAX(seq) FROM exchanges) - $1";
         self.step(transaction, sqlx::query(trim).bind(MAX_EXCHANGES)).await?;
@@ -172,26 +222,27 @@ impl Store {
     }
 }
 
-/// The sums of a batch by day and key.
-fn days(batch: &UsageBatch, ids: &HashMap<&UsageKey, i64>) -> BTreeMap<(u64, i64), UsageSums> {
+/// Sums by day and key of those by hour and key.
+fn days(hours: &[((u64, i64), UsageSums)]) -> BTreeMap<(u64, i64), UsageSums> {
     let mut days = BTreeMap::<(u64, i64), UsageSums>::new();
-    for (hour, key, sums) in &batch.hours {
-        days.entry((hour / HOURS, ids[key])).or_default().add(sums);
+    for ((hour, id), sums) in hours {
+        days.entry((hour / HOURS, *id)).or_default().add(sums);
     }
     days
 }
 
-fn rows<'s>(rows: impl Iterator<Item = (u64, i64, &'s UsageSums)>) -> String {
-    let row = |(period, id, sums): (u64, i64, &UsageSums)| -> Value {
-        let head = [Value::from(to_db(period)), Value::from(id)];
-        head.into_iter().chain(sums.values().map(|value| value.min(MAX_CELL).into())).collect()
-    };
-    rows.map(row).collect::<Value>().to_string()
+/// Binds the columns of a roll-up, in the order of [`upsert`].
+fn bind_sums(query: Query, ((period, id), sums): &((u64, i64), UsageSums)) -> Query {
+    let query = query.bind(to_db(*period)).bind(*id);
+    sums.values().fold(query, |query, value| query.bind(to_db(value.min(MAX_CELL))))
 }
 
-fn key_row(key: &UsageKey, last_day: u64) -> Value {
+/// Binds the columns of a key, in the order of [`KEY`], and a day.
+fn bind_key(query: Query, (key, day): &(&UsageKey, u64)) -> Query {
     let UsageKey { user, token, group, provider, endpoint, model, context, key_owner } = key;
-    json!([user, token, group, provider, endpoint, model, to_db(*context), key_owner, to_db(last_day)])
+    let texts = [user, token, group, provider, endpoint, model].into_iter();
+    let query = texts.fold(query, |query, text| query.bind(text.clone()));
+    query.bind(to_db(*context)).bind(key_owner.clone()).bind(to_db(*day))
 }
 
 /// Binds the columns of one exchange, in the order of [`insert_exchanges`].
