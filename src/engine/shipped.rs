@@ -71,7 +71,7 @@ fn loaded(files: &BTreeMap<String, String>, filled_in: impl Fn(&str) -> bool) ->
     }
     let inputs = inputs.iter().map(|(file, folder, name, text, filled_in)| {
         let (folder, name, filled_in) = (*folder, name.as_ref(), *filled_in);
-        (file, InputFile { folder, name, text: Ok(text), filled_in, is_judged: false })
+        (file, InputFile { folder, name, text: Ok(text), filled_in, is_built_in: false, is_judged: false })
     });
     Loaded { sources, ..pipeline::parse(inputs, |_| true) }
 }

@@ -51,7 +51,9 @@ impl Compiler {
         // A price file without a valid name is reported here, with all other such files.
         let files = tree.input_files().filter(|(_, one)| one.folder != Folder::Prices || one.name.is_none());
         let files = files.map(|(file, input)| {
-            let is_judged = known.is_some() && input.folder != Folder::Providers;
+            // The tests of an api need no other file: those of a built-in text passed when the binary was built.
+            let is_known = input.is_built_in && input.folder == Folder::Apis;
+            let is_judged = is_known || known.is_some() && input.folder != Folder::Providers;
             (file, InputFile { is_judged, ..input })
         });
         let parsed = pipeline::parse(files, wanted);
@@ -62,17 +64,21 @@ impl Compiler {
         (loaded, built)
     }
 
-    /// Compiles the price files of `tree` that are `wanted`, each by itself.
+    /// Compiles the price files of `tree` that are `wanted`, each by itself: one document is in memory at a time.
     pub(super) fn compile_prices(
         &mut self,
         tree: &SourceTree,
         wanted: impl Fn(&FileName) -> bool,
     ) -> BTreeMap<FileName, PriceJudgement> {
         let is_wanted = |one: &InputFile<'_>| one.folder == Folder::Prices && one.name.is_some_and(&wanted);
-        let parsed = pipeline::parse(tree.input_files().filter(|(_, one)| is_wanted(one)), |_| false);
-        let built = pipeline::build(&Loaded { levels: self.lints.clone(), ..parsed }, |_| Ok(None));
-        self.steps += built.used.steps;
-        built.prices
+        let mut judged = BTreeMap::new();
+        for file in tree.input_files().filter(|(_, one)| is_wanted(one)) {
+            let parsed = pipeline::parse([file], |_| false);
+            let built = pipeline::build(&Loaded { levels: self.lints.clone(), ..parsed }, |_| Ok(None));
+            self.steps += built.used.steps;
+            judged.extend(built.prices);
+        }
+        judged
     }
 
     /// The lints of price files beside each other and beside the provider files of `tree`.

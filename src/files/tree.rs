@@ -4,7 +4,7 @@
 //! It never parses a text: [`crate::pipeline`] does. Read next: `source_file` for one file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
@@ -28,6 +28,11 @@ pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provider
 static STAND_INS: LazyLock<Vec<(PathBuf, Arc<SourceFile>)>> = LazyLock::new(|| {
     let shown = |file: &include_dir::File<'_>| Path::new(BUILT_IN).join(file.path());
     embedded(&Folder::ALL[1..]).map(|(folder, file)| (shown(file), built_in(folder, file, true))).collect()
+});
+
+/// The hashes of all built-in texts. Tests hold that they have no errors.
+static BUILT_IN_TEXTS: LazyLock<BTreeSet<(Folder, Hash)>> = LazyLock::new(|| {
+    embedded(&Folder::ALL).map(|(folder, file)| (folder, built_in(folder, file, false).hash)).collect()
 });
 
 /// The directory in the shown path of a built-in file.
@@ -142,7 +147,8 @@ impl SourceTree {
         self.0.iter().map(|(file, text)| {
             let contents = text.text.as_ref().map(|text| &**text).map_err(String::as_str);
             let (folder, name, filled_in) = (text.folder, text.name.as_ref(), text.filled_in);
-            (file, InputFile { folder, name, text: contents, filled_in, is_judged: false })
+            let is_built_in = BUILT_IN_TEXTS.contains(&(folder, text.hash));
+            (file, InputFile { folder, name, text: contents, filled_in, is_built_in, is_judged: false })
         })
     }
 

@@ -69,8 +69,9 @@ pub fn parse_decimal(text: &str) -> Option<u128> {
     if !are_digits(whole) || !are_digits(fraction) || fraction.len() > DIGITS {
         return None;
     }
-    let whole = whole.parse::<u128>().ok()?.checked_mul(PICO)?;
-    whole.checked_add(format!("{fraction:0<DIGITS$}").parse().ok()?)
+    let missing = u32::try_from(DIGITS - fraction.len()).ok()?;
+    let fraction = fraction.parse::<u64>().ok()? * 10_u64.pow(missing);
+    whole.parse::<u128>().ok()?.checked_mul(PICO)?.checked_add(fraction.into())
 }
 
 /// A number with this many digits after the point; the last ones are cut.

@@ -50,6 +50,8 @@ pub struct InputFile<'t> {
     pub text: Result<&'t str, &'t str>,
     /// True for a built-in file that the directory lacks. Its tests are not run.
     pub filled_in: bool,
+    /// True for a text that is built in, wherever it was read. It is not checked against its schema.
+    pub is_built_in: bool,
     /// True for a shared file that was judged before. Its tests are not run again, and its lints are not reported again.
     pub is_judged: bool,
 }
@@ -255,6 +257,7 @@ fn keep<T: syntax::Document, S>(
 
 fn slot<T: syntax::Document>(file: &Arc<str>, text: &InputFile<'_>) -> (syntax::Slot<T>, Vec<Diagnostic>) {
     match text.text {
+        Ok(known) if text.is_built_in => syntax::parse_known(file, known),
         Ok(text) => syntax::parse(file, text),
         Err(problem) => {
             let found = Diagnostic::new(Code::File, Location::file(file), problem.to_owned());

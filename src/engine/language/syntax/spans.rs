@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
+use foldhash::fast::FixedState;
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
@@ -22,7 +23,7 @@ const ENTRY_BYTES: usize = 96;
 
 /// Locations of keys and values by JSON pointer.
 #[derive(Debug, Default)]
-pub struct Spans(HashMap<String, (Range<usize>, Range<usize>)>);
+pub struct Spans(HashMap<String, (Range<usize>, Range<usize>), FixedState>);
 
 impl Spans {
     /// True if the document has a value at the pointer.
@@ -108,18 +109,17 @@ impl Walker<'_> {
                 ));
                 continue;
             }
-            let Some(pointer) = self.keep(pointer, &pointer_step(key.get_ref()), key.span(), value.span())
-            else {
-                break;
-            };
-            let value = self.value(&pointer, value.get_ref());
-            map.insert(key.get_ref().to_string(), value);
+            let (at, step) = (value.span(), pointer_step(key.get_ref()));
+            let Some(pointer) = self.keep(pointer, &step, key.span(), &at) else { break };
+            let json = self.value(&pointer, &at, value.get_ref());
+            map.insert(key.get_ref().to_string(), json);
+            self.spans.0.insert(pointer, (key.span(), at));
         }
         Value::Object(map)
     }
 
-    /// Adds the locations of a key and its value. Returns the pointer, unless the bound is exceeded.
-    fn keep(&mut self, above: &str, step: &str, key: Range<usize>, value: Range<usize>) -> Option<String> {
+    /// The pointer of a key, unless the bound is exceeded.
+    fn keep(&mut self, above: &str, step: &str, key: Range<usize>, value: &Range<usize>) -> Option<String> {
         self.pointer_bytes += above.len() + 1 + step.len();
         if self.pointer_bytes > MAX_POINTER_BYTES {
             let message = "too many keys, nested too deep";
@@ -127,35 +127,34 @@ impl Walker<'_> {
             self.too_much.get_or_insert_with(|| Diagnostic::new(Code::BadValue, at, message));
             return None;
         }
-        if !self.budget.keep(ENTRY_BYTES + above.len() + step.len() + value.len()) {
-            return None;
-        }
-        let pointer = format!("{above}/{step}");
-        self.spans.0.insert(pointer.clone(), (key, value));
-        Some(pointer)
+        let is_kept = self.budget.keep(ENTRY_BYTES + above.len() + step.len() + value.len());
+        is_kept.then(|| [above, "/", step].concat())
     }
 
-    fn value(&mut self, pointer: &str, value: &DeValue<'_>) -> Value {
+    fn value(&mut self, pointer: &str, at: &Range<usize>, value: &DeValue<'_>) -> Value {
         match value {
             DeValue::String(text) => Value::String(text.to_string()),
             DeValue::Boolean(truth) => Value::Bool(*truth),
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::from(number),
-                Err(_) => self.refuse(pointer, "a number that does not fit 64 bits", 0.into()),
+                Err(_) => self.refuse(at, "a number that does not fit 64 bits", 0.into()),
             },
             DeValue::Float(number) => match number.as_str().parse::<f64>().ok().and_then(finite) {
                 Some(number) => number,
-                None => self.refuse(pointer, "a number that is not finite", 0.into()),
+                None => self.refuse(at, "a number that is not finite", 0.into()),
             },
             DeValue::Datetime(date) => {
-                self.refuse(pointer, "a date: put it in quotes, as text", date.to_string().into())
+                self.refuse(at, "a date: put it in quotes, as text", date.to_string().into())
             }
             DeValue::Array(items) => items
                 .iter()
                 .enumerate()
                 .map_while(|(index, item)| {
-                    let pointer = self.keep(pointer, &index.to_string(), item.span(), item.span())?;
-                    Some(self.value(&pointer, item.get_ref()))
+                    let at = item.span();
+                    let pointer = self.keep(pointer, &index.to_string(), at.clone(), &at)?;
+                    let json = self.value(&pointer, &at, item.get_ref());
+                    self.spans.0.insert(pointer, (at.clone(), at));
+                    Some(json)
                 })
                 .collect(),
             DeValue::Table(table) => self.table(pointer, table),
@@ -163,8 +162,8 @@ impl Walker<'_> {
     }
 
     /// Reports a value that JSON cannot represent, and returns a substitute.
-    fn refuse(&mut self, pointer: &str, what: &str, instead: Value) -> Value {
-        let at = self.spans.value(self.file, pointer);
+    fn refuse(&mut self, at: &Range<usize>, what: &str, instead: Value) -> Value {
+        let at = Location::new(self.file, at.clone());
         if self.found.len() <= MAX_FINDINGS {
             self.found.push(Diagnostic::new(Code::WrongType, at, format!("this is {what}")));
         }
