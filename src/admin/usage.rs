@@ -61,7 +61,7 @@ impl Admin {
         };
         let mut found = found.map_err(store_fault)?;
         found.sort_by_key(|exchange| exchange.number);
-        let ids = found.iter().map(|exchange| exchange.key.user.clone()).collect();
+        let ids = found.iter().map(|exchange| exchange.key.user.to_string()).collect();
         let names = self.store.user_names(ids).await.map_err(store_fault)?;
         let next = if found.len() < usize::try_from(limit).unwrap_or(usize::MAX) { last } else { 0 };
         let next = found.last().map_or(0, |exchange| exchange.number).max(next);

@@ -3,7 +3,12 @@
 //! A name has at most 200 bytes and no control characters. Of each provider, the first 500 names of a day are kept apart;
 //! further ones become [`OTHER`].
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
 
 /// The name of all models beyond the bound.
 pub(super) const OTHER: &str = "(other)";
@@ -12,43 +17,46 @@ const MAX_BYTES: usize = 200;
 /// Names of one provider on one day.
 const MAX_NAMES: usize = 500;
 
+type Names = HashSet<Arc<str>, RandomState>;
+
 /// The names of the current day, by provider.
 #[derive(Debug)]
 pub(super) struct ModelNames {
     day: u64,
-    names: HashMap<String, HashSet<String>>,
+    names: HashMap<Box<str>, Names, RandomState>,
 }
 
 impl ModelNames {
     /// The names of a day that are known already.
     pub(super) fn new(day: u64, known: Vec<(String, String)>) -> Self {
-        let mut names = HashMap::<String, HashSet<String>>::new();
+        let mut names = HashMap::<Box<str>, Names, RandomState>::default();
         for (provider, model) in known {
-            names.entry(provider).or_default().insert(model);
+            names.entry(provider.into()).or_default().insert(model.into());
         }
         Self { day, names }
     }
 
     /// The name under which a model is kept.
-    pub(super) fn bounded(&mut self, day: u64, provider: &str, model: &str) -> String {
+    pub(super) fn bounded(&mut self, day: u64, provider: &str, model: &str) -> Arc<str> {
         if day > self.day {
             self.day = day;
             self.names.clear();
         }
-        let name = cleaned(model);
+        // Nearly every name is known, and so needs no cleaning.
+        if let Some(known) = self.names.get(provider).and_then(|names| names.get(model)) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = cleaned(model).into();
         if name.is_empty() {
             return name;
         }
         // Providers are the operator's: they are few.
-        if !self.names.contains_key(provider) {
-            self.names.insert(provider.to_owned(), HashSet::new());
-        }
-        let names = self.names.get_mut(provider).expect("it was inserted");
+        let names = self.names.entry(provider.into()).or_default();
         if !names.contains(&name) {
             if names.len() >= MAX_NAMES {
-                return OTHER.to_owned();
+                return OTHER.into();
             }
-            names.insert(name.clone());
+            names.insert(Arc::clone(&name));
         }
         name
     }
@@ -72,10 +80,10 @@ mod tests {
         let mut names = ModelNames::new(5, known);
         for number in 0..MAX_NAMES - 1 {
             let name = format!("m{number}");
-            assert_eq!(names.bounded(5, "p", &name), name);
+            assert_eq!(*names.bounded(5, "p", &name), name);
         }
         let mut check = |day, provider, name: &str, expected: &str| {
-            assert_eq!(names.bounded(day, provider, name), expected);
+            assert_eq!(&*names.bounded(day, provider, name), expected);
         };
         check(5, "p", "more", OTHER);
         check(5, "p", "known", "known");

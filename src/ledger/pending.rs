@@ -3,12 +3,18 @@
 //! While the store fails, further records only add to the sums, so that the bound holds long. Only the first writing try
 //! takes a batch out; one that was tried is never changed.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
 
 use super::{DAY_MS, PriceTier, model_names::ModelNames};
 use crate::{
     access_record::{AccessRecord, Usage},
     fault::FaultKind,
+    name::{GroupName, Owner, TokenId},
     numbers::millis,
     store::{Exchange, UsageBatch, UsageKey, UsageSums},
     usage::{Counters, NotCounted},
@@ -18,6 +24,8 @@ use crate::{
 pub(super) const MAX_SUMS: usize = 20_000;
 /// Single exchanges that are held: about 10 MB.
 pub(super) const MAX_EXCHANGES: usize = 20_000;
+/// Single exchanges that room is kept for.
+const KEPT_CAPACITY: usize = 256;
 /// Milliseconds of an hour.
 const HOUR_MS: u64 = 3_600_000;
 
@@ -43,7 +51,7 @@ pub(super) enum Room {
 /// Entries that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    sums: HashMap<(u64, UsageKey), UsageSums>,
+    sums: HashMap<(u64, UsageKey), UsageSums, RandomState>,
     exchanges: VecDeque<Exchange>,
 }
 
@@ -73,6 +81,12 @@ impl Pending {
         Room::NotForExchange
     }
 
+    /// Takes all of it out. Room for about as many single exchanges stays, so that they are not moved while they come.
+    pub(super) fn take(&mut self) -> Self {
+        let exchanges = VecDeque::with_capacity(self.exchanges.len().min(KEPT_CAPACITY));
+        std::mem::replace(self, Self { exchanges, ..Self::default() })
+    }
+
     /// All of it as a batch.
     pub(super) fn into_batch(self, number: u64) -> UsageBatch {
         let hours = self.sums.into_iter().map(|((hour, key), sums)| (hour, key, sums)).collect();
@@ -82,25 +96,25 @@ impl Pending {
 
 /// The usage of a record. `None` unless a known user called a provider: strangers cannot grow the ledger.
 pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceTier) -> Option<Entry> {
-    let (user, provider) = (record.user.as_ref()?, record.provider.as_ref()?.as_str());
+    let (user, provider) = (record.user.as_ref()?, record.provider.as_ref()?);
     let (ended_at_ms, usage) = (record.ended_at_ms(), record.usage.as_deref());
     let day = ended_at_ms / DAY_MS;
     let model = usage.and_then(|usage| usage.model.as_deref()).unwrap_or_default();
-    let model = names.bounded(day, provider, model);
+    let model = names.bounded(day, provider.as_str(), model);
     let (counters, estimated) =
         usage.map_or((Counters::ZERO, Counters::ZERO), |usage| (usage.counters, usage.estimated));
     let estimated_prompt = estimated.prompt_tokens();
     let estimated_answer = estimated.tokens() - estimated_prompt;
-    let text = |text: Option<String>| text.unwrap_or_default();
+    let text = |text: Option<Arc<str>>| text.unwrap_or_default();
     let key = UsageKey {
-        user: user.to_string(),
-        token: text(record.token.as_ref().map(ToString::to_string)),
-        group: text(record.group.as_ref().map(ToString::to_string)),
-        provider: provider.to_owned(),
-        endpoint: text(record.endpoint.as_deref().map(str::to_owned)),
-        context: tier(provider, &model, day, counters.prompt_tokens()),
+        user: user.text(),
+        token: text(record.token.as_ref().map(TokenId::text)),
+        group: text(record.group.as_ref().map(GroupName::text)),
+        provider: provider.text(),
+        endpoint: text(record.endpoint.clone()),
+        context: tier(provider.as_str(), &model, day, counters.prompt_tokens()),
         model,
-        key_owner: text(record.key_owner.as_ref().map(ToString::to_string)),
+        key_owner: text(record.key_owner.as_ref().map(Owner::text)),
     };
     let outcome = record.outcome();
     let not_counted = usage.and_then(|usage| usage.not_counted);

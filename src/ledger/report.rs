@@ -243,7 +243,7 @@ impl<'q> Fold<'q> {
     fn priced(&mut self, slice: &Slice, id: i64, sums: &UsageSums) -> Option<(usize, &'q UsageKey, Priced)> {
         let key = self.keys.get(&id)?;
         let day = Day(u32::try_from(slice.price_day).unwrap_or(u32::MAX));
-        let (prices, provider, model) = (self.prices, key.provider.as_str(), key.model.as_str());
+        let (prices, provider, model) = (self.prices, &*key.provider, &*key.model);
         let price = *self
             .found
             .entry((provider, model, slice.price_day))

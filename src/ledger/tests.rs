@@ -100,11 +100,11 @@ async fn finished_exchanges_become_sums_and_rows() {
     sink.close();
     task.await;
     let found = sums(&store).await;
-    let shown: Vec<_> = found.iter().map(|(key, _)| (key.model.as_str(), key.context)).collect();
+    let shown: Vec<_> = found.iter().map(|(key, _)| (&*key.model, key.context)).collect();
     assert_eq!(shown, [("", 0), ("m", 0), ("m", 100)]);
     let [(_, none), (key, plain), (_, tiered)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((key.user.clone(), key.group.as_str()), (user(1).to_string(), "research"));
-    assert_eq!((key.token.as_str(), key.key_owner.as_str()), ("tok_0123456789abcdef", "everybody"));
+    assert_eq!((&*key.user, &*key.group), (user(1).as_str(), "research"));
+    assert_eq!((&*key.token, &*key.key_owner), ("tok_0123456789abcdef", "everybody"));
     assert_eq!((none.requests, none.failed()), (1, 1));
     assert_eq!((plain.requests, plain.failed(), plain.not_counted), (2, 0, 1));
     assert_eq!((plain.counters.tokens(), plain.prompt_bytes, plain.answer_bytes), (13, 40, 9));
@@ -185,8 +185,8 @@ fn what_is_pending_is_bounded() {
     assert_eq!(add(0, &mut pending), Room::NotForExchange);
     let batch = pending.into_batch(1);
     assert_eq!((batch.hours.len(), batch.exchanges.len()), (pending::MAX_SUMS, pending::MAX_EXCHANGES));
-    assert_eq!(batch.exchanges.last().unwrap().key.user, user(0).to_string());
-    assert_eq!(batch.exchanges[0].key.user, user(1).to_string());
+    assert_eq!(batch.exchanges.last().unwrap().key.user, user(0).text());
+    assert_eq!(batch.exchanges[0].key.user, user(1).text());
     let requests: u64 = batch.hours.iter().map(|(_, _, sums)| sums.requests).sum();
     assert_eq!(requests, sums + 1);
 }

@@ -71,7 +71,7 @@ impl Writer {
 
     /// Takes out what is pending.
     fn next(&mut self) -> Option<UsageBatch> {
-        let pending = std::mem::take(&mut self.shared.lock().pending);
+        let pending = self.shared.lock().pending.take();
         if pending.is_empty() {
             return None;
         }

@@ -27,6 +27,11 @@ impl FileName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as text that outlives it, without a copy.
+    pub fn text(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl fmt::Display for FileName {
@@ -56,6 +61,11 @@ macro_rules! ids {
             /// The id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The id as text that outlives it, without a copy.
+            pub fn text(&self) -> Arc<str> {
+                Arc::clone(&self.0)
             }
         }
 
@@ -96,6 +106,11 @@ impl GroupName {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    /// The name as text that outlives it, without a copy.
+    pub fn text(&self) -> Arc<str> {
+        self.0.text()
+    }
 }
 
 impl fmt::Display for GroupName {
@@ -118,6 +133,15 @@ pub enum Owner {
 impl Owner {
     const GROUP: &'static str = "group:";
     const EVERYBODY: &'static str = "everybody";
+
+    /// Its text. That of a user is not copied.
+    pub fn text(&self) -> Arc<str> {
+        match self {
+            Self::User(id) => id.text(),
+            Self::Group(_) => self.to_string().into(),
+            Self::Everybody => Self::EVERYBODY.into(),
+        }
+    }
 
     /// Parses its text.
     pub fn parse(text: &str) -> Option<Self> {
@@ -206,7 +230,8 @@ mod tests {
     #[test]
     fn owners_and_scopes_round_trip_as_text() {
         for text in ["usr_0123456789abcdef", "group:research", "everybody"] {
-            assert_eq!(Owner::parse(text).unwrap().to_string(), text);
+            let owner = Owner::parse(text).unwrap();
+            assert_eq!((owner.to_string().as_str(), &*owner.text()), (text, text));
         }
         for bad in ["", "group:", "group:A", "nobody", "usr_1"] {
             assert_eq!(Owner::parse(bad), None, "{bad}");

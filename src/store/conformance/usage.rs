@@ -14,7 +14,7 @@ use crate::{
 const DAY_MS: u64 = 86_400_000;
 
 fn key(user: &str, model: &str) -> UsageKey {
-    let (user, model) = (user.to_owned(), model.to_owned());
+    let (user, model) = (user.into(), model.into());
     UsageKey { user, model, provider: "demo".into(), endpoint: "chat".into(), ..UsageKey::default() }
 }
 
@@ -50,7 +50,7 @@ async fn summed(
     let mut all = BTreeMap::new();
     let each = |segment, id, sums: &UsageSums| {
         let key = &names[&id];
-        all.insert((segment, key.user.clone(), key.model.clone()), *sums);
+        all.insert((segment, key.user.to_string(), key.model.to_string()), *sums);
     };
     store.sum_usage(roll_ups, &segments, only, each).await.unwrap();
     all
@@ -126,7 +126,7 @@ pub(super) async fn usage_is_filtered(store: Store) {
     check(UsageFilter { group: Some("g".into()), ..any() }, 2, 1).await;
     check(UsageFilter { provider: Some("p".into()), ..any() }, 2, 1).await;
     check(UsageFilter { endpoint: Some("e".into()), ..any() }, 2, 1).await;
-    check(UsageFilter { model: Some(full.model.clone()), ..any() }, 2, 1).await;
+    check(UsageFilter { model: Some(full.model.to_string()), ..any() }, 2, 1).await;
     check(UsageFilter { key_owner: Some("o".into()), ..any() }, 2, 1).await;
     check(UsageFilter { user: Some("u".into()), model: Some("y".into()), ..any() }, 0, 0).await;
     check(UsageFilter { user: Some("U".into()), ..any() }, 0, 0).await;
@@ -189,7 +189,7 @@ pub(super) async fn usage_is_trimmed(store: Store) {
     assert_eq!(left, [row(0, "old", sums(12, 1, 0)), row(1, "new", sums(1, 0, 1))].into());
     let users = async || -> Vec<String> {
         let keys = store.usage_keys(&UsageFilter::default()).await.unwrap();
-        keys.into_iter().map(|(_, key)| key.user).collect()
+        keys.into_iter().map(|(_, key)| key.user.to_string()).collect()
     };
     assert_eq!(users().await.len(), 2, "a key that is used stays");
     let last = store.last_exchanges(&UsageFilter::default(), 9).await.unwrap();

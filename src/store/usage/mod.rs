@@ -8,7 +8,7 @@ mod read;
 mod retention;
 mod write;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     access_record::Outcome,
@@ -30,21 +30,21 @@ const MAX_CELL: u64 = 1 << 43;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UsageKey {
     /// The id of the caller.
-    pub user: String,
+    pub user: Arc<str>,
     /// The id of the caller's token.
-    pub token: String,
+    pub token: Arc<str>,
     /// The group of the caller at that time.
-    pub group: String,
+    pub group: Arc<str>,
     /// The provider.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// The endpoint's name in the provider's file.
-    pub endpoint: String,
+    pub endpoint: Arc<str>,
     /// The model of the answer, bounded.
-    pub model: String,
+    pub model: Arc<str>,
     /// The threshold of the price tier that the prompt reached, in tokens; zero without tiers.
     pub context: u64,
     /// The owner of the credential that was used.
-    pub key_owner: String,
+    pub key_owner: Arc<str>,
 }
 
 /// Sums over exchanges.
@@ -124,9 +124,25 @@ impl UsageSums {
 
     /// Adds other sums.
     pub fn add(&mut self, other: &Self) {
-        let sums: Vec<u64> =
-            self.values().zip(other.values()).map(|(one, other)| one.saturating_add(other)).collect();
-        *self = Self::from_values(sums.try_into().expect("both have all columns"));
+        let Self {
+            requests,
+            failures,
+            counters,
+            estimated_prompt,
+            estimated_answer,
+            not_counted,
+            prompt_bytes,
+            answer_bytes,
+        } = other;
+        let add = |own: &mut u64, other: &u64| *own = own.saturating_add(*other);
+        add(&mut self.requests, requests);
+        self.failures.iter_mut().zip(failures).for_each(|(own, other)| add(own, other));
+        self.counters.add_all(counters);
+        add(&mut self.estimated_prompt, estimated_prompt);
+        add(&mut self.estimated_answer, estimated_answer);
+        add(&mut self.not_counted, not_counted);
+        add(&mut self.prompt_bytes, prompt_bytes);
+        add(&mut self.answer_bytes, answer_bytes);
     }
 
     /// The exchanges that did not succeed.

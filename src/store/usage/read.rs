@@ -220,15 +220,16 @@ impl Store {
     }
 
     fn usage_key(&self, row: &SqliteRow) -> Result<UsageKey> {
+        let text = |index| self.at::<&str>(row, index).map(Into::into);
         Ok(UsageKey {
-            user: self.at(row, 0)?,
-            token: self.at(row, 1)?,
-            group: self.at(row, 2)?,
-            provider: self.at(row, 3)?,
-            endpoint: self.at(row, 4)?,
-            model: self.at(row, 5)?,
+            user: text(0)?,
+            token: text(1)?,
+            group: text(2)?,
+            provider: text(3)?,
+            endpoint: text(4)?,
+            model: text(5)?,
             context: from_db(self.at(row, 6)?),
-            key_owner: self.at(row, 7)?,
+            key_owner: text(7)?,
         })
     }
 

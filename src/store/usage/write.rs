@@ -6,8 +6,11 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
+
+use foldhash::fast::RandomState;
+use sqlx::{Arguments as _, sqlite::SqliteArguments};
 
 use super::{
     super::{Query, Result, Store, from_db, invalidation::Invalidates, to_db, writer::Transaction},
@@ -25,6 +28,9 @@ const WRITER_KEPT_MS: u64 = 86_400_000;
 /// The columns of a key.
 const KEY: [&str; 8] =
     ["user_id", "token_id", "group_name", "provider", "endpoint", "model", "context", "key_owner"];
+
+/// The numbers of keys. They are few: the ledger bounds the part that clients choose.
+type Ids<'b> = HashMap<&'b UsageKey, i64, RandomState>;
 
 /// Statements for so many rows of parameters each. Few numbers of rows have one, so that all stay prepared.
 type Statements = LazyLock<[(usize, String); 3]>;
@@ -120,7 +126,7 @@ impl Store {
         let days: Vec<_> = days(&hours).into_iter().collect();
         for (statements, rows) in [(&UPSERT_HOURS, hours), (&UPSERT_DAYS, days)] {
             for (sql, rows) in chunks(statements, &rows) {
-                let query = rows.iter().fold(sqlx::query(sql), bind_sums);
+                let query = query(sql, rows, |parameters, row| parameters.sums(row));
                 self.step(&mut transaction, query).await?;
             }
         }
@@ -159,22 +165,18 @@ impl Store {
     }
 
     /// The numbers of all keys of a batch. New keys get one.
-    async fn intern<'b>(
-        &self,
-        transaction: &mut Transaction,
-        batch: &'b UsageBatch,
-    ) -> Result<HashMap<&'b UsageKey, i64>> {
+    async fn intern<'b>(&self, transaction: &mut Transaction, batch: &'b UsageBatch) -> Result<Ids<'b>> {
         let hours = batch.hours.iter().map(|(hour, key, _)| (key, hour / HOURS));
         let single = batch.exchanges.iter().map(|one| (&one.key, one.ended_at_ms / 86_400_000));
-        let mut last_days = HashMap::<&UsageKey, u64>::new();
+        let mut last_days = HashMap::<&UsageKey, u64, RandomState>::default();
         for (key, day) in hours.chain(single) {
             let last = last_days.entry(key).or_default();
             *last = day.max(*last);
         }
-        let mut ids = HashMap::new();
+        let mut ids = Ids::default();
         let rest = self.find(transaction, last_days.into_iter().collect(), &mut ids).await?;
         for (sql, keys) in chunks(&UPSERT_KEYS, &rest) {
-            self.step(transaction, keys.iter().fold(sqlx::query(sql), bind_key)).await?;
+            self.step(transaction, query(sql, keys, |parameters, key| parameters.key(key))).await?;
         }
         if !self.find(transaction, rest, &mut ids).await?.is_empty() {
             return Err(self.corrupt("a key of the usage ledger is not found again".to_owned()));
@@ -187,10 +189,11 @@ impl Store {
         &self,
         transaction: &mut Transaction,
         mut keys: Vec<(&'b UsageKey, u64)>,
-        ids: &mut HashMap<&'b UsageKey, i64>,
+        ids: &mut Ids<'b>,
     ) -> Result<Vec<(&'b UsageKey, u64)>> {
         for (sql, keys) in chunks(&FIND_KEYS, &keys) {
-            for row in transaction.fetch_all(keys.iter().fold(sqlx::query(sql), bind_key)).await? {
+            let query = query(sql, keys, |parameters, key| parameters.key(key));
+            for row in transaction.fetch_all(query).await? {
                 let number = usize::try_from(self.at::<i64>(&row, 0)?).unwrap_or(usize::MAX);
                 if let Some((key, _)) = keys.get(number) {
                     ids.insert(key, self.at(&row, 1)?);
@@ -205,14 +208,14 @@ impl Store {
         &self,
         transaction: &mut Transaction,
         exchanges: &[Exchange],
-        ids: &HashMap<&UsageKey, i64>,
+        ids: &Ids<'_>,
         last: u64,
     ) -> Result<()> {
         let mut number = last;
         for (sql, exchanges) in chunks(&INSERT_EXCHANGES, exchanges) {
-            let query = exchanges.iter().fold(sqlx::query(sql), |query, exchange| {
+            let query = query(sql, exchanges, |parameters, exchange| {
                 number = number.saturating_add(1);
-                bind_exchange(query, exchange, ids[&exchange.key], number)
+                parameters.exchange(exchange, ids[&exchange.key], number);
             });
             self.step(transaction, query).await?;
         }
@@ -231,43 +234,75 @@ fn days(hours: &[((u64, i64), UsageSums)]) -> BTreeMap<(u64, i64), UsageSums> {
     days
 }
 
-/// Binds the columns of a roll-up, in the order of [`upsert`].
-fn bind_sums(query: Query, ((period, id), sums): &((u64, i64), UsageSums)) -> Query {
-    let query = query.bind(to_db(*period)).bind(*id);
-    sums.values().fold(query, |query, value| query.bind(to_db(value.min(MAX_CELL))))
+/// A statement with the parameters of all rows.
+fn query<T>(sql: &'static str, rows: &[T], mut row: impl FnMut(&mut Parameters, &T)) -> Query {
+    let mut parameters = Parameters(SqliteArguments::default());
+    for one in rows {
+        row(&mut parameters, one);
+    }
+    sqlx::query_with(sql, parameters.0)
 }
 
-/// Binds the columns of a key, in the order of [`KEY`], and a day.
-fn bind_key(query: Query, (key, day): &(&UsageKey, u64)) -> Query {
-    let UsageKey { user, token, group, provider, endpoint, model, context, key_owner } = key;
-    let texts = [user, token, group, provider, endpoint, model].into_iter();
-    let query = texts.fold(query, |query, text| query.bind(text.clone()));
-    query.bind(to_db(*context)).bind(key_owner.clone()).bind(to_db(*day))
-}
+/// The parameters of a statement.
+struct Parameters(SqliteArguments);
 
-/// Binds the columns of one exchange, in the order of [`insert_exchanges`].
-fn bind_exchange(query: Query, exchange: &Exchange, key: i64, number: u64) -> Query {
-    let Exchange {
-        number: _,
-        ended_at_ms,
-        duration_ms,
-        first_byte_ms,
-        key: _,
-        request_id,
-        status,
-        outcome,
-        fault,
-        not_counted,
-        counters,
-        estimated_prompt,
-        estimated_answer,
-    } = exchange;
-    let text = |text: &Option<Cow<'static, str>>| text.as_deref().map(str::to_owned);
-    let query = query.bind(to_db(number)).bind(to_db(*ended_at_ms)).bind(to_db(*duration_ms));
-    let query = query.bind(first_byte_ms.map(to_db)).bind(key).bind(request_id.clone());
-    let query = query.bind(status.map(i64::from)).bind(outcome.to_string());
-    let query = query.bind(text(fault)).bind(text(not_counted));
-    let counts = [*estimated_prompt, *estimated_answer].into_iter();
-    let counts = counts.chain(counters.iter().map(|(_, value)| value));
-    counts.fold(query, |query, count| query.bind(to_db(count.min(MAX_CELL))))
+impl Parameters {
+    fn number(&mut self, number: Option<i64>) {
+        self.0.add(number).expect("a number is a value of the database");
+    }
+
+    fn text(&mut self, text: Option<Arc<str>>) {
+        self.0.add(text).expect("a text is a value of the database");
+    }
+
+    /// The columns of a roll-up, in the order of [`upsert`].
+    fn sums(&mut self, ((period, id), sums): &((u64, i64), UsageSums)) {
+        self.number(Some(to_db(*period)));
+        self.number(Some(*id));
+        sums.values().for_each(|value| self.number(Some(to_db(value.min(MAX_CELL)))));
+    }
+
+    /// The columns of a key, in the order of [`KEY`], and a day.
+    fn key(&mut self, (key, day): &(&UsageKey, u64)) {
+        let UsageKey { user, token, group, provider, endpoint, model, context, key_owner } = key;
+        for text in [user, token, group, provider, endpoint, model] {
+            self.text(Some(Arc::clone(text)));
+        }
+        self.number(Some(to_db(*context)));
+        self.text(Some(Arc::clone(key_owner)));
+        self.number(Some(to_db(*day)));
+    }
+
+    /// The columns of one exchange, in the order of [`insert_exchanges`].
+    fn exchange(&mut self, exchange: &Exchange, key: i64, number: u64) {
+        let Exchange {
+            number: _,
+            ended_at_ms,
+            duration_ms,
+            first_byte_ms,
+            key: _,
+            request_id,
+            status,
+            outcome,
+            fault,
+            not_counted,
+            counters,
+            estimated_prompt,
+            estimated_answer,
+        } = exchange;
+        let optional = |text: &Option<Cow<'static, str>>| text.as_deref().map(Arc::from);
+        self.number(Some(to_db(number)));
+        self.number(Some(to_db(*ended_at_ms)));
+        self.number(Some(to_db(*duration_ms)));
+        self.number(first_byte_ms.map(to_db));
+        self.number(Some(key));
+        self.text(Some(Arc::from(request_id.as_str())));
+        self.number(status.map(i64::from));
+        self.text(Some(Arc::from(&**outcome)));
+        self.text(optional(fault));
+        self.text(optional(not_counted));
+        let counts = [*estimated_prompt, *estimated_answer].into_iter();
+        let counts = counts.chain(counters.iter().map(|(_, value)| value));
+        counts.for_each(|count| self.number(Some(to_db(count.min(MAX_CELL)))));
+    }
 }

@@ -152,9 +152,11 @@ impl Ratios {
                 self.forget_one();
             }
             self.models += 1;
+            self.providers.entry(provider.into()).or_default().insert(model.into(), Learned::default());
         }
         self.learned += 1;
-        let learned = self.providers.entry(provider.into()).or_default().entry(model.into()).or_default();
+        let models = self.providers.get_mut(provider);
+        let learned = models.and_then(|models| models.get_mut(model)).expect("it was inserted");
         learned.last = self.learned;
         learned
     }

@@ -5,6 +5,8 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
+use foldhash::fast::FixedState;
+
 use super::{NamePattern, Price, PriceFile};
 use crate::base::{day::Day, diag::Location};
 
@@ -15,7 +17,7 @@ pub struct Prices {
     /// In the order of precedence.
     entries: Vec<PriceEntry>,
     /// The entries of providers by name. All other entries are under globs.
-    named: HashMap<Box<str>, ModelIndex>,
+    named: HashMap<Box<str>, ModelIndex, FixedState>,
     globs: ModelIndex,
 }
 
@@ -37,7 +39,7 @@ pub struct PriceEntry {
 /// The indexes of entries, each list in the order of precedence.
 #[derive(Debug, Default)]
 struct ModelIndex {
-    exact: HashMap<Box<str>, Vec<usize>>,
+    exact: HashMap<Box<str>, Vec<usize>, FixedState>,
     globs: Vec<usize>,
 }
 
