@@ -94,18 +94,63 @@ pub fn note_line(text: fmt::Arguments<'_>) -> io::Result<()> {
     note(&Lines::one(text))
 }
 
-/// Writes a line of the log to standard error. A line for people is one line, whatever its values hold.
-pub fn log_line(text: &[u8], is_json: bool) -> io::Result<()> {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'#';
-    match text.strip_suffix(b"\n") {
-        // Nearly every line: nothing is copied.
-        Some(line) if line.iter().all(plain) => to_stderr(text),
-        line => {
-            let line = String::from_utf8_lossy(line.unwrap_or(text));
-            let line = if is_json { escape::json(&line) } else { escape::line(&line) };
-            to_stderr(format!("{line}\n").as_bytes())
+/// The log's writer to standard error. After an error that cut a line, the next line begins on a line of its own.
+#[derive(Debug, Default)]
+pub struct LogOutput {
+    /// True if the last byte that was written is not a line end.
+    is_cut: bool,
+}
+
+impl LogOutput {
+    /// Writes a line. A line for people is one line, whatever its values hold. Returns the number of lines that were lost.
+    pub fn line(&mut self, text: &[u8], is_json: bool) -> u64 {
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'#';
+        match text.strip_suffix(b"\n") {
+            // Nearly every line: nothing is copied.
+            Some(line) if line.iter().all(plain) => self.write_to_stderr(text),
+            line => {
+                let line = String::from_utf8_lossy(line.unwrap_or(text));
+                let line = if is_json { escape::json(&line) } else { escape::line(&line) };
+                self.write_to_stderr(format!("{line}\n").as_bytes())
+            }
         }
     }
+
+    /// Writes lines. Returns the number of those that were lost.
+    pub fn lines(&mut self, lines: &LogLines) -> u64 {
+        self.write_to_stderr(lines.text.as_bytes())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this module owns the standard streams")]
+    fn write_to_stderr(&mut self, lines: &[u8]) -> u64 {
+        self.write(&mut io::stderr().lock(), lines)
+    }
+
+    /// Writes whole lines. Returns the number of those that were not written to their end.
+    fn write(&mut self, out: &mut impl io::Write, lines: &[u8]) -> u64 {
+        let ends = |text: &[u8]| text.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+        if self.is_cut && write_some(out, b"\n") == 0 {
+            return ends(lines);
+        }
+        let (written, rest) = lines.split_at(write_some(out, lines));
+        self.is_cut = !written.is_empty() && !written.ends_with(b"\n");
+        // A line that lacks only its end is whole: the next call writes that end.
+        ends(rest) - u64::from(self.is_cut && rest.starts_with(b"\n"))
+    }
+}
+
+/// Writes bytes until an error. Returns the number of those that were written.
+fn write_some(out: &mut impl io::Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match out.write(&bytes[written..]) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
 }
 
 /// Whole lines of the log, which are written at once. Each is one line, whatever its values hold.
@@ -147,11 +192,6 @@ impl LogLines {
     }
 }
 
-/// Writes lines of the log to standard error.
-pub fn log_lines(lines: &LogLines) -> io::Result<()> {
-    to_stderr(lines.text.as_bytes())
-}
-
 /// Waits until standard output is on the disk, if it is a file: some file systems report a full disk only here. Pipes and
 /// terminals cannot be synced.
 #[expect(clippy::disallowed_methods, reason = "this module owns the standard streams")]
@@ -177,6 +217,50 @@ fn to_stderr(bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A disk with room for so many bytes.
+    struct Disk {
+        text: Vec<u8>,
+        room: usize,
+    }
+
+    impl io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let size = bytes.len().min(self.room);
+            if size == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= size;
+            self.text.extend_from_slice(&bytes[..size]);
+            Ok(size)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_are_not_written_are_counted_and_never_glued_to_others() {
+        // Each step has the room that is freed before it, its lines, and the number of lost ones.
+        let check = |steps: &[(usize, &str, u64)], expected: &str| {
+            let (mut log, mut disk) = (LogOutput::default(), Disk { text: Vec::new(), room: 0 });
+            for (freed, lines, lost) in steps {
+                disk.room += freed;
+                assert_eq!(log.write(&mut disk, lines.as_bytes()), *lost, "{steps:?}: {lines:?}");
+            }
+            assert_eq!(String::from_utf8(disk.text).unwrap(), expected, "{steps:?}");
+        };
+        check(&[(9, "a1\nb2\nc3\n", 0)], "a1\nb2\nc3\n");
+        // Cut within a line, at its end, and before its line end.
+        check(&[(4, "a1\nb2\nc3\n", 2), (9, "d4\n", 0)], "a1\nb\nd4\n");
+        check(&[(3, "a1\nb2\nc3\n", 2), (9, "d4\n", 0)], "a1\nd4\n");
+        check(&[(5, "a1\nb2\nc3\n", 1), (9, "d4\n", 0)], "a1\nb2\nd4\n");
+        // While nothing is freed, all are lost; the cut line is ended once.
+        check(&[(1, "a1\n", 1), (0, "b2\nc3\n", 2), (0, "d4\n", 1), (9, "e5\n", 0)], "a\ne5\n");
+        check(&[(1, "a1\n", 1), (1, "b2\n", 1), (9, "c3\n", 0)], "a\nc3\n");
+        check(&[(0, "a1\n", 1), (9, "b2\n", 0)], "b2\n");
+    }
 
     #[test]
     fn workflow_commands_are_escaped() {

@@ -1,7 +1,7 @@
 //! Logging and the access log. Lines go to standard error through a bounded queue and a thread of their own, so that no
-//! request waits for a terminal or a full pipe. Lines that do not fit are dropped and counted.
+//! request waits for a terminal or a full pipe. Lines that do not fit, or that cannot be written, are dropped and counted.
 //!
-//! Each event is one line, with its values escaped ([`output::log_line`]). Only events of this crate are logged, at any
+//! Each event is one line, with its values escaped ([`LogOutput`]). Only events of this crate are logged, at any
 //! level: those of other crates may contain secrets. It never looks at a body or a header. Read next: `access_log`.
 
 mod access_log;
@@ -32,7 +32,7 @@ pub use access_log::AccessLog;
 
 use crate::{
     escape,
-    output::{self, LogLines},
+    output::{self, LogLines, LogOutput},
     recorder::{DropCount, Drops},
     settings::{self, LogFormat},
 };
@@ -112,20 +112,25 @@ impl Log {
 }
 
 fn write_lines(queued: &Receiver<Message>, queue: &Queue, human: bool) {
+    let mut out = LogOutput::default();
     loop {
-        // A failing log does not stop the service.
-        let _ = match queued.recv() {
-            Ok(Message::Text(text)) => output::log_line(&text, !human),
+        let lost = match queued.recv() {
+            Ok(Message::Text(text)) => out.line(&text, !human),
             Ok(Message::Lines(lines)) => {
-                let written = output::log_lines(&lines);
+                let lost = out.lines(&lines);
                 queue.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
-                written
+                lost
             }
             Ok(Message::End) | Err(_) => return,
         };
+        if lost > 0 {
+            // A failing log does not stop the service.
+            queue.drop_lines(lost);
+            continue;
+        }
         let count = queue.dropped.swap(0, Ordering::Relaxed);
-        if count > 0 {
-            let _ = output::log_line(dropped_line(human, count).as_bytes(), !human);
+        if count > 0 && out.line(dropped_line(human, count).as_bytes(), !human) > 0 {
+            queue.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 }

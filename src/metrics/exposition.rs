@@ -210,7 +210,7 @@ mod tests {
     fn labels_are_escaped_and_heads_are_those_of_the_format() {
         assert_eq!(
             text(Format::Prometheus),
-            "# HELP tollgate_dropped_total Items that a full queue dropped, such as access records and log lines.\n\
+            "# HELP tollgate_dropped_total Items that were dropped: by a full queue, or by a log that cannot be written.\n\
              # TYPE tollgate_dropped_total counter\n\
              tollgate_dropped_total{queue=\"a\\\\b\\\"c\\nd{e},f=\u{1f980}\"} 7\n\
              # HELP tollgate_build_info The version of tollgate.\n\

@@ -120,7 +120,7 @@ metrics! {
     STORE_TIME Gauge "tollgate_store_last_success_timestamp_seconds" []
         "Time of the last poll of the store that succeeded.";
     DROPPED Counter "tollgate_dropped_total" ["queue"]
-        "Items that a full queue dropped, such as access records and log lines.";
+        "Items that were dropped: by a full queue, or by a log that cannot be written.";
     BUILD Info "tollgate_build_info" ["version"]
         "The version of tollgate.";
     START Gauge "process_start_time_seconds" []

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Exchange, Fault, World, eventually};
+use crate::harness::{Answer, DiskFault, Exchange, Fault, FaultyDisk, World, eventually, over_socket};
 
 /// The fields with these names, in this order.
 fn fields(line: &Value, names: &[&str]) -> Value {
@@ -86,4 +86,29 @@ fn lines_beyond_the_rate_are_counted_in_the_status() {
         assert!(client.answer().is_ok() && client.answer().is_ok());
         world.home.run(&["status"], "").out.contains("by `access_log_rate`")
     });
+}
+
+/// Standard error is a pipe here, which fails as a full disk does.
+#[test]
+fn lines_that_a_full_disk_refuses_are_counted_and_reported_once_it_has_room() {
+    let disk = FaultyDisk::new();
+    let env = disk.env();
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut world = World::with_env("", &[], &env);
+    disk.fail(DiskFault::Full, "pipe:[");
+    for _ in 0..3 {
+        world.exchange(Exchange::get());
+    }
+    let lost = |world: &World| {
+        let (_, status) = over_socket(&world.home.data(), "GET /admin/providers");
+        status["dropped"]["log"].as_u64().unwrap_or_default()
+    };
+    eventually("the status counts the lost lines", || lost(&world) >= 3);
+    let shown = world.home.run(&["status"], "").out;
+    assert!(shown.contains("by `log`"), "{shown}");
+    assert!(!world.gateway.log().concat().contains(r#""message":"request""#));
+    disk.mend();
+    world.exchange(Exchange::get());
+    let line = world.gateway.wait_for_log("log lines were dropped");
+    assert_eq!(line["lines"], lost(&world));
 }
