@@ -2,8 +2,8 @@
 //! answer allows it. It runs on the control runtime.
 //!
 //! It guarantees: an attempt has ten seconds; a batch is given up after [`MAX_ATTEMPTS`]; the task ends once its queue is
-//! closed and empty, or at once when the shutdown has no time left, and then counts the rest as given up. It never looks
-//! into a piece. Problems are logged when they begin and when they end.
+//! closed and empty. A shutdown leaves each batch one attempt, and ends the task at once when no time is left: the rest is
+//! counted as given up. It never looks into a piece. Problems are logged when they begin and when they end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,6 +59,15 @@ pub(super) struct Delivery {
     pub(super) counts: Arc<Counts>,
 }
 
+/// The two steps of a shutdown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending {
+    /// Cancelled when each batch has one attempt left, without a pause before it.
+    pub(super) last_attempts: CancellationToken,
+    /// Cancelled when no time is left.
+    pub(super) give_up: CancellationToken,
+}
+
 /// Consecutive pieces, sent in one request.
 #[derive(Default)]
 struct Batch {
@@ -88,19 +97,32 @@ impl Batch {
 }
 
 impl Delivery {
-    /// Delivers until the queue is closed and empty, or `give_up` is cancelled.
-    pub(super) async fn run(mut self, shared: Arc<upstream::Shared>, give_up: CancellationToken) {
+    /// Delivers until the queue is closed and empty, or no time is left.
+    pub(super) async fn run(mut self, shared: Arc<upstream::Shared>, ending: Ending) {
         let client = client(&shared);
-        let mut next = None;
+        let (mut next, mut lost) = (None, 0);
         while let Some(batch) = self.batch(&mut next, &client).await {
-            match self.deliver(&batch, &client, &give_up).await {
+            match self.deliver(&batch, &client, &ending).await {
                 Outcome::Delivered { refused } => self.delivered(&batch, refused),
-                Outcome::GivenUp(error) => self.gave_up(&batch, &error),
+                Outcome::GivenUp(error) => {
+                    self.gave_up(&batch, &error);
+                    if ending.last_attempts.is_cancelled() {
+                        lost += batch.len();
+                    }
+                }
                 Outcome::Ended => {
-                    self.end(batch, next);
-                    return;
+                    lost += self.give_up_rest(batch, next);
+                    break;
                 }
             }
+        }
+        if lost > 0 {
+            tracing::warn!(
+                exporter = self.counts.exporter(),
+                signal = self.counts.signal(),
+                lost,
+                "the process ends: an exporter gives up what it has not delivered"
+            );
         }
     }
 
@@ -132,17 +154,17 @@ impl Delivery {
         }
     }
 
-    async fn deliver(&self, batch: &Batch, client: &Upstream, give_up: &CancellationToken) -> Outcome {
-        let attempts = self.attempts(batch, client);
+    async fn deliver(&self, batch: &Batch, client: &Upstream, ending: &Ending) -> Outcome {
+        let attempts = self.attempts(batch, client, &ending.last_attempts);
         tokio::select! {
             // A batch that was delivered counts as such.
             biased;
             outcome = attempts => outcome,
-            () = give_up.cancelled() => Outcome::Ended,
+            () = ending.give_up.cancelled() => Outcome::Ended,
         }
     }
 
-    async fn attempts(&self, batch: &Batch, client: &Upstream) -> Outcome {
+    async fn attempts(&self, batch: &Batch, client: &Upstream, last: &CancellationToken) -> Outcome {
         let body = self.protocol.body(&batch.pieces);
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
@@ -157,11 +179,12 @@ impl Delivery {
                 PostError::Status { retry_after, .. } => *retry_after,
                 PostError::Unreachable(_) | PostError::TimedOut => None,
             };
-            if attempt == MAX_ATTEMPTS {
+            if attempt == MAX_ATTEMPTS || last.is_cancelled() {
                 return Outcome::GivenUp(error);
             }
             self.warn(&error);
-            tokio::time::sleep(spread(asked.unwrap_or(pause).min(MAX_PAUSE))).await;
+            // A shutdown ends the pause: the next attempt is the last one.
+            let _ = timeout(spread(asked.unwrap_or(pause).min(MAX_PAUSE)), last.cancelled()).await;
             pause *= 2;
         }
         unreachable!("the last attempt returns")
@@ -197,8 +220,8 @@ impl Delivery {
         }
     }
 
-    /// Counts all that is left as given up.
-    fn end(mut self, mut batch: Batch, next: Option<Piece>) {
+    /// Counts all that is left as given up. Returns its number.
+    fn give_up_rest(&mut self, mut batch: Batch, next: Option<Piece>) -> u64 {
         if let Some(piece) = next {
             batch.add(piece);
         }
@@ -206,12 +229,7 @@ impl Delivery {
             batch.add(piece);
         }
         self.counts.gave_up(batch.len(), batch.bytes);
-        tracing::warn!(
-            exporter = self.counts.exporter(),
-            signal = self.counts.signal(),
-            lost = batch.len(),
-            "the grace period is over: an exporter gives up what it has not delivered"
-        );
+        batch.len()
     }
 }
 

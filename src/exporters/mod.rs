@@ -18,12 +18,11 @@ mod receiver;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 pub use queue::ExporterStatus;
 
 use self::{
-    delivery::{BatchSize, Delivery, Protocol},
+    delivery::{BatchSize, Delivery, Ending, Protocol},
     given::Given,
     queue::{Counts, Queue},
     receiver::Receiver,
@@ -78,7 +77,7 @@ pub struct ExporterStates(Arc<[Arc<Counts>]>);
 /// The running delivery tasks.
 pub struct Deliveries {
     tasks: Vec<JoinHandle<()>>,
-    give_up: CancellationToken,
+    ending: Ending,
 }
 
 /// Opens the exporters of the settings file, and those that environment variables alone describe. An error in the file
@@ -165,10 +164,10 @@ impl Exporters {
     /// Starts the delivery tasks on this runtime. Returns them, and the sinks for the recorder.
     #[expect(clippy::disallowed_methods, reason = "`Deliveries` waits for all")]
     pub fn start(self, upstream: &Arc<upstream::Shared>) -> (Vec<Box<dyn Sink>>, Deliveries) {
-        let give_up = CancellationToken::new();
-        let run = |delivery: Delivery| tokio::spawn(delivery.run(upstream.clone(), give_up.clone()));
+        let ending = Ending::default();
+        let run = |delivery: Delivery| tokio::spawn(delivery.run(upstream.clone(), ending.clone()));
         let tasks = self.outlets.deliveries.into_iter().map(run).collect();
-        (self.sinks, Deliveries { tasks, give_up })
+        (self.sinks, Deliveries { tasks, ending })
     }
 }
 
@@ -180,9 +179,11 @@ impl ExporterStates {
 }
 
 impl Deliveries {
-    /// Waits until all queues are empty, or until the deadline: then gives up the rest, which the log reports.
+    /// Waits until all queues are empty, or until the deadline. Each request is attempted once more; the log reports what is
+    /// given up. Call it after the recorder's thread has closed the sinks.
     pub async fn end(self, deadline: tokio::time::Instant) {
-        let Self { tasks, give_up } = self;
+        let Self { tasks, ending: Ending { last_attempts, give_up } } = self;
+        last_attempts.cancel();
         let _expire = give_up.clone().drop_guard();
         for task in tasks {
             let mut task = task;

@@ -299,12 +299,35 @@ fn clients_do_not_notice_a_collector_that_refuses() {
     let state = exporting.state(|state| state["problem"].is_string());
     assert!(state["problem"].as_str().unwrap().contains("cannot be reached"), "{state}");
     exporting.world.exchange(Exchange::get());
-    // The shutdown gives up what cannot be delivered within the grace period, and says so.
+    // The shutdown gives up what cannot be delivered, and says so.
     exporting.world.gateway.signal(Signal::TERM);
     assert!(exporting.world.gateway.exit().success());
     let log = exporting.world.gateway.log().join("\n");
     let line = log.lines().find(|line| line.contains("gives up what it has not delivered")).unwrap();
     assert!(line.contains("\"lost\":2"), "{line}");
+}
+
+/// A collector that is dead holds no restart up: what is queued has one attempt, and seconds in all. The grace period and all
+/// attempts would take longer than a test waits.
+#[test]
+fn a_shutdown_does_not_wait_for_a_collector_that_is_dead() {
+    let check = |settings: &str, hangs: bool| {
+        let mut exporting = Exporting::new(settings, &["--grace", "10m"]);
+        exporting.world.exchange(Exchange::get());
+        // Its connection stays open, without an answer.
+        let _hanging = hangs.then(|| exporting.collector.request());
+        exporting.world.exchange(Exchange::get());
+        exporting.state(|state| state["queued"] == 2 && (hangs || state["problem"].is_string()));
+        exporting.world.gateway.signal(Signal::TERM);
+        assert!(exporting.world.gateway.exit().success());
+        let log = exporting.world.gateway.log().join("\n");
+        let line = log.lines().find(|line| line.contains("gives up what it has not delivered")).unwrap();
+        assert!(line.contains("\"lost\":2"), "{line}");
+        assert_eq!(log.contains("an exporter cannot deliver"), !hangs, "{log}");
+    };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    check(&traces(&format!("http://{closed}")), false);
+    check(&traces("URL"), true);
 }
 
 /// The drain delivers what is queued, also what ended last.

@@ -32,6 +32,8 @@ const TASK_TIMEOUT: Duration = Duration::from_secs(1);
 const SHUTDOWN_OVERHEAD: Duration = Duration::from_secs(20);
 /// Timeout of the last usage at shutdown.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of exporters at shutdown, for what is still queued.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of pending OAuth refreshes at shutdown: more than their own deadline, at which they log what is lost.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(13);
 
@@ -198,11 +200,12 @@ async fn close(records: Records, usage: JoinHandle<()>) {
     }
 }
 
-/// Hands the last access records on and closes the store. Exporters have what is left of the grace period.
+/// Hands the last access records on and closes the store. Exporters have what is left of the grace period, within bounds.
 async fn finish(running: Running, deadline: Instant) {
     let Running { reloader, store, records, usage, deliveries, socket, logins, control, .. } = running;
     close(records, usage).await;
-    deliveries.end(deadline.max(Instant::now() + TASK_TIMEOUT)).await;
+    let now = Instant::now();
+    deliveries.end(deadline.clamp(now + TASK_TIMEOUT, now + EXPORT_TIMEOUT)).await;
     drop(socket);
     let _ = timeout(REFRESH_TIMEOUT, logins).await;
     // Without workers there are no lookups and no records, so these tasks end by themselves: also those of sinks.
