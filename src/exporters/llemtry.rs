@@ -64,9 +64,7 @@ struct Table {
 static CHECKER: LazyLock<Checker> = LazyLock::new(Checker::of::<Table>);
 
 fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
-    // Without a table, only `true` turns it on.
-    let enabled = given.text(ENABLED)?.map(|text| text == "true");
-    if !enabled.unwrap_or(given.table.is_some()) {
+    if !given.switch(ENABLED)?.unwrap_or(given.table.is_some()) {
         return Ok(None);
     }
     let Table { _kind, endpoint, token_file, content, service_name } = given.table(&CHECKER)?;

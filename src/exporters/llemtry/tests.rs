@@ -194,7 +194,9 @@ fn opened(table: Option<Value>, variables: &[(&str, &str)]) -> Result<usize, Str
 fn all_three_variables_turn_it_on() {
     let (enabled, endpoint, token) =
         ((ENABLED, "true"), (ENDPOINT, "https://l.example/spans"), (TOKEN, "s3cret"));
-    assert_eq!(opened(None, &[enabled, endpoint, token]), Ok(1));
+    for value in ["true", "TRUE", "True"] {
+        assert_eq!(opened(None, &[(ENABLED, value), endpoint, token]), Ok(1), "{value}");
+    }
     // Off, and an error is logged: other programs may set them for this one.
     for variables in [
         &[][..],
@@ -225,10 +227,8 @@ fn a_table_is_understood_or_refused() {
     ) {
         (Ok(number), Ok(expected)) => assert_eq!(number, expected),
         (Err(error), Err(expected)) => {
-            assert!(
-                error.starts_with("`exporter.llemtry` in `t.toml` ") && error.contains(expected),
-                "{error}"
-            );
+            let has_place = ["`exporter.llemtry` in `t.toml` ", "`LLEMTRY_"].iter().any(|at| error.starts_with(at));
+            assert!(has_place && error.contains(expected), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
         (found, _) => panic!("{found:?} instead of {expected:?}"),
@@ -236,7 +236,19 @@ fn a_table_is_understood_or_refused() {
     let url = "http://127.0.0.1:1/";
     check(json!({ "kind": "llemtry", "endpoint": url, "token_file": token }), &[], Ok(1));
     check(json!({ "kind": "llemtry", "endpoint": url }), &[(TOKEN, "s3cret")], Ok(1));
-    check(json!({ "kind": "llemtry", "endpoint": url, "token_file": token }), &[(ENABLED, "false")], Ok(0));
+    for (value, expected) in [
+        ("false", Ok(0)),
+        ("False", Ok(0)),
+        ("TRUE", Ok(1)),
+        ("", Ok(1)),
+        ("1", Err("`LLEMTRY_ENABLED` is neither `true` nor `false`")),
+        ("yes", Err("`LLEMTRY_ENABLED` is neither `true` nor `false`")),
+        ("on", Err("`LLEMTRY_ENABLED` is neither `true` nor `false`")),
+        ("true ", Err("`LLEMTRY_ENABLED`")),
+    ] {
+        let keys = json!({ "kind": "llemtry", "endpoint": url, "token_file": token });
+        check(keys, &[(ENABLED, value)], expected);
+    }
     check(
         json!({ "kind": "llemtry", "endpoint": url }),
         &[],
