@@ -50,6 +50,13 @@ input      = 2
 output     = 8
 cache_read = 0.5
 END
+# The mock takes what is exported, too.
+cat >tollgate.toml <<END
+[exporter.main]
+kind = "otlp"
+endpoint = "http://127.0.0.1:$mock"
+signals = ["logs"]
+END
 "$tollgate" mock --listen "127.0.0.1:$mock" --interval 5ms >mock.log 2>&1 &
 "$tollgate" serve --listen "127.0.0.1:$serve" --workers 2 --metrics-users true 2>serve.log >/dev/null &
 until_done curl -sf "http://127.0.0.1:$serve/readyz"
@@ -122,6 +129,8 @@ expect 'tollgate_usage_units_total{provider="two",unit="characters"}' 5
 expect 'tollgate_usage_not_counted_total{provider="two",reason="content_type"}' 1
 expect 'sum(tollgate_user_requests_total)' 16
 expect 'sum(tollgate_upstream_connections_total)' 16
+expect 'tollgate_exporter_entries_total{exporter="main",signal="logs",result="sent"}' 16
+expect 'sum(tollgate_exporter_entries_total{result!="sent"})' 0
 # A rate needs two scrapes.
 expect 'count(rate(tollgate_requests_total[1m])) > bool 0' 1
 expect 'tollgate_config_files{state="live"}' 3

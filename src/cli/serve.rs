@@ -122,12 +122,19 @@ async fn start(
     let OwnApi { queue, socket, tasks: api_tasks } = start_api(settings, keys, &base, files)?;
     let Accounts { authenticator, lookups, refresher, logins, end_refreshes } =
         start_accounts(settings, &base);
-    let store_health = authenticator.store_health();
+    let sources = metrics::Sources {
+        live,
+        admission,
+        store: authenticator.store_health(),
+        drops,
+        exporters: exporters.states(),
+        started_at_ms,
+    };
     let inputs = sinks::Inputs {
         settings,
         log,
         store: &base.store,
-        sources: metrics::Sources { live, admission, store: store_health, drops, started_at_ms },
+        sources,
         exporters,
         upstream: &base.upstream,
         workers: base.bound.listeners.len(),

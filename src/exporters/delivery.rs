@@ -3,7 +3,8 @@
 //!
 //! It guarantees: an attempt has ten seconds; a batch is given up after [`MAX_ATTEMPTS`]; the task ends once its queue is
 //! closed and empty. A shutdown leaves each batch one attempt, and ends the task at once when no time is left: the rest is
-//! counted as given up. It never looks into a piece. Problems are logged when they begin and when they end.
+//! counted as given up. It never looks into a piece. Problems are logged when they begin, when they first cost data, and
+//! when they end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    queue::{Counts, Piece},
+    queue::{Counts, Piece, Trouble},
     receiver::{PostError, Receiver, client},
 };
 use crate::upstream::{self, Upstream};
@@ -172,22 +173,27 @@ impl Delivery {
                 Ok(answer) => return Outcome::Delivered { refused: self.protocol.refused(&answer) },
                 Err(error) => error,
             };
-            let asked = match &error {
-                PostError::Status { status, .. } if !self.protocol.is_temporary(*status) => {
-                    return Outcome::GivenUp(error);
-                }
-                PostError::Status { retry_after, .. } => *retry_after,
-                PostError::Unreachable(_) | PostError::TimedOut => None,
-            };
-            if attempt == MAX_ATTEMPTS || last.is_cancelled() {
+            if attempt == MAX_ATTEMPTS || last.is_cancelled() || !self.may_repeat(&error) {
                 return Outcome::GivenUp(error);
             }
             self.warn(&error);
+            let asked = match error {
+                PostError::Status { retry_after, .. } => retry_after,
+                PostError::Unreachable(_) | PostError::TimedOut => None,
+            };
             // A shutdown ends the pause: the next attempt is the last one.
             let _ = timeout(spread(asked.unwrap_or(pause).min(MAX_PAUSE)), last.cancelled()).await;
             pause *= 2;
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// True if a request may be sent again after this error.
+    fn may_repeat(&self, error: &PostError) -> bool {
+        match error {
+            PostError::Status { status, .. } => self.protocol.is_temporary(*status),
+            PostError::Unreachable(_) | PostError::TimedOut => true,
+        }
     }
 
     fn delivered(&self, batch: &Batch, refused: u64) {
@@ -196,7 +202,7 @@ impl Delivery {
             let (exporter, signal) = (self.counts.exporter(), self.counts.signal());
             tracing::warn!(exporter, signal, refused, "an exporter's receiver refused a part of the data");
         }
-        if self.counts.set_problem(None) {
+        if self.counts.clear_problem() {
             tracing::info!(
                 exporter = self.counts.exporter(),
                 signal = self.counts.signal(),
@@ -207,12 +213,19 @@ impl Delivery {
 
     fn gave_up(&self, batch: &Batch, error: &PostError) {
         self.counts.gave_up(batch.len(), batch.bytes);
-        self.warn(error);
+        if self.counts.set_problem(Trouble::Lost, error.to_string()) {
+            let reason =
+                if self.may_repeat(error) { "no attempt succeeded" } else { "the receiver refuses it" };
+            tracing::warn!(
+                exporter = self.counts.exporter(), signal = self.counts.signal(), receiver = %self.receiver, %error,
+                lost = batch.len(), "an exporter gave up data: {reason}"
+            );
+        }
     }
 
     /// Reports a problem to the status; to the log only if there was none before.
     fn warn(&self, error: &PostError) {
-        if self.counts.set_problem(Some(error.to_string())) {
+        if self.counts.set_problem(Trouble::Waits, error.to_string()) {
             tracing::warn!(
                 exporter = self.counts.exporter(), signal = self.counts.signal(), receiver = %self.receiver, %error,
                 "an exporter cannot deliver: data waits in its queue, and is dropped beyond its bound"

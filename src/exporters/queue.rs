@@ -4,7 +4,7 @@
 //! Bytes count from `push` until the piece is delivered or given up, so that the bound holds for batches in flight too.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -41,7 +41,16 @@ pub(super) struct Counts {
     sent: AtomicU64,
     dropped: DropCount,
     failed: AtomicU64,
-    problem: Mutex<Option<String>>,
+    problem: Mutex<Option<(Trouble, String)>>,
+}
+
+/// The effect of a problem on the data, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// It waits for another attempt.
+    Waits,
+    /// It was given up.
+    Lost,
 }
 
 /// State of one queue of an exporter.
@@ -121,12 +130,21 @@ impl Counts {
         self.failed.fetch_add(pieces, Ordering::Relaxed);
     }
 
-    /// Sets or clears the problem. Returns true if there was none before, or none is left.
-    pub(super) fn set_problem(&self, problem: Option<String>) -> bool {
-        let mut known = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_change = known.is_some() != problem.is_some();
-        *known = problem;
-        is_change
+    /// Sets the problem. Returns true if there was none as bad since the last success.
+    pub(super) fn set_problem(&self, trouble: Trouble, problem: String) -> bool {
+        let mut known = self.lock_problem();
+        let worst = known.as_ref().map(|(worst, _)| *worst);
+        *known = Some((worst.map_or(trouble, |worst| worst.max(trouble)), problem));
+        worst.is_none_or(|worst| worst < trouble)
+    }
+
+    /// Clears the problem. Returns true if there was one.
+    pub(super) fn clear_problem(&self) -> bool {
+        self.lock_problem().take().is_some()
+    }
+
+    fn lock_problem(&self) -> MutexGuard<'_, Option<(Trouble, String)>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The name of the exporter.
@@ -148,7 +166,7 @@ impl Counts {
             sent: self.sent.load(Ordering::Relaxed),
             dropped: self.dropped.get(),
             failed: self.failed.load(Ordering::Relaxed),
-            problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            problem: self.lock_problem().as_ref().map(|(_, problem)| problem.clone()),
         }
     }
 }
@@ -192,12 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn only_a_first_problem_and_its_end_are_changes() {
+    fn only_a_first_or_worse_problem_and_the_end_are_changes() {
         let (_queue, _queued, counts) = queue("demo", "spans", &Drops::default());
-        assert!(!counts.set_problem(None));
-        assert!(counts.set_problem(Some("a".into())));
-        assert!(!counts.set_problem(Some("b".into())));
-        assert_eq!(counts.status().problem.as_deref(), Some("b"));
-        assert!(counts.set_problem(None));
+        assert!(!counts.clear_problem());
+        for (trouble, problem, is_change) in [
+            (Trouble::Waits, "a", true),
+            (Trouble::Waits, "b", false),
+            (Trouble::Lost, "c", true),
+            (Trouble::Waits, "d", false),
+            (Trouble::Lost, "e", false),
+        ] {
+            assert_eq!(counts.set_problem(trouble, problem.into()), is_change, "{problem}");
+            assert_eq!(counts.status().problem.as_deref(), Some(problem));
+        }
+        assert!(counts.clear_problem());
+        assert_eq!(counts.status().problem, None);
+        assert!(counts.set_problem(Trouble::Lost, "f".into()));
     }
 }

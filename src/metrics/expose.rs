@@ -218,6 +218,12 @@ fn process(text: &mut Exposition, sources: &Sources) {
     for (queue, number) in sources.drops.numbers() {
         family.sample(&[&queue], number);
     }
+    let mut family = text.family(&table::EXPORTER_ENTRIES);
+    for one in sources.exporters.status() {
+        for (result, number) in [("sent", one.sent), ("dropped", one.dropped), ("given_up", one.failed)] {
+            family.sample(&[&one.exporter, &one.signal, result], number);
+        }
+    }
     text.family(&table::BUILD).sample(&[env!("CARGO_PKG_VERSION")], 1);
     text.family(&table::START).sample(&[], Seconds(sources.started_at_ms.into()));
 }

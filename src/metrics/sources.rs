@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     accounts::{CacheCounts, StoreHealth},
     admission::Admission,
+    exporters::ExporterStates,
     files::Live,
     recorder::Drops,
     upstream::ConnectionCounts,
@@ -21,6 +22,8 @@ pub struct Sources {
     pub store: StoreHealth,
     /// The drop counters of all queues.
     pub drops: Drops,
+    /// The state of all exporters.
+    pub exporters: ExporterStates,
     /// The start of the process, in milliseconds since 1970.
     pub started_at_ms: u64,
 }

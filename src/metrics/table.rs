@@ -121,6 +121,8 @@ metrics! {
         "Time of the last poll of the store that succeeded.";
     DROPPED Counter "tollgate_dropped_total" ["queue"]
         "Items that were dropped: by a full queue, or by a log that cannot be written.";
+    EXPORTER_ENTRIES Counter "tollgate_exporter_entries_total" ["exporter" "signal" "result"]
+        "Entries that exporters sent, dropped for lack of room, or gave up.";
     BUILD Info "tollgate_build_info" ["version"]
         "The version of tollgate.";
     START Gauge "process_start_time_seconds" []

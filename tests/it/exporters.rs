@@ -17,7 +17,12 @@ use prost::Message as _;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Exchange, Home, KEY, LIMIT, Message, Upstream, Wire, World, over_socket, provider};
+use crate::{
+    harness::{
+        Exchange, Home, KEY, LIMIT, Message, Upstream, Wire, World, eventually, over_socket, provider,
+    },
+    metrics::counted,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -239,8 +244,23 @@ fn what_may_be_tried_again_is_and_the_rest_is_given_up() {
     check(&["400 Bad Request"], 1, 1, Some("it answered 400"));
     check(&["200 OK"], 2, 1, None);
     check(&["500 Internal Server Error"], 2, 2, Some("it answered 500"));
-    exporting.world.gateway.logged("an exporter cannot deliver");
-    exporting.world.gateway.logged("an exporter delivers again");
+    // Data that waits is another case than data that is lost.
+    let waits = "cannot deliver: data waits in its queue, and is dropped beyond its bound";
+    let lost = "gave up data: the receiver refuses it";
+    eventually("the log has each change", || {
+        let log = exporting.world.gateway.log();
+        let messages =
+            log.iter().filter_map(|line| line.split_once(r#""message":"an exporter "#)?.1.split('"').next());
+        messages.eq(["is on", waits, "delivers again", lost, "delivers again", lost])
+    });
+    let entries = |result, number| {
+        let labels = format!(r#"{{exporter="main",signal="traces",result="{result}"}}"#);
+        (format!("tollgate_exporter_entries_total{labels}"), number)
+    };
+    let entries = [entries("sent", 2.0), entries("given_up", 2.0), entries("dropped", 0.0)];
+    let entries: Vec<(&str, f64)> =
+        entries.iter().map(|(series, number)| (series.as_str(), *number)).collect();
+    counted(&exporting.world, &entries);
     let shown = exporting.world.home.run(&["status"], "");
     let expected = "exporter main, traces: 2 sent, 0 queued, 0 dropped, 2 given up; the last attempt failed: it answered 500";
     assert!(shown.out.contains(expected), "{shown:?}");

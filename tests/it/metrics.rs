@@ -35,7 +35,7 @@ fn now(world: &World) -> BTreeMap<String, f64> {
 }
 
 /// Waits until the samples have these numbers: an exchange is counted about 100 ms after its end.
-fn counted(world: &World, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
+pub fn counted(world: &World, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
     eventually("the exchanges are counted", || {
         let seen = now(world);
         expected.iter().all(|(series, number)| seen.get(*series) == Some(number))

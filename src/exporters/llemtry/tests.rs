@@ -227,7 +227,8 @@ fn a_table_is_understood_or_refused() {
     ) {
         (Ok(number), Ok(expected)) => assert_eq!(number, expected),
         (Err(error), Err(expected)) => {
-            let has_place = ["`exporter.llemtry` in `t.toml` ", "`LLEMTRY_"].iter().any(|at| error.starts_with(at));
+            let has_place =
+                ["`exporter.llemtry` in `t.toml` ", "`LLEMTRY_"].iter().any(|at| error.starts_with(at));
             assert!(has_place && error.contains(expected), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
