@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::{
     admission::Overrides,
-    compile::{age, span},
+    compile::{age, age_of_a_day, span},
     cors::TrustedOrigins,
     escape::Lines,
     lint::Levels,
@@ -27,7 +27,7 @@ use crate::{
 };
 pub use arguments::{Arguments, Origin};
 pub use given::{Given, PlaceFlags, schema, schema_text};
-use interpret::{Reader, exporters, head_size, store_grace, usable_path, usage_retention};
+use interpret::{Reader, exporters, head_size, store_grace, usable_path};
 pub use places::{Places, SecretsDir};
 
 /// The default settings file.
@@ -295,8 +295,9 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         log_format: pick!(log_format),
         access_log: pick!(access_log).unwrap_or(true).then_some(access_log),
         exporters: exporters(file.exporter.unwrap_or_default(), source)?,
+        // Hours are summed by day.
         usage_retention: read
-            .lasting(usage_retention, "usage_retention", pick!(usage_retention))?
+            .lasting(age_of_a_day, "usage_retention", pick!(usage_retention))?
             .unwrap_or(Duration::from_hours(400 * 24)),
         usage_detail_retention: read
             .lasting(age, "usage_detail_retention", pick!(usage_detail_retention))?
@@ -359,7 +360,10 @@ mod tests {
             "`trusted_proxies` in `t.toml` cannot be `10.0.0.0/33`: write networks",
         );
         check("usage_retention = \"23h\"", "cannot be `23h`: it has to be at least `1d`");
-        check("usage_retention = \"0\"", "cannot be `0`: it has to be at least `1d`");
+        check(
+            "usage_retention = \"0\"",
+            "cannot be `0`: it has to be a whole number and `h` or `d`, at least `1d`",
+        );
         check("usage_detail_retention = \"3651d\"", "cannot be `3651d`: it has to be at most `3650d`");
         check("usage_detail_retention = \"7\"", "is not written in the form that it has to have");
         check("store_grace = \"999ms\"", "cannot be `999ms`: it has to be at least `1s`");

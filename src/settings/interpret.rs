@@ -14,7 +14,7 @@ use super::{
     AccessLog, Arguments, ExporterTable, Given, Origin, SettingsError, arguments::checked,
     settings_file::SettingsFile,
 };
-use crate::compile::{age, duration, size, span};
+use crate::compile::{duration, size, span};
 
 /// Interprets the texts of settings, and names their origin in errors.
 #[derive(Clone, Copy)]
@@ -153,15 +153,6 @@ pub(super) fn store_grace(text: &str) -> Result<Duration, String> {
         return Err("it has to be at least `1s`".into());
     }
     Ok(grace)
-}
-
-/// At least a day: hours are summed by day.
-pub(super) fn usage_retention(text: &str) -> Result<Duration, String> {
-    let age = age(text)?;
-    if age < Duration::from_hours(24) {
-        return Err("it has to be at least `1d`".into());
-    }
-    Ok(age)
 }
 
 pub(super) fn head_size(text: &str) -> Result<usize, String> {

@@ -42,7 +42,7 @@ pub use prices::{
 };
 pub(crate) use provider::{Compiler, TemplateScope};
 pub use provider::{FIXTURE, SourceMap, http_method};
-pub use quantity::{age, duration, size, span};
+pub use quantity::{age, age_of_a_day, duration, size, span};
 pub use template::{Part, Resolved, Template, percent_encode, urlencode};
 
 /// All parsed files. A file with TOML or schema errors is present without a document, so that a reference to it is

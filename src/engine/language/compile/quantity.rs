@@ -29,13 +29,21 @@ pub fn span(text: &str) -> Result<Duration, String> {
 
 /// An age such as `400d` or `12h`, or `0` for none at all: at most ten years.
 pub fn age(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
+    if text == "0" { Ok(Duration::ZERO) } else { hours_or_days(text, "or `0`") }
+}
+
+/// An age of at least a day.
+pub fn age_of_a_day(text: &str) -> Result<Duration, String> {
+    const LEAST: &str = "at least `1d`";
+    let age = hours_or_days(text, LEAST)?;
+    if age < Duration::from_hours(24) { Err(format!("it has to be {LEAST}")) } else { Ok(age) }
+}
+
+fn hours_or_days(text: &str, further: &str) -> Result<Duration, String> {
     let hours = match split(text) {
         Some((number, "h")) => Some(number),
         Some((number, "d")) => number.checked_mul(24),
-        _ => return Err("it has to be a whole number and `h` or `d`, or `0`".into()),
+        _ => return Err(format!("it has to be a whole number and `h` or `d`, {further}")),
     };
     hours
         .filter(|hours| *hours <= 3650 * 24)
@@ -75,6 +83,24 @@ mod tests {
         for text in ["", "7", "d", "-1d", "1.5d", "7 d", "3651d", "1m", "99999999999999999999d", "0 "] {
             assert!(age(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn messages_name_only_ages_that_are_taken() {
+        let form = "it has to be a whole number and `h` or `d`";
+        let check = |text: &str, any: Result<u64, &str>, of_a_day: Result<u64, &str>| {
+            let hours = |expected: Result<u64, &str>| {
+                expected.map(Duration::from_hours).map_err(|end| end.replace("FORM", form))
+            };
+            assert_eq!((age(text), age_of_a_day(text)), (hours(any), hours(of_a_day)), "{text}");
+        };
+        check("1d", Ok(24), Ok(24));
+        check("24h", Ok(24), Ok(24));
+        check("23h", Ok(23), Err("it has to be at least `1d`"));
+        check("0d", Ok(0), Err("it has to be at least `1d`"));
+        check("0", Ok(0), Err("FORM, at least `1d`"));
+        check("30", Err("FORM, or `0`"), Err("FORM, at least `1d`"));
+        check("3651d", Err("it has to be at most `3650d`"), Err("it has to be at most `3650d`"));
     }
 
     #[test]
