@@ -65,6 +65,11 @@ impl Given<'_> {
         }
     }
 
+    /// ` (or VARIABLE)`, for advice about a missing value. Empty if the exporter does not read variables.
+    pub(super) fn or_variable(&self, variable: &str) -> String {
+        if self.variables.is_some() { format!(" (or `{variable}`)") } else { String::new() }
+    }
+
     /// A switch that a variable sets. The error is for a value that is none.
     pub(super) fn switch(&self, variable: &str) -> Result<Option<bool>, SettingsError> {
         let Some(text) = self.text(variable)? else { return Ok(None) };

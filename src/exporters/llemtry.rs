@@ -78,10 +78,10 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
     let (Some(endpoint), Some(token)) = (&endpoint, &token) else {
         let mut missing = Vec::new();
         if endpoint.is_none() {
-            missing.push(format!("an endpoint (`endpoint`, or `{ENDPOINT}`)"));
+            missing.push(format!("an `endpoint`{}", given.or_variable(ENDPOINT)));
         }
         if token.is_none() {
-            missing.push(format!("a token (`token_file`, or `{TOKEN}`)"));
+            missing.push(format!("a `token_file`{}", given.or_variable(TOKEN)));
         }
         return Err(given.refused(format!("is enabled, and needs {}", missing.join(" and "))));
     };

@@ -146,7 +146,8 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
     if urls.is_empty() {
         // Variables alone name an endpoint, or nothing is exported. A table is there to export.
         return if given.table.is_some() {
-            Err(given.refused(format!("needs an `endpoint` (or `{ENDPOINT}`), and a signal")))
+            let variable = given.or_variable(ENDPOINT);
+            Err(given.refused(format!("needs an `endpoint`{variable}, and a signal")))
         } else {
             Ok(None)
         };

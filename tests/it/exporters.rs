@@ -384,6 +384,6 @@ fn a_table_that_cannot_be_used_refuses_the_start_and_variables_turn_it_off() {
     let env = [("LLEMTRY_ENABLED", "true"), ("LLEMTRY_AUTH_TOKEN", "s3cret-token")];
     let gateway = home.serve_with(&[], &env);
     let line = gateway.logged("an exporter is off: its settings cannot be used").concat();
-    assert!(line.contains("needs an endpoint (`endpoint`, or `LLEMTRY_ENDPOINT`)"), "{line}");
+    assert!(line.contains("needs an `endpoint` (or `LLEMTRY_ENDPOINT`)"), "{line}");
     assert!(line.contains("\"level\":\"ERROR\"") && !gateway.log().concat().contains("s3cret"), "{line}");
 }

@@ -178,9 +178,13 @@ fn exchanges_without_content_in_their_format_are_not_exported() {
 
 /// The number of exporters that these settings open, or the error.
 fn opened(table: Option<Value>, variables: &[(&str, &str)]) -> Result<usize, String> {
+    opened_as("llemtry", table, variables)
+}
+
+fn opened_as(name: &str, table: Option<Value>, variables: &[(&str, &str)]) -> Result<usize, String> {
     let table = table.map(|keys| ExporterTable {
-        name: "llemtry".to_owned(),
-        origin: Origin::File { key: "exporter.llemtry".to_owned(), file: "t.toml".to_owned() },
+        name: name.to_owned(),
+        origin: Origin::File { key: format!("exporter.{name}"), file: "t.toml".to_owned() },
         keys: keys.as_object().unwrap().clone(),
     });
     let tables: Vec<_> = table.into_iter().collect();
@@ -210,6 +214,15 @@ fn all_three_variables_turn_it_on() {
     ] {
         assert_eq!(opened(None, variables), Ok(0), "{variables:?}");
     }
+}
+
+#[test]
+fn only_the_exporter_with_the_name_of_the_kind_reads_variables() {
+    let variables = [(ENDPOINT, "http://127.0.0.1:1/"), (TOKEN, "s3cret")];
+    assert_eq!(
+        opened_as("mine", Some(json!({ "kind": "llemtry" })), &variables),
+        Err("`exporter.mine` in `t.toml` is enabled, and needs an `endpoint` and a `token_file`".to_owned())
+    );
 }
 
 #[test]
@@ -253,12 +266,12 @@ fn a_table_is_understood_or_refused() {
     check(
         json!({ "kind": "llemtry", "endpoint": url }),
         &[],
-        Err("needs a token (`token_file`, or `LLEMTRY_AUTH_TOKEN`)"),
+        Err("needs a `token_file` (or `LLEMTRY_AUTH_TOKEN`)"),
     );
     check(
         json!({ "kind": "llemtry" }),
         &[],
-        Err("needs an endpoint (`endpoint`, or `LLEMTRY_ENDPOINT`) and a token"),
+        Err("needs an `endpoint` (or `LLEMTRY_ENDPOINT`) and a `token_file`"),
     );
     check(json!({ "kind": "llemtry", "endpont": url }), &[], Err("did you mean `endpoint`?"));
     check(

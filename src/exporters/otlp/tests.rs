@@ -292,9 +292,13 @@ fn what_reached_no_provider_is_not_exported() {
 
 /// The signals of the exporters that these settings open, or the error.
 fn opened(table: Option<Value>, variables: &[(&str, &str)]) -> Result<String, String> {
+    opened_as("otlp", table, variables)
+}
+
+fn opened_as(name: &str, table: Option<Value>, variables: &[(&str, &str)]) -> Result<String, String> {
     let table = table.map(|keys| ExporterTable {
-        name: "otlp".to_owned(),
-        origin: Origin::File { key: "exporter.otlp".to_owned(), file: "t.toml".to_owned() },
+        name: name.to_owned(),
+        origin: Origin::File { key: format!("exporter.{name}"), file: "t.toml".to_owned() },
         keys: keys.as_object().unwrap().clone(),
     });
     let tables: Vec<_> = table.into_iter().collect();
@@ -326,6 +330,17 @@ fn the_variables_of_sdks_are_understood() {
     check(&[base, (HEADERS, "host=elsewhere")], "");
     check(&[base, (INTERVAL, "0")], "");
     check(&[(ENDPOINT, "c:4318")], "");
+}
+
+#[test]
+fn only_the_exporter_with_the_name_of_the_kind_reads_variables() {
+    let base = [(ENDPOINT, "http://c:4318")];
+    let check = |name: &str, variables: &[(&str, &str)], expected: &str| {
+        let error = opened_as(name, Some(json!({ "kind": "otlp" })), variables).unwrap_err();
+        assert_eq!(error, format!("`exporter.{name}` in `t.toml` {expected}"));
+    };
+    check("otlp", &[], "needs an `endpoint` (or `OTEL_EXPORTER_OTLP_ENDPOINT`), and a signal");
+    check("collector", &base, "needs an `endpoint`, and a signal");
 }
 
 #[test]
