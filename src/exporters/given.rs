@@ -32,6 +32,11 @@ pub(super) struct Given<'a> {
     pub(super) variables: Option<Lookup<'a>>,
 }
 
+/// An error about a variable, as the rest of a sentence.
+pub(super) fn refused_variable(variable: &str, problem: String) -> SettingsError {
+    SettingsError::Text { origin: Origin::Variable(variable.to_owned()), problem }
+}
+
 /// The value of a process's environment variable.
 pub(super) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
@@ -52,15 +57,11 @@ impl Given<'_> {
     /// The text of a variable. An empty one is unset.
     pub(super) fn text(&self, variable: &str) -> Result<Option<String>, SettingsError> {
         let Some(value) = self.variables.and_then(|lookup| lookup(variable)) else { return Ok(None) };
-        let refused = |problem: String| {
-            let origin = Origin::Variable(variable.to_owned());
-            Err(SettingsError::Text { origin, problem })
-        };
         let Some(text) = value.to_str() else {
-            return refused(written::not_utf8(value.as_bytes()).to_owned());
+            return Err(refused_variable(variable, written::not_utf8(value.as_bytes()).to_owned()));
         };
         match written::defect(text) {
-            Some(defect) => refused(defect.to_string()),
+            Some(defect) => Err(refused_variable(variable, defect.to_string())),
             None => Ok((!text.is_empty()).then(|| text.to_owned())),
         }
     }
@@ -72,14 +73,21 @@ impl Given<'_> {
 
     /// A switch that a variable sets. The error is for a value that is none.
     pub(super) fn switch(&self, variable: &str) -> Result<Option<bool>, SettingsError> {
-        let Some(text) = self.text(variable)? else { return Ok(None) };
-        match text.to_ascii_lowercase().as_str() {
-            "true" => Ok(Some(true)),
-            "false" => Ok(Some(false)),
-            _ => Err(SettingsError::Text {
-                origin: Origin::Variable(variable.to_owned()),
-                problem: "is neither `true` nor `false`".to_owned(),
-            }),
+        self.either(variable, "true", "false")
+    }
+
+    /// True if a variable has the first value, in any case, and false for the second. The error is for other values.
+    pub(super) fn either(
+        &self,
+        variable: &str,
+        one: &str,
+        other: &str,
+    ) -> Result<Option<bool>, SettingsError> {
+        match self.text(variable)? {
+            None => Ok(None),
+            Some(text) if text.eq_ignore_ascii_case(one) => Ok(Some(true)),
+            Some(text) if text.eq_ignore_ascii_case(other) => Ok(Some(false)),
+            Some(_) => Err(refused_variable(variable, format!("is neither `{one}` nor `{other}`"))),
         }
     }
 

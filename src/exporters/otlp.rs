@@ -27,7 +27,10 @@ use self::{
     metrics::Metrics,
     traces::Traces,
 };
-use super::{BatchSize, Given, Kind, Opened, Outlet, Outlets, Queue, Receiver, given::pairs};
+use super::{
+    BatchSize, Given, Kind, Opened, Outlet, Outlets, Queue, Receiver,
+    given::{pairs, refused_variable},
+};
 use crate::{
     access_record::AccessRecord, clock::now_ms, compile::duration, recorder::Sink, secret::Secret,
     settings::SettingsError,
@@ -111,6 +114,11 @@ impl Signal {
         }
     }
 
+    /// The path below the base URL.
+    fn path(self) -> String {
+        format!("/v1/{}", self.name())
+    }
+
     /// The variable with the whole URL of the signal.
     const fn endpoint(self) -> &'static str {
         match self {
@@ -120,7 +128,7 @@ impl Signal {
         }
     }
 
-    /// The variable that turns the signal off with `none`.
+    /// The variable that turns the signal off with `none`; `otlp` leaves it on.
     const fn exporter(self) -> &'static str {
         match self {
             Self::Traces => "OTEL_TRACES_EXPORTER",
@@ -179,20 +187,42 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
 
 /// The URLs of the signals that are exported.
 fn urls(given: &Given<'_>, table: &Table) -> Result<Vec<(Signal, String)>, SettingsError> {
-    let base = given.text(ENDPOINT)?.or_else(|| table.endpoint.clone());
+    let base = base(given, table)?;
     let mut urls = Vec::new();
     for signal in Signal::ALL {
         let is_listed = table.signals.as_ref().is_none_or(|listed| listed.contains(&signal));
-        let is_off = given.text(signal.exporter())?.is_some_and(|exporter| exporter == "none");
-        let below =
-            || base.as_ref().map(|base| format!("{}/v1/{}", base.trim_end_matches('/'), signal.name()));
+        let below = || base.as_ref().map(|base| format!("{base}{}", signal.path()));
         let own = || table.endpoints.as_ref()?.get(&signal).cloned();
         let url = given.text(signal.endpoint())?.or_else(own).or_else(below);
-        if let Some(url) = url.filter(|_| is_listed && !is_off) {
+        // Without a URL, the variable is one that other programs read.
+        if let Some(url) = url.filter(|_| is_listed)
+            && given.either(signal.exporter(), "otlp", "none")? != Some(false)
+        {
             urls.push((signal, url));
         }
     }
     Ok(urls)
+}
+
+/// The base URL, without a slash at its end.
+fn base(given: &Given<'_>, table: &Table) -> Result<Option<String>, SettingsError> {
+    let variable = given.text(ENDPOINT)?;
+    let is_variable = variable.is_some();
+    let Some(base) = variable.or_else(|| table.endpoint.clone()) else { return Ok(None) };
+    let base = base.trim_end_matches('/');
+    match Signal::ALL.into_iter().find(|signal| base.ends_with(&signal.path())) {
+        None => Ok(Some(base.to_owned())),
+        Some(signal) if is_variable => {
+            let (path, own) = (signal.path(), signal.endpoint());
+            let problem = format!("ends with `{path}`: write the URL without that, or use `{own}`");
+            Err(refused_variable(ENDPOINT, problem))
+        }
+        Some(signal) => Err(given.refused(format!(
+            "has an `endpoint` that ends with `{}`: write the URL without that, or use `endpoints.{}`",
+            signal.path(),
+            signal.name()
+        ))),
+    }
 }
 
 fn receiver(url: &str, headers: &[(String, Secret)]) -> Result<Receiver, String> {

@@ -323,13 +323,40 @@ fn the_variables_of_sdks_are_understood() {
         "http://c:4318/v1/traces",
     );
     check(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1/in")], "http://t:1/in");
+    check(
+        &[
+            base,
+            ("OTEL_TRACES_EXPORTER", "OTLP"),
+            ("OTEL_METRICS_EXPORTER", "None"),
+            ("OTEL_LOGS_EXPORTER", "none"),
+        ],
+        "http://c:4318/v1/traces",
+    );
     check(&[base, (DISABLED, "true")], "");
+    // For other programs: there is nothing to export to.
+    check(&[("OTEL_TRACES_EXPORTER", "console")], "");
     // Off, and an error is logged.
     check(&[base, (PROTOCOL, "grpc")], "");
     check(&[base, (HEADERS, "no pair")], "");
     check(&[base, (HEADERS, "host=elsewhere")], "");
     check(&[base, (INTERVAL, "0")], "");
     check(&[(ENDPOINT, "c:4318")], "");
+}
+
+#[test]
+fn variables_that_are_not_understood_are_named() {
+    let check = |variables: &[(&str, &str)], expected: &str| {
+        let keys = json!({ "kind": "otlp", "endpoint": "http://c:4318" });
+        assert_eq!(opened(Some(keys), variables), Err(expected.to_owned()), "{variables:?}");
+    };
+    check(&[("OTEL_TRACES_EXPORTER", "nnone")], "`OTEL_TRACES_EXPORTER` is neither `otlp` nor `none`");
+    check(&[("OTEL_LOGS_EXPORTER", "console")], "`OTEL_LOGS_EXPORTER` is neither `otlp` nor `none`");
+    check(&[("OTEL_METRICS_EXPORTER", "otlp,none")], "`OTEL_METRICS_EXPORTER` is neither `otlp` nor `none`");
+    check(&[(DISABLED, "yes")], "`OTEL_SDK_DISABLED` is neither `true` nor `false`");
+    check(
+        &[(ENDPOINT, "http://c:4318/v1/traces/")],
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` ends with `/v1/traces`: write the URL without that, or use `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`",
+    );
 }
 
 #[test]
@@ -365,6 +392,16 @@ fn a_table_is_understood_or_refused() {
     );
     check(json!({}), Err("`exporter.otlp` in `t.toml` needs an `endpoint`"));
     check(json!({ "endpoint": "http://c", "signals": [] }), Err("needs an `endpoint`"));
+    check(
+        json!({ "endpoint": "http://c/v1/logs" }),
+        Err(
+            "has an `endpoint` that ends with `/v1/logs`: write the URL without that, or use `endpoints.logs`",
+        ),
+    );
+    check(
+        json!({ "endpoints": { "logs": "http://c/v1/logs" }, "signals": ["logs"] }),
+        Ok("http://c/v1/logs"),
+    );
     check(
         json!({ "endpoint": "http://c", "signals": ["spans"] }),
         Err("none of `traces`, `metrics`, `logs`"),
