@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     origin::Origin,
-    upstream::{self, Deadlines, Download, Upload, Upstream},
+    upstream::{self, CutError, Deadlines, Download, SendError, Upload, Upstream},
 };
 
 /// Deadline of one attempt, from the DNS lookup to the last byte of the answer.
@@ -92,9 +92,7 @@ impl Receiver {
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
         let answer = timeout_at(until, client.send(&self.origin, request, deadlines)).await;
-        let answer = answer
-            .map_err(|_| PostError::TimedOut)?
-            .map_err(|error| PostError::Unreachable(error.to_string()))?;
+        let answer = answer.map_err(|_| PostError::TimedOut)?.map_err(|error| not_sent(&error))?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
         let body = timeout_at(until, read(answer)).await.map_err(|_| PostError::TimedOut)?;
         if status.is_success() { body } else { Err(PostError::Status { status, retry_after }) }
@@ -142,7 +140,7 @@ async fn read(answer: Response<Download>) -> Result<Vec<u8>, PostError> {
     let mut download = answer.into_body();
     let mut body = Vec::new();
     while let Some(frame) = download.frame().await {
-        let frame = frame.map_err(|error| PostError::Unreachable(error.to_string()))?;
+        let frame = frame.map_err(|error| cut(&error))?;
         if let Some(data) = frame.data_ref() {
             if body.len() + data.len() > MAX_ANSWER {
                 break;
@@ -151,6 +149,36 @@ async fn read(answer: Response<Download>) -> Result<Vec<u8>, PostError> {
         }
     }
     Ok(body)
+}
+
+/// The error of a request without an answer. Here, `it` is the receiver, which is no upstream.
+fn not_sent(error: &SendError) -> PostError {
+    PostError::Unreachable(match error {
+        SendError::Timeout(_) => return PostError::TimedOut,
+        SendError::Reset(problem) => format!("it {problem}"),
+        SendError::Malformed(problem) => format!("its answer is malformed: {problem}"),
+        SendError::TooManyInterim { limit } => format!("it sent more than {limit} interim (1xx) responses"),
+        SendError::Dns { .. }
+        | SendError::DnsTimeout { .. }
+        | SendError::DnsBusy { .. }
+        | SendError::Forbidden { .. }
+        | SendError::Local { .. }
+        | SendError::Unreachable { .. }
+        | SendError::Refused { .. }
+        | SendError::ConnectTimeout { .. }
+        | SendError::Tls { .. }
+        | SendError::BodyTooLarge { .. }
+        | SendError::BodyStalled(_)
+        | SendError::ClientGone => error.to_string(),
+    })
+}
+
+/// The error of an answer that broke off.
+fn cut(error: &CutError) -> PostError {
+    match error {
+        CutError::Broken(problem) => PostError::Unreachable(format!("its answer broke off: {problem}")),
+        CutError::Idle(_) => PostError::TimedOut,
+    }
 }
 
 /// `Retry-After` in seconds. A date is not read: the backoff applies.
@@ -182,6 +210,23 @@ mod tests {
         assert!(problem.contains("`x-key`") && !problem.contains("s3cret"), "{problem}");
         assert!(receiver.header("a b", "x").unwrap_err().contains("no name of a header"));
         assert!(receiver.header("Content-Length", "1").unwrap_err().contains("set by tollgate"));
+    }
+
+    #[test]
+    fn problems_are_those_of_the_receiver() {
+        let check = |error: &PostError, expected: &str| assert_eq!(error.to_string(), expected);
+        let sent = |error| not_sent(&error);
+        check(&sent(SendError::Timeout(ATTEMPT)), "it did not answer within 10s");
+        check(&sent(SendError::Reset("closed the connection".into())), "it closed the connection");
+        check(&sent(SendError::Malformed("no status".into())), "its answer is malformed: no status");
+        check(&sent(SendError::TooManyInterim { limit: 32 }), "it sent more than 32 interim (1xx) responses");
+        let refused = std::io::ErrorKind::ConnectionRefused.into();
+        check(
+            &sent(SendError::Refused { host: "c.example".into(), error: refused }),
+            "`c.example` cannot be reached: connection refused",
+        );
+        check(&cut(&CutError::Broken("end of file".into())), "its answer broke off: end of file");
+        check(&cut(&CutError::Idle(ATTEMPT)), "it did not answer within 10s");
     }
 
     #[test]
