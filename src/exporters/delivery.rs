@@ -6,11 +6,14 @@
 //! counted as given up. It never looks into a piece. Problems are logged when they begin, when they first cost data, and
 //! when they end.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem::take, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -31,7 +34,7 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// The form of a request's body, and the meaning of answers.
 pub(super) trait Protocol: Send + Sync {
     /// A body of these pieces.
-    fn body(&self, pieces: &[Piece]) -> Bytes;
+    fn body(&self, pieces: &[Bytes]) -> Bytes;
 
     /// True if a request may be sent again after this status.
     fn is_temporary(&self, status: StatusCode) -> bool;
@@ -73,6 +76,8 @@ pub(super) struct Ending {
 #[derive(Default)]
 struct Batch {
     pieces: Vec<Piece>,
+    /// Number of pieces, also once they are encoded.
+    number: usize,
     bytes: usize,
 }
 
@@ -88,12 +93,13 @@ enum Outcome {
 
 impl Batch {
     fn add(&mut self, piece: Piece) {
-        self.bytes += piece.0.len();
+        self.bytes += piece.size();
+        self.number += 1;
         self.pieces.push(piece);
     }
 
     fn len(&self) -> u64 {
-        self.pieces.len() as u64
+        self.number as u64
     }
 }
 
@@ -102,8 +108,8 @@ impl Delivery {
     pub(super) async fn run(mut self, shared: Arc<upstream::Shared>, ending: Ending) {
         let client = client(&shared);
         let (mut next, mut lost) = (None, 0);
-        while let Some(batch) = self.batch(&mut next, &client).await {
-            match self.deliver(&batch, &client, &ending).await {
+        while let Some(mut batch) = self.batch(&mut next, &client).await {
+            match self.deliver(take(&mut batch.pieces), &client, &ending).await {
                 Outcome::Delivered { refused } => self.delivered(&batch, refused),
                 Outcome::GivenUp(error) => {
                     self.gave_up(&batch, &error);
@@ -134,10 +140,10 @@ impl Delivery {
             Some(piece) => batch.add(piece),
             None => batch.add(self.first(client).await?),
         }
-        while batch.pieces.len() < self.size.pieces
+        while batch.number < self.size.pieces
             && let Ok(piece) = self.queued.try_recv()
         {
-            if batch.bytes + piece.0.len() > self.size.bytes {
+            if batch.bytes + piece.size() > self.size.bytes {
                 *next = Some(piece);
                 break;
             }
@@ -155,8 +161,8 @@ impl Delivery {
         }
     }
 
-    async fn deliver(&self, batch: &Batch, client: &Upstream, ending: &Ending) -> Outcome {
-        let attempts = self.attempts(batch, client, &ending.last_attempts);
+    async fn deliver(&self, pieces: Vec<Piece>, client: &Upstream, ending: &Ending) -> Outcome {
+        let attempts = self.attempts(pieces, client, &ending.last_attempts);
         tokio::select! {
             // A batch that was delivered counts as such.
             biased;
@@ -165,8 +171,10 @@ impl Delivery {
         }
     }
 
-    async fn attempts(&self, batch: &Batch, client: &Upstream, last: &CancellationToken) -> Outcome {
-        let body = self.protocol.body(&batch.pieces);
+    async fn attempts(&self, pieces: Vec<Piece>, client: &Upstream, last: &CancellationToken) -> Outcome {
+        let Some(pieces) = encoded(pieces).await else { return Outcome::GivenUp(PostError::Unencoded) };
+        let body = self.protocol.body(&pieces);
+        drop(pieces);
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             let error = match self.receiver.post(client, body.clone()).await {
@@ -179,7 +187,7 @@ impl Delivery {
             self.warn(&error);
             let asked = match error {
                 PostError::Status { retry_after, .. } => retry_after,
-                PostError::Unreachable(_) | PostError::TimedOut => None,
+                PostError::Unreachable(_) | PostError::TimedOut | PostError::Unencoded => None,
             };
             // A shutdown ends the pause: the next attempt is the last one.
             let _ = timeout(spread(asked.unwrap_or(pause).min(MAX_PAUSE)), last.cancelled()).await;
@@ -193,6 +201,7 @@ impl Delivery {
         match error {
             PostError::Status { status, .. } => self.protocol.is_temporary(*status),
             PostError::Unreachable(_) | PostError::TimedOut => true,
+            PostError::Unencoded => false,
         }
     }
 
@@ -244,6 +253,21 @@ impl Delivery {
         self.counts.gave_up(batch.len(), batch.bytes);
         batch.len()
     }
+}
+
+/// Encodes pieces. None if that fails. Raw ones are encoded on a thread of their own: the control runtime has but one.
+async fn encoded(pieces: Vec<Piece>) -> Option<Vec<Bytes>> {
+    let encode = |pieces: Vec<Piece>| pieces.into_iter().map(Piece::encode).collect();
+    if pieces.iter().all(|piece| matches!(piece, Piece::Encoded(_))) {
+        return Some(encode(pieces));
+    }
+    let (sender, encoded) = oneshot::channel();
+    let work = move || {
+        // Without a receiver, the shutdown has no time left.
+        let _ = sender.send(encode(pieces));
+    };
+    thread::Builder::new().name("encode".into()).spawn(work).ok()?;
+    encoded.await.ok()
 }
 
 /// A pause that is up to a quarter longer, so that nodes do not call a receiver at the same time.

@@ -4,7 +4,10 @@
 //! It guarantees: fields and names are those of the receiver's format; attributes without a value are left out; each text
 //! has at most [`MAX_TEXT`] characters; what failed or broke off has the status `ERROR`; an estimate is marked.
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -13,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    BatchSize, Given, Kind, Opened, Outlet, Outlets, Protocol, Queue, Receiver, ids::Ids, queue::Piece,
+    BatchSize, Given, Kind, Opened, Outlet, Outlets, Protocol, Queue, Receiver, ids::Ids, queue::Encode,
 };
 use crate::{
     access_record::{AccessRecord, Content, Outcome, Usage},
+    name::FileName,
     recorder::Sink,
     secret::Secret,
     syntax::Checker,
@@ -37,6 +41,8 @@ const MAX_TEXT: usize = 102_400;
 const SERVICE: &str = "openclaw-ai-gateway";
 /// The session of all spans.
 const SESSION: &str = "ai-gateway";
+/// The size of a span without text, in bytes, about.
+const SPAN: usize = 1024;
 /// The bounds of a request. Content makes spans large.
 const BATCH: BatchSize = BatchSize { pieces: 64, bytes: 1 << 20 };
 
@@ -114,15 +120,15 @@ impl Document {
 }
 
 impl Protocol for Document {
-    fn body(&self, pieces: &[Piece]) -> Bytes {
-        let size = pieces.iter().map(|piece| piece.0.len() + 1).sum::<usize>();
+    fn body(&self, pieces: &[Bytes]) -> Bytes {
+        let size = pieces.iter().map(|piece| piece.len() + 1).sum::<usize>();
         let mut body = Vec::with_capacity(self.start.len() + size + 2);
         body.extend_from_slice(self.start.as_bytes());
         for (index, piece) in pieces.iter().enumerate() {
             if index > 0 {
                 body.push(b',');
             }
-            body.extend_from_slice(&piece.0);
+            body.extend_from_slice(piece);
         }
         body.extend_from_slice(b"]}");
         body.into()
@@ -148,11 +154,45 @@ impl Sink for Llemtry {
     fn record(&mut self, records: &[AccessRecord]) {
         for record in records {
             if let Some(usage) = record.usage.as_deref().filter(|usage| usage.has_content) {
-                let span = span(record, usage, self.content, &mut self.ids);
-                self.queue
-                    .push(serde_json::to_vec(&span).expect("a span has text keys and no failing parts"));
+                self.queue.push_raw(Exchange::new(record, usage, self.content, &mut self.ids));
             }
         }
+    }
+}
+
+/// An exchange that is encoded when it is sent.
+struct Exchange {
+    trace_id: String,
+    span_id: String,
+    provider: Option<FileName>,
+    /// Times in nanoseconds since 1970.
+    start: u64,
+    end: u64,
+    outcome: Outcome,
+    usage: Usage,
+}
+
+impl Exchange {
+    fn new(record: &AccessRecord, usage: &Usage, with_content: bool, ids: &mut Ids) -> Self {
+        let start = record.started_at_ms.saturating_mul(1_000_000);
+        let end = start.saturating_add(u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX));
+        let mut usage = usage.clone();
+        if let Some(content) = usage.content.as_mut().filter(|_| !with_content) {
+            // Another exporter may have asked for the text.
+            *content = Arc::new(content.without_text());
+        }
+        let (provider, outcome) = (record.provider.clone(), record.outcome());
+        Self { trace_id: ids.uuid(), span_id: ids.uuid(), provider, start, end, outcome, usage }
+    }
+}
+
+impl Encode for Exchange {
+    fn size(&self) -> usize {
+        SPAN + self.usage.content.as_deref().map_or(0, Content::text_bytes)
+    }
+
+    fn encode(self: Box<Self>) -> Vec<u8> {
+        serde_json::to_vec(&span(&self)).expect("a span has text keys and no failing parts")
     }
 }
 
@@ -160,8 +200,8 @@ impl Sink for Llemtry {
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names are those of the format")]
 struct Span<'a> {
-    trace_id: String,
-    span_id: String,
+    trace_id: &'a str,
+    span_id: &'a str,
     name: &'static str,
     kind: &'static str,
     start_time_unix_nano: String,
@@ -201,22 +241,18 @@ impl Serialize for EventBody<'_> {
     }
 }
 
-fn span<'a>(record: &AccessRecord, usage: &'a Usage, with_content: bool, ids: &mut Ids) -> Span<'a> {
-    let (trace_id, span_id) = (ids.uuid(), ids.uuid());
-    let start = record.started_at_ms.saturating_mul(1_000_000);
-    let end = start.saturating_add(u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX));
-    let (start, end) = (start.to_string(), end.to_string());
-    let outcome = record.outcome();
-    let status = match outcome {
+fn span(exchange: &Exchange) -> Span<'_> {
+    let (start, end) = (exchange.start.to_string(), exchange.end.to_string());
+    let status = match exchange.outcome {
         Outcome::Success => Status { code: "OK", message: None },
         failed => Status { code: "ERROR", message: Some(failed.as_str()) },
     };
-    let content = usage.content.as_deref().filter(|_| with_content);
+    let content = exchange.usage.content.as_deref();
     let events = content.map_or_else(Vec::new, |content| events(content, &start, &end));
     Span {
-        attributes: attributes(record, usage, &span_id),
-        trace_id,
-        span_id,
+        attributes: attributes(exchange),
+        trace_id: &exchange.trace_id,
+        span_id: &exchange.span_id,
         name: "gen_ai.generate",
         kind: "client",
         start_time_unix_nano: start,
@@ -226,7 +262,8 @@ fn span<'a>(record: &AccessRecord, usage: &'a Usage, with_content: bool, ids: &m
     }
 }
 
-fn attributes(record: &AccessRecord, usage: &Usage, span_id: &str) -> Map<String, Value> {
+fn attributes(exchange: &Exchange) -> Map<String, Value> {
+    let Exchange { span_id, provider, usage, .. } = exchange;
     let counters = &usage.counters;
     let sum = |all: &[Counter]| all.iter().fold(0_u64, |sum, one| sum.saturating_add(counters.get(*one)));
     // Of a side without a count, zero is no value. A side that was counted may be empty beside the other.
@@ -241,18 +278,20 @@ fn attributes(record: &AccessRecord, usage: &Usage, span_id: &str) -> Map<String
     let input = counted(sum(&[Counter::Input, Counter::AudioInput]));
     let output = counted(sum(&[Counter::Output, Counter::Reasoning, Counter::AudioOutput]));
     let is_estimated = !usage.estimated.is_zero();
-    let attributes: [(&str, Option<Value>); 11] = [
-        ("gen_ai.system", record.provider.as_ref().map(|name| name.as_str().into())),
+    let is_dropped = usage.content.as_deref().is_some_and(|content| content.is_dropped);
+    let attributes: [(&str, Option<Value>); 12] = [
+        ("gen_ai.system", provider.as_ref().map(|name| name.as_str().into())),
         ("gen_ai.request.model", Some(model.into())),
         ("gen_ai.usage.input_tokens", input.map(Value::from)),
         ("gen_ai.usage.output_tokens", output.map(Value::from)),
         ("gen_ai.request.max_tokens", usage.max_output.map(Value::from)),
         ("gen_ai.request.temperature", parameter("temperature")),
         ("openclaw.session.id", Some(SESSION.into())),
-        ("openclaw.run.id", Some(span_id.into())),
+        ("openclaw.run.id", Some(span_id.as_str().into())),
         ("openclaw.usage.cache_read_tokens", present(counters.get(Counter::CacheRead)).map(Value::from)),
         ("openclaw.usage.cache_write_tokens", present(counters.get(Counter::CacheWrite)).map(Value::from)),
         ("tollgate.usage.estimated", is_estimated.then_some(Value::Bool(true))),
+        ("tollgate.content.dropped", is_dropped.then_some(Value::Bool(true))),
     ];
     let present = attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     present.collect()

@@ -1,8 +1,8 @@
 //! Exporters: hand finished exchanges to receivers of other systems, over HTTP. A kind of exporter is one file here, with
 //! its own settings; `KINDS` is the list, and no other module names one.
 //!
-//! An exporter encodes on the recorder's thread into bounded queues; a task for each queue delivers. It guarantees:
-//! nothing here makes a request wait; what does not fit is dropped, counted, and shown in `tollgate status`. Receivers
+//! An exporter fills bounded queues on the recorder's thread, where it encodes what is short, and never reads content; a task
+//! for each queue delivers. It guarantees: nothing here makes a request wait; what does not fit is dropped, counted, and shown in `tollgate status`. Receivers
 //! are the operator's: never a URL or a header from a client or a provider file.
 //!
 //! Read next: `delivery` for batches and retries, `queue` for bounds.
@@ -45,7 +45,7 @@ struct Kind {
     open: fn(&Given<'_>, &mut Outlets) -> Opened,
 }
 
-/// Encodes exchanges on the recorder's thread. None if it is off.
+/// Fills queues on the recorder's thread. None if it is off.
 type Opened = Result<Option<Box<dyn Sink>>, SettingsError>;
 
 /// The deliveries of all exporters, as exporters open them.

@@ -20,12 +20,42 @@ pub(super) const MAX_PIECES: usize = 8192;
 /// Maximum size of the pieces in a queue, in bytes.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 
-/// A part of a request's body: an encoded exchange, or an encoded set of metrics.
-#[derive(Debug, Clone)]
-pub(super) struct Piece(pub(super) Bytes);
+/// A part of a request's body: an exchange, or a set of metrics.
+pub(super) enum Piece {
+    /// An encoded one.
+    Encoded(Bytes),
+    /// One that takes long to encode, since it has content.
+    Raw(Box<dyn Encode>),
+}
+
+/// A part of a request's body that is encoded when it is sent.
+pub(super) trait Encode: Send {
+    /// The size, in bytes: about that of the encoded form.
+    fn size(&self) -> usize;
+
+    /// The encoded form.
+    fn encode(self: Box<Self>) -> Vec<u8>;
+}
+
+impl Piece {
+    /// The size for the bounds of queues and batches, in bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Encoded(bytes) => bytes.len(),
+            Self::Raw(raw) => raw.size(),
+        }
+    }
+
+    /// The encoded form.
+    pub(super) fn encode(self) -> Bytes {
+        match self {
+            Self::Encoded(bytes) => bytes,
+            Self::Raw(raw) => raw.encode().into(),
+        }
+    }
+}
 
 /// The sending side of a queue.
-#[derive(Debug)]
 pub(super) struct Queue {
     pieces: mpsc::Sender<Piece>,
     counts: Arc<Counts>,
@@ -95,10 +125,18 @@ pub(super) fn queue(
 }
 
 impl Queue {
-    /// Queues a piece, or drops and counts it.
+    /// Queues an encoded piece, or drops and counts it.
     pub(super) fn push(&self, bytes: impl Into<Bytes>) {
-        let piece = Piece(bytes.into());
-        let size = piece.0.len();
+        self.push_piece(Piece::Encoded(bytes.into()));
+    }
+
+    /// Queues a piece that is encoded when it is sent, or drops and counts it.
+    pub(super) fn push_raw(&self, raw: impl Encode + 'static) {
+        self.push_piece(Piece::Raw(Box::new(raw)));
+    }
+
+    fn push_piece(&self, piece: Piece) {
+        let size = piece.size();
         let counts = &self.counts;
         // Added first: the receiver may be done with the piece before this returns.
         let before = counts.bytes.fetch_add(size, Ordering::Relaxed);
@@ -191,7 +229,7 @@ mod tests {
         let first = queued.try_recv().unwrap();
         queue.push(vec![0; 1]);
         assert_eq!(numbers(&counts), (2, 0, 2, 0));
-        counts.delivered(1, first.0.len(), 0);
+        counts.delivered(1, first.size(), 0);
         queue.push(vec![0; 1]);
         assert_eq!(numbers(&counts), (2, 1, 2, 0));
     }

@@ -34,6 +34,9 @@ pub(super) enum PostError {
     /// There was no answer.
     #[error("{0}")]
     Unreachable(String),
+    /// The data is at fault, or no thread could be started: nothing was sent.
+    #[error("its data could not be encoded")]
+    Unencoded,
     /// There was no complete answer in time.
     #[error("it did not answer within {ATTEMPT:?}")]
     TimedOut,

@@ -3,7 +3,8 @@
 //!
 //! Each worker puts access records into a bounded buffer of its own. The thread `records` takes all buffers every 100 ms,
 //! completes estimates of usage, and hands the records to all sinks, in the order of their ends. It guarantees: a worker waits for no sink, formats
-//! nothing and does no IO; a record without room is dropped and counted; at shutdown, sinks get the last records before
+//! nothing and does no IO; a record without room is dropped and counted; a record without room for its text loses
+//! that alone; at shutdown, sinks get the last records before
 //! they are closed.
 //!
 //! It knows no sink: `cli::serve` assembles them. Read next: `drops`, the counters of all queues behind it.
@@ -25,11 +26,16 @@ use tokio::{sync::oneshot, time::timeout};
 
 pub use drops::{DropCount, Drops};
 
-use crate::{access_record::AccessRecord, meter::Ratios};
+use crate::{
+    access_record::{AccessRecord, Content},
+    meter::Ratios,
+};
 use drops::DropReport;
 
 /// Capacity of a worker's buffer: that of 80,000 requests a second.
 const MAX_RECORDS: usize = 8192;
+/// The most text of exchanges in a worker's buffer, in bytes.
+const MAX_TEXT: usize = 64 << 20;
 /// Capacity that a buffer keeps after a burst.
 const KEPT_CAPACITY: usize = 1024;
 /// Interval at which the buffers are taken.
@@ -59,21 +65,39 @@ pub trait Sink: Send {
 pub struct Recorder {
     buffer: Arc<Buffer>,
     drops: DropCount,
+    /// Texts of exchanges that were dropped.
+    text_drops: DropCount,
     keeps_content: bool,
 }
 
 #[derive(Debug, Default)]
-struct Buffer(Mutex<Vec<AccessRecord>>);
+struct Buffer(Mutex<Buffered>);
+
+#[derive(Debug, Default)]
+struct Buffered {
+    records: Vec<AccessRecord>,
+    /// Bytes of text in the records.
+    text: usize,
+}
 
 impl Recorder {
-    /// Hands a record on. Without room, it is dropped and counted.
-    pub fn record(&self, record: AccessRecord) {
-        let mut records = self.buffer.lock();
-        if records.len() < MAX_RECORDS {
-            records.push(record);
-        } else {
+    /// Hands a record on. Without room, it is dropped and counted; without room for its text, only that is.
+    pub fn record(&self, mut record: AccessRecord) {
+        // Freed after the lock.
+        let _dropped;
+        let text = text_bytes(&record);
+        let mut buffer = self.buffer.lock();
+        if buffer.records.len() >= MAX_RECORDS {
             self.drops.add(1);
+            return;
         }
+        if text > 0 && buffer.text + text > MAX_TEXT {
+            self.text_drops.add(1);
+            _dropped = drop_text(&mut record);
+        } else {
+            buffer.text += text;
+        }
+        buffer.records.push(record);
     }
 
     /// True if a sink takes the text of exchanges.
@@ -82,15 +106,29 @@ impl Recorder {
     }
 }
 
+fn text_bytes(record: &AccessRecord) -> usize {
+    let content = record.usage.as_ref().and_then(|usage| usage.content.as_deref());
+    content.map_or(0, Content::text_bytes)
+}
+
+/// Takes the text out of a record, which keeps a mark of that.
+fn drop_text(record: &mut AccessRecord) -> Option<Arc<Content>> {
+    let content = record.usage.as_mut()?.content.as_mut()?;
+    let without = Content { is_dropped: true, ..content.without_text() };
+    Some(std::mem::replace(content, Arc::new(without)))
+}
+
 impl Buffer {
     /// Only the worker and the recorder's thread take it, the latter for one exchange of pointers.
-    fn lock(&self) -> MutexGuard<'_, Vec<AccessRecord>> {
+    fn lock(&self) -> MutexGuard<'_, Buffered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Exchanges the records for an empty vector, whose capacity the worker then uses.
     fn take(&self, records: &mut Vec<AccessRecord>) {
-        std::mem::swap(&mut *self.lock(), records);
+        let mut buffer = self.lock();
+        buffer.text = 0;
+        std::mem::swap(&mut buffer.records, records);
     }
 }
 
@@ -117,9 +155,14 @@ pub fn start(
     ratios: Ratios,
     drops: &Drops,
 ) -> io::Result<(Vec<Recorder>, Records)> {
-    let count = drops.queue("records");
+    let (count, text_drops) = (drops.queue("records"), drops.queue("content"));
     let keeps_content = sinks.iter().any(|sink| sink.wants_content());
-    let recorder = |_| Recorder { buffer: Arc::default(), drops: count.clone(), keeps_content };
+    let recorder = |_| Recorder {
+        buffer: Arc::default(),
+        drops: count.clone(),
+        text_drops: text_drops.clone(),
+        keeps_content,
+    };
     let recorders: Vec<_> = (0..workers).map(recorder).collect();
     let buffers = recorders.iter().map(|recorder| Arc::clone(&recorder.buffer)).collect();
     let (stop, stopped) = mpsc::channel();

@@ -77,7 +77,10 @@ async fn sinks_get_the_records_of_all_workers_and_are_closed_after_the_last() {
         let own: Vec<_> = paths.iter().filter(|path| path.starts_with(worker)).collect();
         assert_eq!(own, ["0", "1", "2"].map(|number| format!("{worker}{number}")).each_ref());
     }
-    assert_eq!((paths.len(), drops.numbers()), (6, [("records".to_owned(), 0)].into()));
+    assert_eq!(
+        (paths.len(), drops.numbers()),
+        (6, ["content", "records"].map(|name| (name.to_owned(), 0)).into())
+    );
 }
 
 #[test]
@@ -93,8 +96,8 @@ fn a_batch_is_in_the_order_of_ends() {
         report: DropReport::new(Drops::default()),
         reported: Instant::now(),
     };
-    buffers[0].lock().extend([record("/1", 1000, 0), record("/3", 10, 1030)]);
-    buffers[1].lock().extend([record("/2", 500, 510), record("/4", 900, 200)]);
+    buffers[0].lock().records.extend([record("/1", 1000, 0), record("/3", 10, 1030)]);
+    buffers[1].lock().records.extend([record("/2", 500, 510), record("/4", 900, 200)]);
     distributor.hand_on();
     distributor.hand_on();
     let expected = ["/1", "/2", "/3", "/4"].map(str::to_owned).to_vec();
@@ -132,13 +135,50 @@ fn estimates_are_complete_when_sinks_get_the_records() {
     assert!(output == estimated && (490..=500).contains(&output), "{output}: 2 bytes a token were learned");
 }
 
+fn recorder() -> Recorder {
+    let (drops, text_drops) = (DropCount::default(), DropCount::default());
+    Recorder { buffer: Arc::default(), drops, text_drops, keeps_content: false }
+}
+
+#[test]
+fn without_room_for_its_text_a_record_goes_on_without() {
+    let recorder = recorder();
+    let parameters = vec![("temperature".into(), "1".to_owned())];
+    let exchange = |bytes: usize| {
+        let content =
+            Content { answer: "x".repeat(bytes), parameters: parameters.clone(), ..Content::default() };
+        let usage = Usage { content: Some(Arc::new(content)), ..Usage::default() };
+        recorder.record(AccessRecord { usage: Some(Box::new(usage)), ..record("/", 0, 0) });
+    };
+    exchange(MAX_TEXT - 10);
+    exchange(11);
+    exchange(10);
+    exchange(1);
+    exchange(0);
+    let take = || {
+        let mut records = Vec::new();
+        recorder.buffer.take(&mut records);
+        let contents = records.into_iter().map(|record| record.usage.unwrap().content.unwrap());
+        contents
+            .map(|content| (content.answer.len(), content.is_dropped, content.parameters.len()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        take(),
+        [(MAX_TEXT - 10, false, 1), (0, true, 1), (10, false, 1), (0, true, 1), (0, false, 1)]
+    );
+    exchange(MAX_TEXT);
+    assert_eq!(take(), [(MAX_TEXT, false, 1)]);
+    assert_eq!((recorder.text_drops.get(), recorder.drops.get()), (2, 0));
+}
+
 #[test]
 fn a_full_buffer_drops_and_counts() {
-    let recorder = Recorder { buffer: Arc::default(), drops: DropCount::default(), keeps_content: false };
+    let recorder = recorder();
     for number in 0..MAX_RECORDS + 3 {
         recorder.record(record(&number.to_string(), 0, 0));
     }
-    let kept = recorder.buffer.lock();
+    let kept = &recorder.buffer.lock().records;
     assert_eq!((kept.len(), kept[MAX_RECORDS - 1].path.as_str()), (MAX_RECORDS, "8191"));
     assert_eq!(recorder.drops.get(), 3);
 }

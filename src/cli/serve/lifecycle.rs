@@ -186,13 +186,13 @@ async fn abandon(running: Running) {
     running.stop.cancel();
     running.end_refreshes.cancel();
     let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
-    close(running.records, running.usage).await;
+    close(running.records, running.usage, TASK_TIMEOUT).await;
     running.deliveries.end(Instant::now()).await;
 }
 
 /// Hands the last access records on, and writes the last usage. The tasks of other sinks end afterwards.
-async fn close(records: Records, usage: JoinHandle<()>) {
-    if !records.close(TASK_TIMEOUT).await {
+async fn close(records: Records, usage: JoinHandle<()>, limit: Duration) {
+    if !records.close(limit).await {
         tracing::error!("the last access records were not handed on in time: they are lost");
     }
     if timeout(USAGE_TIMEOUT, usage).await.is_err() {
@@ -203,7 +203,9 @@ async fn close(records: Records, usage: JoinHandle<()>) {
 /// Hands the last access records on and closes the store. Exporters have what is left of the grace period, within bounds.
 async fn finish(running: Running, deadline: Instant) {
     let Running { reloader, store, records, usage, deliveries, socket, logins, control, .. } = running;
-    close(records, usage).await;
+    // Within the grace period, no record is lost.
+    let left = deadline.saturating_duration_since(Instant::now());
+    close(records, usage, left.max(TASK_TIMEOUT)).await;
     let now = Instant::now();
     deliveries.end(deadline.clamp(now + TASK_TIMEOUT, now + EXPORT_TIMEOUT)).await;
     drop(socket);

@@ -13,7 +13,7 @@ use crate::{
     files::Live,
     ledger::{self, PriceTier, Retention},
     metrics::{self, Metrics, Sources},
-    recorder::{self, Recorder, Records},
+    recorder::{self, Recorder, Records, Sink},
     settings::Settings,
     store::Store,
     telemetry::Log,
@@ -55,15 +55,16 @@ pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
     let Inputs { settings, log, store, sources, exporters, upstream, workers } = inputs;
     let tier = price_tier(sources.live.clone());
     let (ledger, usage) = ledger::start(store.clone(), retention(settings), tier, &log.drops).await;
-    let (mut sinks, deliveries) = exporters.start(upstream);
     let (metrics, counting, scrapes) = metrics::start(settings.metrics.clone(), sources)
         .context("failed to start the thread for metrics")?;
-    sinks.push(Box::new(ledger));
-    sinks.push(counting);
+    // The ledger comes first: what delays another sink delays no sum.
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(ledger), counting];
     // Its lines are of the level `info`.
     if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
         sinks.push(Box::new(log.access_log(access_log)));
     }
+    let (exporting, deliveries) = exporters.start(upstream);
+    sinks.extend(exporting);
     let ratios = ledger::learned_ratios(store).await;
     let (recorders, records) = recorder::start(workers, sinks, ratios, &log.drops)
         .context("failed to start the recorder's thread")?;

@@ -119,7 +119,7 @@ pub struct Usage {
     /// True if the api file names content of such exchanges.
     pub has_content: bool,
     /// Parameters of the request, and text of both sides if an exporter asks for it.
-    pub content: Option<Box<Content>>,
+    pub content: Option<Arc<Content>>,
 }
 
 /// Sides of an exchange.
@@ -141,6 +141,21 @@ pub struct Content {
     pub parameters: Vec<(Box<str>, String)>,
     /// The text of the answer.
     pub answer: String,
+    /// True if the text of both sides had no room on its way to the exporters.
+    pub is_dropped: bool,
+}
+
+impl Content {
+    /// Bytes of text on both sides.
+    pub fn text_bytes(&self) -> usize {
+        self.prompt.iter().map(|(_, text)| text.len()).sum::<usize>() + self.answer.len()
+    }
+
+    /// The parameters alone.
+    #[must_use]
+    pub fn without_text(&self) -> Self {
+        Self { parameters: self.parameters.clone(), is_dropped: self.is_dropped, ..Self::default() }
+    }
 }
 
 /// The class of an exchange's result, for counts of failures.

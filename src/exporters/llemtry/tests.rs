@@ -6,7 +6,10 @@ use serde_json::json;
 use super::*;
 use crate::{
     access_record::End,
-    exporters::{open_with, queue::queue},
+    exporters::{
+        open_with,
+        queue::{Piece, queue},
+    },
     name::FileName,
     recorder::Drops,
     settings::{ExporterTable, Origin},
@@ -25,13 +28,14 @@ fn record() -> AccessRecord {
         request_model: Some("m".into()),
         max_output: Some(64),
         has_content: true,
-        content: Some(Box::new(Content {
+        content: Some(Arc::new(Content {
             prompt: vec![
                 ("messages".into(), r#"[{"role":"user","content":"hi"}]"#.to_owned()),
                 ("system".into(), r#""be brief""#.to_owned()),
             ],
             parameters: vec![("temperature".into(), "0.5".to_owned()), ("top_p".into(), "1".to_owned())],
             answer: "hello".to_owned(),
+            is_dropped: false,
         })),
         ..Usage::default()
     };
@@ -49,7 +53,7 @@ fn exported(record: AccessRecord, content: bool) -> Vec<Value> {
     Llemtry { queue, ids: Ids::new(), content }.record(&[record]);
     let document = Document::new(SERVICE);
     std::iter::from_fn(|| queued.try_recv().ok())
-        .map(|piece| serde_json::from_slice(&document.body(&[piece])).unwrap())
+        .map(|piece| serde_json::from_slice(&document.body(&[piece.encode()])).unwrap())
         .collect()
 }
 
@@ -94,7 +98,7 @@ fn a_span_has_every_field_of_the_format() {
 fn attributes_without_a_value_are_left_out() {
     let mut record = record();
     let content = Content { prompt: vec![("messages".into(), "[]".to_owned())], ..Content::default() };
-    let usage = Usage { has_content: true, content: Some(Box::new(content)), ..Usage::default() };
+    let usage = Usage { has_content: true, content: Some(Arc::new(content)), ..Usage::default() };
     record.usage = Some(Box::new(usage));
     let attributes = span_of(record)["attributes"].clone();
     let names: Vec<&String> = attributes.as_object().unwrap().keys().collect();
@@ -136,7 +140,7 @@ fn estimates_are_marked() {
 fn texts_are_cut_at_a_character() {
     let mut record = record();
     let long = "é".repeat(MAX_TEXT + 1);
-    let content = record.usage.as_mut().unwrap().content.as_mut().unwrap();
+    let content = Arc::make_mut(record.usage.as_mut().unwrap().content.as_mut().unwrap());
     content.answer = long.clone();
     content.prompt = vec![
         ("messages".into(), json!([{ "content": [{ "text": long }, { "text": "short" }] }]).to_string()),
@@ -149,6 +153,37 @@ fn texts_are_cut_at_a_character() {
     let parts = &events[0]["body"]["messages"][0]["content"];
     assert_eq!((length(&parts[0]["text"]), &parts[1]["text"]), (MAX_TEXT, &json!("short")));
     assert_eq!(events[0]["body"]["system"], "\"no end");
+}
+
+#[test]
+fn nothing_is_encoded_before_it_is_sent() {
+    let (queue, mut queued, counts) = queue("llemtry", "spans", &Drops::default());
+    let mut sink = Llemtry { queue, ids: Ids::new(), content: true };
+    let mut record = record();
+    let content = Arc::make_mut(record.usage.as_mut().unwrap().content.as_mut().unwrap());
+    content.prompt = vec![("messages".into(), "x".repeat(1 << 20))];
+    let records = vec![record; 20];
+    sink.record(&records);
+    let shown = counts.status();
+    assert_eq!((shown.queued, shown.dropped), (15, 5));
+    while let Ok(piece) = queued.try_recv() {
+        assert!(matches!(piece, Piece::Raw(_)) && piece.size() > 1 << 20);
+    }
+    let texts: Vec<_> =
+        records.iter().map(|record| record.usage.as_ref().unwrap().content.as_ref().unwrap()).collect();
+    assert!(texts.iter().all(|text| Arc::ptr_eq(text, texts[0])));
+}
+
+#[test]
+fn text_that_was_dropped_is_marked() {
+    let mut record = record();
+    let content = record.usage.as_mut().unwrap().content.as_mut().unwrap();
+    *content = Arc::new(Content { is_dropped: true, ..content.without_text() });
+    let span = span_of(record);
+    assert_eq!(
+        (&span["attributes"]["tollgate.content.dropped"], &span["events"]),
+        (&json!(true), &json!([]))
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use prost::{
 };
 
 use super::messages::{ExportResponse, Resource, Scope};
-use crate::exporters::{Protocol, queue::Piece};
+use crate::exporters::Protocol;
 
 /// Tags: `ResourceSpans.resource` and `.scope_spans`, `ScopeSpans.scope` and `.spans`, and those of their siblings.
 const OWNER: u32 = 1;
@@ -32,8 +32,8 @@ impl Envelope {
 }
 
 impl Protocol for Envelope {
-    fn body(&self, pieces: &[Piece]) -> Bytes {
-        let items = pieces.iter().map(|piece| piece.0.len()).sum::<usize>();
+    fn body(&self, pieces: &[Bytes]) -> Bytes {
+        let items = pieces.iter().map(Bytes::len).sum::<usize>();
         let scoped = self.scope.len() + items;
         let owned = self.resource.len() + head_len(ITEMS, scoped) + scoped;
         let mut body = Vec::with_capacity(head_len(OWNER, owned) + owned);
@@ -42,7 +42,7 @@ impl Protocol for Envelope {
         put_head(ITEMS, scoped, &mut body);
         body.put_slice(&self.scope);
         for piece in pieces {
-            body.put_slice(&piece.0);
+            body.put_slice(piece);
         }
         body.into()
     }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_body_is_a_request_of_the_protocol() {
         let envelope = Envelope::new(&Resource { attributes: vec![text("service.name", "s")] });
-        let span = |name: &str| Piece(item(&Span { name: name.to_owned(), ..Span::default() }).into());
+        let span = |name: &str| Bytes::from(item(&Span { name: name.to_owned(), ..Span::default() }));
         let long = "n".repeat(1000);
         let body = envelope.body(&[span("a"), span(&long)]);
         let request = ExportTraceServiceRequest::decode(body).unwrap();

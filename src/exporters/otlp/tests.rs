@@ -106,7 +106,7 @@ const CUMULATIVE: i32 = 2;
 
 /// All pieces in a queue, as one request of the protocol.
 fn request<T: prost::Message + Default>(queued: &mut mpsc::Receiver<Piece>) -> T {
-    let pieces: Vec<Piece> = std::iter::from_fn(|| queued.try_recv().ok()).collect();
+    let pieces: Vec<_> = std::iter::from_fn(|| queued.try_recv().ok()).map(Piece::encode).collect();
     T::decode(Envelope::new(&Resource::default()).body(&pieces)).unwrap()
 }
 

@@ -1,6 +1,8 @@
 //! The usage of a finished exchange: counters, sides to estimate, and the reason for which something was not counted. The
 //! rules are in the parent module.
 
+use std::sync::Arc;
+
 use super::{
     Answer, Meter,
     counters::{Counted, is_answer},
@@ -116,7 +118,7 @@ fn content(
     mut captured: Vec<Captured>,
     found: Option<&Found>,
     keep: bool,
-) -> Option<Box<Content>> {
+) -> Option<Arc<Content>> {
     let mut content = Content::default();
     // The order is that of the api file.
     captured.sort_by_key(|value| value.entry);
@@ -131,7 +133,7 @@ fn content(
     }
     let answer = found.and_then(|found| found.tally.as_ref()?.content.as_ref());
     content.answer = answer.map(|text| bounded(text, MAX_CONTENT)).unwrap_or_default();
-    (keep || !content.parameters.is_empty()).then(|| Box::new(content))
+    (keep || !content.parameters.is_empty()).then(|| Arc::new(content))
 }
 
 /// A number, a string or a boolean.
