@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::{Body, Worker, metered::Metered};
 use crate::{
-    access_record::{AccessRecord, End, HIDDEN_PATH, Wait, logged_path},
+    access_record::{AccessRecord, End, HIDDEN, Wait, logged_path},
     accounts::Caller,
     admission::{ClientConnection, LocalError, RequestGuard},
     clock::now_ms,
@@ -22,6 +22,7 @@ use crate::{
     name::Owner,
     origin::Origin,
     own_paths,
+    secret::Secret,
     settings::TraceHeaders,
     table::{Hit, Table},
     telemetry::shown,
@@ -231,6 +232,13 @@ impl RequestContext {
         self.guard.metered.as_ref().map(Metered::tap)
     }
 
+    /// The request is sent with these secrets, which its usage must not show.
+    pub(super) fn hide<'s>(&self, secrets: impl Iterator<Item = &'s Secret>) {
+        if let Some(metered) = &self.guard.metered {
+            metered.hide(secrets);
+        }
+    }
+
     /// Meters the upstream's answer from its head on.
     pub(super) fn meter_answer(&self, status: StatusCode, headers: &HeaderMap) {
         if let Some(metered) = &self.guard.metered {
@@ -251,7 +259,7 @@ impl RequestContext {
         if let Some(record) = self.record()
             && decide::path_shows_token(head, table)
         {
-            HIDDEN_PATH.clone_into(&mut record.path);
+            HIDDEN.clone_into(&mut record.path);
         }
     }
 

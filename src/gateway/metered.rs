@@ -1,14 +1,19 @@
 //! The meter of an exchange, between the two bodies that it watches.
 //!
 //! It guarantees: no byte is changed, copied or held back for it. The request's body and the answer's share it, and one
-//! worker polls both: its lock is never waited for. Read next: `meter` in the engine, `coding`.
+//! worker polls both: its lock is never waited for. No label of the usage holds a generated token, or a secret that was sent. Read next: `meter` in the engine, `coding`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    mem::take,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::coding::{Decoder, Plain};
-use crate::{access_record::Usage, meter::Meter, table::Hit, upstream::Tap};
+use crate::{
+    access_record::Usage, meter::Meter, rewrite::SecretStart, secret::Secret, table::Hit, upstream::Tap,
+};
 
 /// The meter of one exchange.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ struct State {
     decoder: Option<Decoder<Meter>>,
     /// The answer that is passed on uses something.
     has_answer: bool,
+    /// Secrets that no label may show. A retry may add a third.
+    secrets: [Option<SecretStart>; 3],
 }
 
 impl Metered {
@@ -34,8 +41,18 @@ impl Metered {
     }
 
     fn of(meter: Meter) -> Self {
-        let state = State { decoder: Some(Decoder::new(meter)), has_answer: false };
+        let state =
+            State { decoder: Some(Decoder::new(meter)), has_answer: false, secrets: [const { None }; 3] };
         Self(Arc::new(Shared(Mutex::new(state))))
+    }
+
+    /// The request is sent with these secrets: labels of its usage do not show them.
+    pub(super) fn hide<'s>(&self, secrets: impl Iterator<Item = &'s Secret>) {
+        self.0.with(|state| {
+            for (secret, free) in secrets.zip(state.secrets.iter_mut().filter(|place| place.is_none())) {
+                *free = SecretStart::of(secret);
+            }
+        });
     }
 
     /// The part for the request's body.
@@ -80,12 +97,15 @@ impl Metered {
 
     /// The usage, at the end of the exchange. It is zero if no answer that uses anything was passed on.
     pub(super) fn finish(&self, complete: bool) -> Option<Usage> {
-        let (decoder, has_answer) = self.0.with(|state| (state.decoder.take(), state.has_answer));
+        let (decoder, has_answer, secrets) =
+            self.0.with(|state| (state.decoder.take(), state.has_answer, take(&mut state.secrets)));
         let mut meter = decoder?.finish(complete)?;
         if !has_answer {
             meter.no_answer();
         }
-        Some(meter.finish(complete))
+        let mut usage = meter.finish(complete);
+        usage.hide(secrets.iter().flatten());
+        Some(usage)
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) async fn relay(
     let BodyInput::Nothing = sendable.body_input();
     let mut upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
     let metered = context.meter(&call.hit, head.uri.path());
+    context.hide(sendable.secrets());
     let mut upload = upload(head, &call.hit, incoming, context.connection()).tapped(metered);
     let asked = match asking::wanted(&call.hit, head) {
         // Boxed, since few endpoints ask: other requests should not carry its state.
@@ -204,6 +205,7 @@ async fn retry(
     if !sendable.replaces(&place.owner, &place.field, &seen.access_token) {
         return None;
     }
+    context.hide(sendable.chosen.map(|chosen| chosen.secret).into_iter());
     let mut upstream = sendable.request(0).ok()?;
     if let Some(asked) = sent.asked {
         asked.set_accept_encoding(&mut upstream.headers);

@@ -117,6 +117,26 @@ fn messages_are_counted_with_their_own_api() {
     assert_eq!((usage(&shown), &shown["finish_reason"]), (expected, &json!("end_turn")));
 }
 
+/// A client that swaps two settings, and an upstream that echoes headers.
+#[test]
+fn labels_show_no_token_and_no_key() {
+    let mut world = world("chat-completions");
+    let token = world.token.clone();
+    let (mut client, mut upstream) = asked(&mut world, &format!(r#"{{"model":"{token}","messages":[]}}"#));
+    let key = crate::harness::KEY;
+    let body = format!(
+        r#"{{"id":"{token}","model":"echo {key}","choices":[{{"finish_reason":"{token}"}}],{USAGE}}}"#
+    );
+    upstream.send(format!("HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    assert!(client.answer().is_ok_and(|answer| answer.body == body.as_bytes()));
+    let line = world.gateway.wait_for_log("request");
+    for name in ["model", "request_model", "response_id", "finish_reason"] {
+        assert_eq!(line[name], "***", "{name}");
+    }
+    let log = world.gateway.log().join("\n");
+    assert!(!log.contains(&token) && !log.contains(key));
+}
+
 #[test]
 fn broken_exchanges_have_what_was_seen() {
     let mut world = world("chat-completions");

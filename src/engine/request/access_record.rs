@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::{rewrite::TokenSearch, trace_context::TraceContext};
+use super::{
+    rewrite::{SecretStart, TokenSearch},
+    trace_context::TraceContext,
+};
 use crate::base::{
     fault::{Blame, FaultKind},
     name::{FileName, GroupName, Owner, TokenId, UserId},
@@ -120,6 +123,25 @@ pub struct Usage {
     pub has_content: bool,
     /// Parameters of the request, and text of both sides if an exporter asks for it.
     pub content: Option<Arc<Content>>,
+}
+
+impl Usage {
+    /// Replaces each label that holds a secret by [`HIDDEN`]: a generated token of anyone, or one of these. Clients swap settings,
+    /// and upstreams echo headers.
+    pub fn hide<'s>(&mut self, secrets: impl Iterator<Item = &'s SecretStart> + Clone) {
+        let is_secret = |label: &str| {
+            let mut searches = secrets.clone().map(SecretStart::search);
+            let label = label.as_bytes();
+            TokenSearch::generated().is_in(label) || searches.any(|search| search.is_in(label))
+        };
+        for label in
+            [&mut self.model, &mut self.request_model, &mut self.response_id, &mut self.finish_reason]
+        {
+            if label.as_deref().is_some_and(is_secret) {
+                *label = Some(HIDDEN.into());
+            }
+        }
+    }
 }
 
 /// Sides of an exchange.
@@ -289,13 +311,13 @@ impl End {
 /// The most that is kept of a path, in bytes.
 pub const MAX_PATH: usize = 256;
 
-/// The path in the record of a request whose path contains a token.
-pub const HIDDEN_PATH: &str = "***";
+/// The text in place of one that contains a secret: a path, or a label of the usage.
+pub const HIDDEN: &str = "***";
 
 /// A path as it is kept: bounded, cut at a character; hidden, if it holds a generated token of anyone.
 pub fn logged_path(path: &str) -> String {
     if TokenSearch::generated().is_in(path.as_bytes()) {
-        return HIDDEN_PATH.to_owned();
+        return HIDDEN.to_owned();
     }
     path[..path.floor_char_boundary(MAX_PATH)].to_owned()
 }

@@ -2,6 +2,7 @@ use http::HeaderValue;
 
 use super::*;
 use crate::{
+    access_record::HIDDEN,
     compile::metering::{CounterRule, Framing, Map, MapBuilder, Metering, Target, WhenMissing},
     usage::{Counter, NotCounted},
 };
@@ -100,4 +101,36 @@ fn a_coding_that_is_not_understood_is_reported() {
         metered.bytes(b"any");
         assert_eq!(metered.finish(true).unwrap().not_counted, Some(NotCounted::Coding), "{codings:?}");
     }
+}
+
+#[test]
+fn labels_show_no_secret() {
+    let token = format!("tg_{}", "0123456789abcdef".repeat(3));
+    let key = Secret::new(format!("sk-{}", "k".repeat(300)));
+    let refreshed = Secret::new("refreshed-access-token");
+    let check = |label: &str, is_hidden: bool| {
+        let metered = metered();
+        metered.hide([&Secret::new("client-token"), &key].into_iter());
+        metered.hide([&refreshed].into_iter());
+        metered.tap().data(format!(r#"{{"model":"{label}"}}"#).as_bytes());
+        let usage = metered.finish(true).unwrap();
+        let shown = usage.request_model.unwrap();
+        assert_eq!(&*shown == HIDDEN, is_hidden, "{label}: {shown}");
+        assert!(is_hidden || *shown == *label);
+    };
+    // The last one is in base64.
+    for label in [&token, "x/client-token", key.expose(), "refreshed-access-token", "Y2xpZW50LXRva2Vu"] {
+        check(label, true);
+    }
+    // It is cut before the key's end.
+    check(&format!("{} {}", "x".repeat(150), key.expose()), true);
+    check("m-1", false);
+}
+
+#[test]
+fn a_short_secret_is_not_searched_for() {
+    let metered = metered();
+    metered.hide([&Secret::new("m-1"), &Secret::new("long-enough")].into_iter());
+    metered.tap().data(br#"{"model":"m-1"}"#);
+    assert_eq!(metered.finish(true).unwrap().request_model.as_deref(), Some("m-1"));
 }

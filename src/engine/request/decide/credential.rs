@@ -105,6 +105,11 @@ impl<'c> Sendable<'c> {
     pub fn owner(&self) -> Option<&'c Owner> {
         self.owner
     }
+
+    /// The secrets that a peer of this request may echo: the client's token, and the credential.
+    pub fn secrets(&self) -> impl Iterator<Item = &'c Secret> + use<'c> {
+        self.authorized.token.as_ref().into_iter().chain(self.chosen.map(|chosen| chosen.secret))
+    }
 }
 
 /// A refresh that is needed.

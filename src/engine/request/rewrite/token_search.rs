@@ -11,6 +11,7 @@ mod decode;
 use std::{cell::Cell, fmt};
 
 use http::HeaderName;
+use zeroize::Zeroizing;
 
 use super::token::{GENERATED_LEN, is_generated};
 use crate::base::secret::Secret;
@@ -21,6 +22,8 @@ use decode::{
 /// The shortest token that is searched for, in bytes: a shorter one occurs in other text by chance. tollgate's own tokens
 /// are longer; an imported one may not be.
 pub const MIN_TOKEN: usize = 8;
+/// The most bytes of a secret that are searched for in short texts.
+const MAX_START: usize = 32;
 /// Encodings within each other that are undone. Percent-encoding counts once, however often it was applied.
 const MAX_LAYERS: Layers = Layers { all: 3, base64: 2 };
 /// The most bytes that are decoded for each byte of text. Text that needs more counts as if it held the token: only text
@@ -38,6 +41,35 @@ struct Layers {
 /// A search for one token, or for any generated token. Without a token it finds nothing.
 #[derive(Clone, Copy)]
 pub struct TokenSearch<'t>(Option<Needle<'t>>);
+
+/// The start of a secret: enough to find it in a short text, which may be cut before the secret's end.
+#[derive(Clone)]
+pub struct SecretStart {
+    bytes: Zeroizing<[u8; MAX_START]>,
+    length: usize,
+}
+
+impl SecretStart {
+    /// The start of this secret. None if it is too short to search for.
+    pub fn of(secret: &Secret) -> Option<Self> {
+        let secret = secret.expose().as_bytes();
+        let length = secret.len().min(MAX_START);
+        let mut bytes = Zeroizing::new([0; MAX_START]);
+        bytes[..length].copy_from_slice(&secret[..length]);
+        (length >= MIN_TOKEN).then_some(Self { bytes, length })
+    }
+
+    /// A search for it.
+    pub fn search(&self) -> TokenSearch<'_> {
+        TokenSearch(Some(Needle::Token(&self.bytes[..self.length])))
+    }
+}
+
+impl fmt::Debug for SecretStart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SecretStart(***)")
+    }
+}
 
 /// The text that is searched for.
 #[derive(Clone, Copy)]
