@@ -249,7 +249,8 @@ impl ProviderFiles {
         let Self::Live(live, ..) = self else { return Err(not_found()) };
         match operation {
             FileOperation::Status => {
-                let status = with_store(self.with_load(&live.status()), store).await;
+                let mut status = with_store(self.with_load(&live.status()), store).await;
+                status.ok &= status.sink_problems.is_empty();
                 Ok(Response::json(StatusCode::OK, &status))
             }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
@@ -268,7 +269,8 @@ impl ProviderFiles {
         let Self::Live(_, admission, drops, exporters) = self else { return status.clone() };
         let mut dropped = drops.numbers();
         dropped.retain(|_, number| *number > 0);
-        Status { load: Some(admission.load()), dropped, exporters: exporters.status(), ..status.clone() }
+        let (sink_problems, exporters) = (drops.sinks.get(), exporters.status());
+        Status { load: Some(admission.load()), dropped, sink_problems, exporters, ..status.clone() }
     }
 
     /// The route table of this moment, for the [`Request`] that begins now.

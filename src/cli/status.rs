@@ -93,6 +93,9 @@ fn report(status: &Status, all: bool) -> Lines {
     if let Some(problem) = &status.store_problem {
         text.push(format_args!("store: {problem}"));
     }
+    for (sink, problem) in &status.sink_problems {
+        text.push(format_args!("{sink}: {problem}"));
+    }
     for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
         file(&mut text, one);
     }

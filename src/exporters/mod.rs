@@ -28,7 +28,7 @@ use self::{
     receiver::Receiver,
 };
 use crate::{
-    recorder::{Drops, Sink},
+    recorder::{Drops, NamedSink, Sink},
     settings::{ExporterTable, SettingsError},
     suggest::{backticked, nearest},
     upstream,
@@ -66,7 +66,7 @@ struct Outlet {
 
 /// The exporters of the settings, before anything is delivered.
 pub struct Exporters {
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Vec<NamedSink>,
     outlets: Outlets,
 }
 
@@ -98,15 +98,12 @@ fn open_with(
         let kind = kind_of(table)?;
         let variables = (table.name == kind.name).then_some(variables);
         let given = Given { name: &table.name, table: Some(table), variables };
-        exporters.sinks.extend((kind.open)(&given, &mut exporters.outlets)?);
+        exporters.add(&given, kind)?;
     }
     for kind in KINDS.iter().filter(|kind| tables.iter().all(|table| table.name != kind.name)) {
         let given = Given { name: kind.name, table: None, variables: Some(variables) };
-        match (kind.open)(&given, &mut exporters.outlets) {
-            Ok(opened) => exporters.sinks.extend(opened),
-            Err(error) => {
-                tracing::error!(exporter = kind.name, %error, "an exporter is off: its settings cannot be used");
-            }
+        if let Err(error) = exporters.add(&given, kind) {
+            tracing::error!(exporter = kind.name, %error, "an exporter is off: its settings cannot be used");
         }
     }
     Ok(exporters)
@@ -150,6 +147,12 @@ impl Outlets {
 }
 
 impl Exporters {
+    fn add(&mut self, given: &Given<'_>, kind: &Kind) -> Result<(), SettingsError> {
+        let sink = (kind.open)(given, &mut self.outlets)?;
+        self.sinks.extend(sink.map(|sink| (format!("exporter.{}", given.name), sink)));
+        Ok(())
+    }
+
     /// The URLs that are posted to.
     #[cfg(test)]
     fn urls(&self) -> Vec<String> {
@@ -163,7 +166,7 @@ impl Exporters {
 
     /// Starts the delivery tasks on this runtime. Returns them, and the sinks for the recorder.
     #[expect(clippy::disallowed_methods, reason = "`Deliveries` waits for all")]
-    pub fn start(self, upstream: &Arc<upstream::Shared>) -> (Vec<Box<dyn Sink>>, Deliveries) {
+    pub fn start(self, upstream: &Arc<upstream::Shared>) -> (Vec<NamedSink>, Deliveries) {
         let ending = Ending::default();
         let run = |delivery: Delivery| tokio::spawn(delivery.run(upstream.clone(), ending.clone()));
         let tasks = self.outlets.deliveries.into_iter().map(run).collect();

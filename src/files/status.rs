@@ -48,6 +48,9 @@ pub struct Status {
     /// limit that was reached. Those without drops are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,
+    /// Consumers of finished exchanges that panicked, with their state: the access log, metrics, the ledger, exporters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sink_problems: BTreeMap<String, String>,
     /// State of each queue of exporters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exporters: Vec<ExporterStatus>,

@@ -11,9 +11,15 @@ use std::{
     },
 };
 
+use super::SinkProblems;
+
 /// The drop counters of all queues of the process.
 #[derive(Debug, Clone, Default)]
-pub struct Drops(Arc<Mutex<BTreeMap<String, DropCount>>>);
+pub struct Drops {
+    counts: Arc<Mutex<BTreeMap<String, DropCount>>>,
+    /// The problems of sinks, which cost records, too.
+    pub sinks: SinkProblems,
+}
 
 /// The drop counter of one queue.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +37,7 @@ impl Drops {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, DropCount>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,9 +7,11 @@
 //! that alone; at shutdown, sinks get the last records before
 //! they are closed.
 //!
-//! It knows no sink: `cli::serve` assembles them. Read next: `drops`, the counters of all queues behind it.
+//! It knows no sink: `cli::serve` assembles them. Read next: `guard`, for sinks that panic; `drops`, the counters of all queues
+//! behind it.
 
 mod drops;
+mod guard;
 
 use std::{
     convert::Infallible,
@@ -25,12 +27,14 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 
 pub use drops::{DropCount, Drops};
+pub use guard::SinkProblems;
 
 use crate::{
     access_record::{AccessRecord, Content},
     meter::Ratios,
 };
 use drops::DropReport;
+use guard::Guarded;
 
 /// Capacity of a worker's buffer: that of 80,000 requests a second.
 const MAX_RECORDS: usize = 8192;
@@ -59,6 +63,9 @@ pub trait Sink: Send {
     /// Runs once, after the last record: hands on what is collected.
     fn close(&mut self) {}
 }
+
+/// A sink with the name that the status has for it.
+pub type NamedSink = (String, Box<dyn Sink>);
 
 /// A worker's end of the recorder.
 #[derive(Debug, Clone)]
@@ -151,12 +158,13 @@ impl Records {
 /// Starts the thread, with these sinks and what was learned before. Returns a recorder for each worker.
 pub fn start(
     workers: usize,
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Vec<NamedSink>,
     ratios: Ratios,
     drops: &Drops,
 ) -> io::Result<(Vec<Recorder>, Records)> {
     let (count, text_drops) = (drops.queue("records"), drops.queue("content"));
-    let keeps_content = sinks.iter().any(|sink| sink.wants_content());
+    let sinks: Vec<_> = sinks.into_iter().map(|sink| Guarded::new(sink, drops)).collect();
+    let keeps_content = sinks.iter().any(Guarded::wants_content);
     let recorder = |_| Recorder {
         buffer: Arc::default(),
         drops: count.clone(),
@@ -192,7 +200,7 @@ struct Distributor {
     batch: Vec<AccessRecord>,
     /// Learned from all counted exchanges.
     ratios: Ratios,
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Vec<Guarded>,
     report: DropReport,
     reported: Instant,
 }
@@ -232,10 +240,13 @@ impl Distributor {
             }
         }
         for sink in &mut self.sinks {
-            if !self.batch.is_empty() {
-                sink.record(&self.batch);
-            }
-            sink.tick();
+            let batch = &self.batch;
+            sink.run(batch.len(), |sink| {
+                if !batch.is_empty() {
+                    sink.record(batch);
+                }
+                sink.tick();
+            });
         }
         self.batch.clear();
         self.batch.shrink_to(KEPT_CAPACITY);

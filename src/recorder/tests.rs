@@ -44,11 +44,14 @@ impl Sink for Probe {
     }
 }
 
+fn named(sink: impl Sink + 'static) -> NamedSink {
+    ("probe".to_owned(), Box::new(sink))
+}
+
 fn probed(workers: usize) -> (Vec<Recorder>, Records, Drops, mpsc::Receiver<Call>) {
     let (calls, called) = mpsc::channel();
     let drops = Drops::default();
-    let (recorders, records) =
-        start(workers, vec![Box::new(Probe(calls))], Ratios::default(), &drops).unwrap();
+    let (recorders, records) = start(workers, vec![named(Probe(calls))], Ratios::default(), &drops).unwrap();
     (recorders, records, drops, called)
 }
 
@@ -79,7 +82,7 @@ async fn sinks_get_the_records_of_all_workers_and_are_closed_after_the_last() {
     }
     assert_eq!(
         (paths.len(), drops.numbers()),
-        (6, ["content", "records"].map(|name| (name.to_owned(), 0)).into())
+        (6, ["content", "records", "sink.probe"].map(|name| (name.to_owned(), 0)).into())
     );
 }
 
@@ -92,7 +95,7 @@ fn a_batch_is_in_the_order_of_ends() {
         spare: Vec::new(),
         batch: Vec::new(),
         ratios: Ratios::default(),
-        sinks: vec![Box::new(Probe(calls))],
+        sinks: vec![Guarded::new(named(Probe(calls)), &Drops::default())],
         report: DropReport::new(Drops::default()),
         reported: Instant::now(),
     };
@@ -119,7 +122,7 @@ fn estimates_are_complete_when_sinks_get_the_records() {
     }
     let (calls, called) = mpsc::channel();
     let (recorders, records) =
-        start(1, vec![Box::new(Estimates(calls))], Ratios::default(), &Drops::default()).unwrap();
+        start(1, vec![named(Estimates(calls))], Ratios::default(), &Drops::default()).unwrap();
     let exchange = |usage: Usage| {
         let provider = FileName::new("demo");
         recorders[0].record(AccessRecord { provider, usage: Some(Box::new(usage)), ..record("/", 0, 0) });
@@ -196,8 +199,50 @@ impl Sink for Hangs {
 async fn a_shutdown_does_not_wait_for_a_sink_for_ever() {
     let (end, ended) = mpsc::channel();
     let (recorders, records) =
-        start(1, vec![Box::new(Hangs(ended))], Ratios::default(), &Drops::default()).unwrap();
+        start(1, vec![named(Hangs(ended))], Ratios::default(), &Drops::default()).unwrap();
     recorders[0].record(record("/", 0, 0));
     assert!(!records.close(Duration::ZERO).await);
     drop(end);
+}
+
+/// A sink that panics at each record with this path.
+struct Panics(&'static str);
+
+impl Sink for Panics {
+    fn record(&mut self, records: &[AccessRecord]) {
+        assert!(records.iter().all(|record| record.path != self.0), "a bug");
+    }
+}
+
+#[test]
+fn a_sink_that_panics_delays_no_other_and_is_off_in_the_end() {
+    let (calls, called) = mpsc::channel();
+    let drops = Drops::default();
+    let sinks = [("bad".to_owned(), Box::new(Panics("/bad")) as Box<dyn Sink>), named(Probe(calls))];
+    let buffer: Arc<Buffer> = Arc::default();
+    let mut distributor = Distributor {
+        buffers: vec![buffer.clone()],
+        spare: Vec::new(),
+        batch: Vec::new(),
+        ratios: Ratios::default(),
+        sinks: sinks.map(|sink| Guarded::new(sink, &drops)).into(),
+        report: DropReport::new(drops.clone()),
+        reported: Instant::now(),
+    };
+    let mut hand_on = |paths: &[&str]| {
+        buffer.lock().records.extend(paths.iter().map(|path| record(path, 0, 0)));
+        distributor.hand_on();
+        drops.numbers()["sink.bad"]
+    };
+    assert_eq!(hand_on(&["/bad", "/good"]), 2);
+    assert_eq!(drops.sinks.get()["bad"], "panicked 1 time since the start, see the log; it is on");
+    assert_eq!(hand_on(&["/good"]), 2);
+    for panics in 2..=10 {
+        assert_eq!(hand_on(&["/bad"]), 1 + panics);
+    }
+    assert_eq!(hand_on(&["/good"]), 12);
+    let problem = "panicked 10 times since the start, see the log; it is off until a restart";
+    assert_eq!(drops.sinks.get(), [("bad".to_owned(), problem.to_owned())].into());
+    let records = called.try_iter().filter(|call| matches!(call, Call::Records(_))).count();
+    assert_eq!(records, 12);
 }

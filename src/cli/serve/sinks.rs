@@ -13,7 +13,7 @@ use crate::{
     files::Live,
     ledger::{self, PriceTier, Retention},
     metrics::{self, Metrics, Sources},
-    recorder::{self, Recorder, Records, Sink},
+    recorder::{self, NamedSink, Recorder, Records},
     settings::Settings,
     store::Store,
     telemetry::Log,
@@ -58,10 +58,11 @@ pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
     let (metrics, counting, scrapes) = metrics::start(settings.metrics.clone(), sources)
         .context("failed to start the thread for metrics")?;
     // The ledger comes first: what delays another sink delays no sum.
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(ledger), counting];
+    let mut sinks: Vec<NamedSink> =
+        vec![("ledger".to_owned(), Box::new(ledger)), ("metrics".to_owned(), counting)];
     // Its lines are of the level `info`.
     if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
-        sinks.push(Box::new(log.access_log(access_log)));
+        sinks.push(("access_log".to_owned(), Box::new(log.access_log(access_log))));
     }
     let (exporting, deliveries) = exporters.start(upstream);
     sinks.extend(exporting);

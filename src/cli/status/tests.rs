@@ -83,6 +83,7 @@ fn problems_follow_the_verdict() {
         problem: Some("`providers.d` is\u{1b}[2J gone".into()),
         omitted: 1,
         dropped: [("log".to_owned(), 7), ("records".to_owned(), 12)].into(),
+        sink_problems: [("ledger".to_owned(), "panicked".to_owned())].into(),
         ..status(vec![file("fine", FileState::Live), broken, dragged])
     };
     check(
@@ -91,6 +92,7 @@ fn problems_follow_the_verdict() {
         "NOT OK: 1 stale, 1 rejected, generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n\
          dropped since the start: 7 by `log`, 12 by `records`\n\
          problem: `providers.d` is\\u{1b}[2J gone\n\
+         ledger: panicked\n\
          stale providers.d/demo.toml since 2026-11-22T14:30:00Z\n  \
            providers.d/demo.toml:3:1: error[TG010]: unknown key `path_prefx`\n    \
              help: did you mean `path_prefix`?\n  \
