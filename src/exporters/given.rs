@@ -8,6 +8,7 @@ use std::{ffi::OsString, fs, io::Read as _, os::unix::ffi::OsStrExt as _, path::
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::receiver::shown;
 use crate::{
     secret::Secret,
     settings::{ExporterTable, Origin, SettingsError},
@@ -98,6 +99,12 @@ impl Given<'_> {
             None => Origin::Default(self.name.to_owned()),
         };
         SettingsError::Text { origin, problem: problem.into() }
+    }
+
+    /// An error about the URL of a receiver, for that data.
+    pub(super) fn bad_url(&self, data: &str, url: &str, problem: &str) -> SettingsError {
+        let shown = shown(url).map(|shown| format!(" `{shown}`")).unwrap_or_default();
+        self.refused(format!("cannot post {data} to its endpoint{shown}: {problem}"))
     }
 
     /// The secret in a file that the key names.

@@ -91,9 +91,7 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
         }
         return Err(given.refused(format!("is enabled, and needs {}", missing.join(" and "))));
     };
-    let receiver = receiver(endpoint, token).map_err(|problem| {
-        given.refused(format!("cannot post to its endpoint `{}`: {problem}", endpoint.escape_debug()))
-    })?;
+    let receiver = receiver(endpoint, token).map_err(|problem| given.bad_url("spans", endpoint, &problem))?;
     let service = service_name.unwrap_or_else(|| SERVICE.to_owned());
     let protocol = Box::new(Document::new(&service));
     let queue = outlets.add(given, Outlet { signal: "spans", receiver, protocol, size: BATCH });

@@ -170,9 +170,8 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
     let interval = interval(given, &table)?;
     let mut queues = BTreeMap::new();
     for (signal, url) in urls {
-        let receiver = receiver(&url, &headers).map_err(|problem| {
-            given.refused(format!("cannot post {} to `{}`: {problem}", signal.name(), url.escape_debug()))
-        })?;
+        let receiver =
+            receiver(&url, &headers).map_err(|problem| given.bad_url(signal.name(), &url, &problem))?;
         let protocol = Box::new(Envelope::new(&resource));
         let outlet = Outlet { signal: signal.name(), receiver, protocol, size: signal.batch() };
         queues.insert(signal, outlets.add(given, outlet));
@@ -227,8 +226,9 @@ fn base(given: &Given<'_>, table: &Table) -> Result<Option<String>, SettingsErro
 
 fn receiver(url: &str, headers: &[(String, Secret)]) -> Result<Receiver, String> {
     let mut receiver = Receiver::new(url, CONTENT_TYPE).map_err(str::to_owned)?;
-    for (name, value) in headers {
-        receiver.header(name, value.expose())?;
+    for (index, (name, value)) in headers.iter().enumerate() {
+        let add = receiver.header(name, value.expose());
+        add.map_err(|problem| format!("header {} of {}: {problem}", index + 1, headers.len()))?;
     }
     Ok(receiver)
 }

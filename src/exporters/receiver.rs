@@ -73,8 +73,8 @@ impl Receiver {
 
     /// Adds a header, which may be secret. The error is a fragment without its value.
     pub(super) fn header(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let name: HeaderName =
-            name.parse().map_err(|_| format!("`{}` is no name of a header", name.escape_debug()))?;
+        // What is no name may be a secret.
+        let name: HeaderName = name.parse().map_err(|_| "it has no valid name".to_owned())?;
         if is_managed(&name) {
             return Err(format!("the header `{name}` is set by tollgate"));
         }
@@ -114,6 +114,16 @@ impl fmt::Display for Receiver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}{}", self.origin, self.target)
     }
+}
+
+/// The scheme and host of a URL that is not valid: elsewhere, it may hold a secret. None if even these may be part of one.
+pub(super) fn shown(url: &str) -> Option<&str> {
+    let scheme = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme))?;
+    let rest = &url[scheme.len()..];
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".:-_[]".contains(c);
+    // With `@`, a password may look like a host.
+    (!rest.contains('@') && rest[..host].chars().all(is_host)).then(|| &url[..scheme.len() + host])
 }
 
 /// A client for one delivery task. An operator's own receiver may be on a private address.
@@ -211,7 +221,7 @@ mod tests {
         assert!(!format!("{receiver:?} {receiver}").contains("s3cret"));
         let problem = receiver.header("x-key", "s3cret\n").unwrap_err();
         assert!(problem.contains("`x-key`") && !problem.contains("s3cret"), "{problem}");
-        assert!(receiver.header("a b", "x").unwrap_err().contains("no name of a header"));
+        assert_eq!(receiver.header("Bearer s3cret", "x"), Err("it has no valid name".to_owned()));
         assert!(receiver.header("Content-Length", "1").unwrap_err().contains("set by tollgate"));
     }
 
@@ -230,6 +240,22 @@ mod tests {
         );
         check(&cut(&CutError::Broken("end of file".into())), "its answer broke off: end of file");
         check(&cut(&CutError::Idle(ATTEMPT)), "it did not answer within 10s");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        let check = |url: &str, expected: Option<&str>| assert_eq!(shown(url), expected, "{url}");
+        check("https://a.example:x/s3cret?key=s3cret", Some("https://a.example:x"));
+        check("http://[::1]#s3cret", Some("http://[::1]"));
+        for url in [
+            "https://u:s3cret@a.example/",
+            "https://u:s3/cret@a.example",
+            "https://a/?s3@cret",
+            "s3cret",
+            "https://é/",
+        ] {
+            check(url, None);
+        }
     }
 
     #[test]

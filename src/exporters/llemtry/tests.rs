@@ -319,6 +319,11 @@ fn a_table_is_understood_or_refused() {
         &[],
         Err("does not start with `https://`"),
     );
+    check(
+        json!({ "kind": "llemtry", "endpoint": "https://l.example/x?key=s3cret", "token_file": token }),
+        &[],
+        Err("cannot post spans to its endpoint `https://l.example`: it has a query or a fragment"),
+    );
     check(json!({ "kind": "lemtry" }), &[], Err("unknown `kind` `lemtry`"));
     check(json!({}), &[], Err("has no `kind`"));
     for (path, problem) in [(two, "more than one line"), (empty, "is empty"), (quoted, "is in quotes")] {

@@ -406,12 +406,22 @@ fn a_table_is_understood_or_refused() {
         json!({ "endpoint": "http://c", "signals": ["spans"] }),
         Err("none of `traces`, `metrics`, `logs`"),
     );
-    check(
-        json!({ "endpoint": "c:4318" }),
-        Err("cannot post traces to `c:4318/v1/traces`: it does not start"),
-    );
+    check(json!({ "endpoint": "c:4318" }), Err("cannot post traces to its endpoint: it does not start"));
     check(json!({ "endpoint": "http://c", "metrics_interval": "often" }), Err("is not written in the form"));
     check(json!({ "endpoint": "http://c", "headers": { "a": "b" } }), Err("unknown key `headers`"));
     std::fs::write(&headers, "s3cret\n").unwrap();
     check(json!({ "endpoint": "http://c", "headers_file": headers }), Err("no `name: value`"));
+    std::fs::write(&headers, "x-key: x\nBearer s3cret: x\n").unwrap();
+    check(
+        json!({ "endpoint": "http://c", "headers_file": headers }),
+        Err("cannot post traces to its endpoint `http://c`: header 2 of 2: it has no valid name"),
+    );
+    check(
+        json!({ "endpoint": "https://user:s3cret@c.example" }),
+        Err("cannot post traces to its endpoint: it has user information before the host"),
+    );
+    check(
+        json!({ "endpoint": "https://c.example/x?key=s3cret" }),
+        Err("cannot post traces to its endpoint `https://c.example`: it has a query or a fragment"),
+    );
 }
