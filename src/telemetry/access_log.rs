@@ -8,6 +8,8 @@
 
 mod line;
 
+use std::time::{Duration, Instant};
+
 use super::Queue;
 use crate::{
     access_record::{AccessRecord, Outcome},
@@ -16,6 +18,8 @@ use crate::{
     settings::AccessLog as Settings,
 };
 
+/// The unit of the rate limit.
+const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of lines that are handed on at once.
 const BATCH: usize = 64 << 10;
 
@@ -34,7 +38,7 @@ pub struct AccessLog {
 
 impl AccessLog {
     pub(super) fn new(queue: Queue, human: bool, settings: Settings, limited: DropCount) -> Self {
-        let selection = Selection { settings, second: 0, lines: 0 };
+        let selection = Selection::new(settings);
         Self { queue, human, selection, limited, line: String::new(), lines: LogLines::default() }
     }
 
@@ -47,8 +51,9 @@ impl AccessLog {
 
 impl Sink for AccessLog {
     fn record(&mut self, records: &[AccessRecord]) {
+        let now = Instant::now();
         for record in records {
-            match self.selection.select(record) {
+            match self.selection.select(record, now) {
                 Selected::Logged => {}
                 Selected::LeftOut => continue,
                 Selected::Limited => {
@@ -75,8 +80,8 @@ impl Sink for AccessLog {
 #[derive(Debug)]
 struct Selection {
     settings: Settings,
-    /// The second of the last line, since 1970.
-    second: u64,
+    /// The start of the second at hand, by the monotonic clock: the wall clock may be set back. None before the first line.
+    second: Option<Instant>,
     /// Lines of that second.
     lines: u64,
 }
@@ -92,14 +97,18 @@ enum Selected {
 }
 
 impl Selection {
-    fn select(&mut self, record: &AccessRecord) -> Selected {
+    fn new(settings: Settings) -> Self {
+        Self { settings, second: None, lines: 0 }
+    }
+
+    fn select(&mut self, record: &AccessRecord, now: Instant) -> Selected {
         if !self.is_in_sample(record) {
             return Selected::LeftOut;
         }
         let Some(rate) = self.settings.rate else { return Selected::Logged };
-        let second = record.ended_at_ms() / 1000;
-        if second > self.second {
-            (self.second, self.lines) = (second, 0);
+        let is_over = |start| now.saturating_duration_since(start) >= SECOND;
+        if self.second.is_none_or(is_over) {
+            (self.second, self.lines) = (Some(now), 0);
         }
         self.lines += 1;
         if self.lines > rate { Selected::Limited } else { Selected::Logged }

@@ -138,7 +138,7 @@ fn foreign_texts_are_bounded_and_forge_nothing() {
 }
 
 fn selection(sample: f64, rate: Option<u64>) -> Selection {
-    Selection { settings: Settings { sample, rate }, second: 0, lines: 0 }
+    Selection::new(Settings { sample, rate })
 }
 
 #[test]
@@ -146,7 +146,11 @@ fn a_sample_is_drawn_by_the_request_id_and_has_every_failure() {
     let check = |sample: f64, id: &str, status: u16, expected: Selected| {
         let status = Some(StatusCode::from_u16(status).unwrap());
         let record = AccessRecord { request_id: id.into(), status, ..record() };
-        assert_eq!(selection(sample, None).select(&record), expected, "{sample} {id} {status:?}");
+        assert_eq!(
+            selection(sample, None).select(&record, Instant::now()),
+            expected,
+            "{sample} {id} {status:?}"
+        );
     };
     check(1.0, "ffffffff00000000", 200, Selected::Logged);
     check(0.5, "7fffffff00000000", 200, Selected::Logged);
@@ -160,13 +164,18 @@ fn a_sample_is_drawn_by_the_request_id_and_has_every_failure() {
 #[test]
 fn a_rate_limits_the_lines_of_a_second() {
     let mut selection = selection(1.0, Some(2));
-    let mut check = |ms: u64, expected: [Selected; 3]| {
-        let record = AccessRecord { started_at_ms: ms, duration: Duration::ZERO, ..record() };
-        assert_eq!(expected.map(|_| selection.select(&record)), expected, "{ms}");
+    let start = Instant::now();
+    let mut check = |ms: u64, wall_ms: u64, expected: [Selected; 3]| {
+        let record = AccessRecord { started_at_ms: wall_ms, duration: Duration::ZERO, ..record() };
+        let now = start + Duration::from_millis(ms);
+        assert_eq!(expected.map(|_| selection.select(&record, now)), expected, "{ms}");
     };
-    check(10_999, [Selected::Logged, Selected::Logged, Selected::Limited]);
-    check(11_000, [Selected::Logged, Selected::Logged, Selected::Limited]);
-    // The wall clock may be set back: that opens no further second.
-    check(10_500, [Selected::Limited; 3]);
-    check(12_000, [Selected::Logged, Selected::Logged, Selected::Limited]);
+    let fresh = [Selected::Logged, Selected::Logged, Selected::Limited];
+    check(0, 10_999, fresh);
+    check(999, 11_998, [Selected::Limited; 3]);
+    check(1000, 11_999, fresh);
+    // The wall clock may be set back: that opens no further second, and closes none.
+    check(1500, 500, [Selected::Limited; 3]);
+    check(2000, 1000, fresh);
+    check(9000, 8000, fresh);
 }
