@@ -8,10 +8,7 @@ use std::net::IpAddr;
 use http::{HeaderValue, Version, header, request::Parts, uri::Authority};
 
 use super::ListenerRole;
-use crate::{
-    base::{fault::Fault, header_name::FoldedName, secret::Secret},
-    language::compile::safety::{self, HeaderClass},
-};
+use crate::base::{fault::Fault, secret::Secret};
 
 /// A request for the metrics, before its token is authenticated, if it needs one.
 #[derive(Debug)]
@@ -41,15 +38,30 @@ impl<'r> MetricsCall<'r> {
     }
 }
 
-/// True if no proxy and no page in a browser took part: no header of a proxy or a browser, a `Host` of this machine (the
-/// name of a page's own server can be made to resolve to loopback), and no HTTP/1.0, which some proxies speak while they
-/// add no header.
+/// True if no proxy and no page in a browser took part: no header but those of scrapers, since proxies and browsers add
+/// headers of names without end; a `Host` of this machine (the name of a page's own server can be made to resolve to
+/// loopback); and no HTTP/1.0, which some proxies speak while they add no header.
 fn is_direct(head: &Parts) -> bool {
-    let is_foreign = |name: &str| safety::request(&FoldedName::of(name)) == HeaderClass::Passable;
     head.version > Version::HTTP_10
-        && !head.headers.keys().any(|name| is_foreign(name.as_str()))
+        && head.headers.keys().all(|name| is_of_a_scraper(name.as_str()))
         && head.headers.get(header::HOST).is_some_and(is_of_this_machine)
         && head.uri.authority().is_none_or(|authority| is_loopback(authority.host()))
+}
+
+/// True for the headers that Prometheus, its agents and `curl` send.
+fn is_of_a_scraper(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "user-agent"
+            | "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "accept-charset"
+            | "connection"
+            | "keep-alive"
+            | "authorization"
+    ) || name.starts_with("x-prometheus-")
 }
 
 fn is_of_this_machine(host: &HeaderValue) -> bool {
@@ -106,7 +118,14 @@ mod tests {
             check(ListenerRole::All, true, Version::HTTP_11, &[host], true);
             check(ListenerRole::All, false, Version::HTTP_11, &[host], false);
         }
-        let scrape = [LOOPBACK, "Accept-Encoding: gzip", "X-Prometheus-Scrape-Timeout-Seconds: 10"];
+        let scrape = [
+            LOOPBACK,
+            "User-Agent: Prometheus/3.0.0",
+            "Accept: application/openmetrics-text;version=1.0.0",
+            "Accept-Encoding: gzip",
+            "Connection: keep-alive",
+            "X-Prometheus-Scrape-Timeout-Seconds: 10",
+        ];
         check(ListenerRole::All, true, Version::HTTP_11, &scrape, true);
         check(ListenerRole::All, true, Version::HTTP_2, &[LOOPBACK], true);
     }
@@ -124,6 +143,16 @@ mod tests {
             "X-Envoy-External-Address: 192.0.2.1",
             "Origin: http://localhost",
             "Referer: http://localhost/",
+            "Sec-Fetch-Site: cross-site",
+            "WL-Proxy-Client-IP: 192.0.2.1",
+            "X-Vercel-Forwarded-For: 192.0.2.1",
+            "X-True-IP: 192.0.2.1",
+            "X-Original-Host: gateway.test",
+            "X-Ssl-Client-Verify: SUCCESS",
+            "X-Varnish: 1",
+            "Surrogate-Capability: a=b",
+            "X-Prometheus: 1",
+            "Any-Other: 1",
         ] {
             check(ListenerRole::All, true, Version::HTTP_11, &[LOOPBACK, line], false);
         }
