@@ -114,7 +114,7 @@ async fn start(
 ) -> anyhow::Result<(File, Running, impl Future<Output = Infallible>)> {
     let started_at_ms = clock::now_ms();
     let settings = &Settings { providers: provider_files::source(settings), ..settings.clone() };
-    let exporters = exporters::open(&settings.exporters, &log.drops)?;
+    let exporters = exporters::open(&settings.exporters, &settings.metrics, &log.drops)?;
     let base = open(settings, keys, log.human).await?;
     let no_users = base.store.users_page(None, Some(1)).await?.is_empty();
     let (live, admission, drops) = (base.live.clone(), base.admission.clone(), log.drops.clone());

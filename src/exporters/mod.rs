@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     recorder::{Drops, NamedSink, Sink},
-    settings::{ExporterTable, SettingsError},
+    settings::{ExporterTable, MetricLabels, SettingsError},
     suggest::{backticked, nearest},
     upstream,
 };
@@ -51,6 +51,7 @@ type Opened = Result<Option<Box<dyn Sink>>, SettingsError>;
 /// The deliveries of all exporters, as exporters open them.
 struct Outlets {
     drops: Drops,
+    labels: MetricLabels,
     deliveries: Vec<Delivery>,
     counts: Vec<Arc<Counts>>,
 }
@@ -83,16 +84,22 @@ pub struct Deliveries {
 /// Opens the exporters of the settings file, and those that environment variables alone describe. An error in the file
 /// is returned. An exporter that variables alone describe, and whose settings cannot be used, is off, and an error is
 /// logged: other programs set such variables for all of their children.
-pub fn open(tables: &[ExporterTable], drops: &Drops) -> Result<Exporters, SettingsError> {
-    open_with(tables, &given::variable, drops)
+pub fn open(
+    tables: &[ExporterTable],
+    labels: &MetricLabels,
+    drops: &Drops,
+) -> Result<Exporters, SettingsError> {
+    open_with(tables, &given::variable, labels, drops)
 }
 
 fn open_with(
     tables: &[ExporterTable],
     variables: given::Lookup<'_>,
+    labels: &MetricLabels,
     drops: &Drops,
 ) -> Result<Exporters, SettingsError> {
-    let outlets = Outlets { drops: drops.clone(), deliveries: Vec::new(), counts: Vec::new() };
+    let outlets =
+        Outlets { drops: drops.clone(), labels: labels.clone(), deliveries: Vec::new(), counts: Vec::new() };
     let mut exporters = Exporters { sinks: Vec::new(), outlets };
     for table in tables {
         let kind = kind_of(table)?;

@@ -12,7 +12,7 @@ mod metrics;
 mod traces;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::LazyLock,
     time::{Duration, Instant},
@@ -178,7 +178,9 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
     }
     Ok(Some(Box::new(Otlp {
         traces: queues.remove(&Signal::Traces),
-        metrics: queues.remove(&Signal::Metrics).map(|queue| Due::new(queue, interval)),
+        metrics: queues
+            .remove(&Signal::Metrics)
+            .map(|queue| Due::new(queue, interval, outlets.labels.models.clone())),
         logs: queues.remove(&Signal::Logs),
         ids: Traces::new(),
     })))
@@ -307,8 +309,8 @@ struct Due {
 }
 
 impl Due {
-    fn new(queue: Queue, interval: Duration) -> Self {
-        Self { queue, metrics: Metrics::new(now_ms()), interval, exported: Instant::now() }
+    fn new(queue: Queue, interval: Duration, models: Option<BTreeSet<String>>) -> Self {
+        Self { queue, metrics: Metrics::new(now_ms(), models), interval, exported: Instant::now() }
     }
 
     fn export(&mut self) {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
 
-use super::{histogram::Histogram, ranking::Ranking};
+use super::histogram::Histogram;
 use crate::{
     access_record::{AccessRecord, Outcome, Usage},
     compile::{Price, Prices},
@@ -16,6 +16,7 @@ use crate::{
     fault::FaultKind,
     money::Amounts,
     name::UserId,
+    ranking::Ranking,
     rewrite::TokenSearch,
     settings::MetricLabels,
     usage::{Counters, NotCounted},

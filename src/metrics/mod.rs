@@ -10,7 +10,6 @@ mod counts;
 mod expose;
 mod exposition;
 mod histogram;
-mod ranking;
 mod sources;
 mod table;
 

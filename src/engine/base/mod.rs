@@ -16,6 +16,7 @@ pub mod fault;
 pub mod money;
 pub mod name;
 pub mod numbers;
+pub mod ranking;
 pub mod origin;
 pub mod own_paths;
 pub mod secret;

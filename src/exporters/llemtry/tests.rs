@@ -12,7 +12,7 @@ use crate::{
     },
     name::FileName,
     recorder::Drops,
-    settings::{ExporterTable, Origin},
+    settings::{ExporterTable, MetricLabels, Origin},
     usage::NotCounted,
 };
 
@@ -225,7 +225,7 @@ fn opened_as(name: &str, table: Option<Value>, variables: &[(&str, &str)]) -> Re
     let tables: Vec<_> = table.into_iter().collect();
     let lookup =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-    let opened = open_with(&tables, &lookup, &Drops::default());
+    let opened = open_with(&tables, &lookup, &MetricLabels::default(), &Drops::default());
     opened.map(|exporters| exporters.states().status().len()).map_err(|error| error.to_string())
 }
 

@@ -1,7 +1,7 @@
 //! Histograms since the start of the process: duration, time to first byte, tokens.
 //!
-//! Series are bounded whatever clients and upstreams send: models beyond [`MAX_MODELS`], and those of exchanges that
-//! failed, are counted as `(other)`. Estimated tokens have series of their own.
+//! Series are bounded whatever clients and upstreams send: the models of the settings, or else the [`MAX_MODELS`] that are
+//! used most, have series of their own; others, and those that only failed exchanges name, are counted as `(other)`. Estimated tokens have series of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,10 @@ use super::{
     attributes::{error_type, operation, output_tokens},
     messages::{CUMULATIVE, Histogram, HistogramDataPoint, KeyValue, Metric, Value, attribute, text},
 };
-use crate::access_record::{AccessRecord, Outcome, Usage};
+use crate::{
+    access_record::{AccessRecord, Outcome, Usage},
+    ranking::Ranking,
+};
 
 /// Maximum number of distinct models.
 const MAX_MODELS: usize = 100;
@@ -100,6 +103,8 @@ struct Labels {
 
 #[derive(Debug, Clone)]
 struct Buckets {
+    /// Since when it counts, in milliseconds since 1970.
+    since_ms: u64,
     counts: Vec<u64>,
     sum: f64,
 }
@@ -107,26 +112,36 @@ struct Buckets {
 /// All series. That without labels has what exceeds [`MAX_SERIES`].
 #[derive(Debug)]
 pub(super) struct Metrics {
-    started_at_ms: u64,
-    models: BTreeSet<String>,
+    /// The start, or the last time at which series were removed: a later one begins then.
+    since_ms: u64,
+    /// The models of the settings.
+    listed: Option<BTreeSet<String>>,
+    models: Ranking<String, ()>,
     series: BTreeMap<Instrument, BTreeMap<Option<Labels>, Buckets>>,
 }
 
 impl Metrics {
-    pub(super) fn new(started_at_ms: u64) -> Self {
-        Self { started_at_ms, models: BTreeSet::new(), series: BTreeMap::new() }
+    pub(super) fn new(since_ms: u64, listed: Option<BTreeSet<String>>) -> Self {
+        Self { since_ms, listed, models: Ranking::new(MAX_MODELS), series: BTreeMap::new() }
     }
 
     /// Adds an exchange.
     pub(super) fn add(&mut self, record: &AccessRecord) {
         let usage = record.usage.as_deref();
         let is_success = record.outcome() == Outcome::Success;
-        let mut model = |model: Option<&Box<str>>| model.map(|model| self.label(model, is_success));
+        let named = [
+            usage.and_then(|usage| usage.request_model.as_deref()),
+            usage.and_then(|usage| usage.model.as_deref()),
+        ];
+        if is_success && self.listed.is_none() {
+            self.use_models(named.into_iter().flatten(), record.ended_at_ms());
+        }
+        let [request_model, response_model] = named.map(|model| Some(self.label(model?)));
         let labels = Labels {
             operation: operation(record).to_owned(),
             provider: record.provider.as_ref().map(ToString::to_string).unwrap_or_default(),
-            request_model: model(usage.and_then(|usage| usage.request_model.as_ref())),
-            response_model: model(usage.and_then(|usage| usage.model.as_ref())),
+            request_model,
+            response_model,
             error: None,
             token_type: None,
             is_estimated: false,
@@ -158,20 +173,45 @@ impl Metrics {
         }
     }
 
-    /// The label of a model. Only a success makes a model known, since clients choose that of a request.
-    fn label(&mut self, model: &str, is_success: bool) -> String {
-        if !self.models.contains(model) {
-            if !is_success || self.models.len() >= MAX_MODELS {
-                return OTHER.to_owned();
-            }
-            self.models.insert(model.to_owned());
+    /// Counts uses of models. Only a success is one, since clients choose the model of a request. Removes the series of models
+    /// that lose their place.
+    fn use_models<'m>(&mut self, models: impl Iterator<Item = &'m str>, now_ms: u64) {
+        let mut has_new = false;
+        for model in models {
+            let was_ranked = self.models.contains(model);
+            has_new |= self.models.used(&model.to_owned()).is_some() && !was_ranked;
         }
-        model.to_owned()
+        if !has_new {
+            return;
+        }
+        let ranked = &self.models;
+        let stays = |model: &Option<String>| {
+            model.as_ref().is_none_or(|model| model == OTHER || ranked.contains(model))
+        };
+        for series in self.series.values_mut() {
+            let before = series.len();
+            series.retain(|labels, _| {
+                labels.as_ref().is_none_or(|all| stays(&all.request_model) && stays(&all.response_model))
+            });
+            if series.len() < before {
+                self.since_ms = now_ms;
+            }
+        }
+    }
+
+    /// The label of a model.
+    fn label(&self, model: &str) -> String {
+        let is_known = match &self.listed {
+            Some(listed) => listed.contains(model),
+            None => self.models.contains(model),
+        };
+        if is_known { model } else { OTHER }.to_owned()
     }
 
     fn observe(&mut self, instrument: Instrument, labels: Labels, value: f64) {
         let bounds = instrument.bounds();
-        let empty = || Buckets { counts: vec![0; bounds.len() + 1], sum: 0.0 };
+        let since_ms = self.since_ms;
+        let empty = || Buckets { since_ms, counts: vec![0; bounds.len() + 1], sum: 0.0 };
         let all = self.series.entry(instrument).or_default();
         let labels =
             Some(labels).filter(|labels| all.len() < MAX_SERIES || all.contains_key(&Some(labels.clone())));
@@ -187,7 +227,7 @@ impl Metrics {
             let series = self.series.get(&instrument)?;
             let point = |(labels, buckets): (&Option<Labels>, &Buckets)| HistogramDataPoint {
                 attributes: labels.as_ref().map_or_else(overflow, Labels::attributes),
-                start_time_unix_nano: self.started_at_ms.saturating_mul(1_000_000),
+                start_time_unix_nano: buckets.since_ms.saturating_mul(1_000_000),
                 time_unix_nano: now_ms.saturating_mul(1_000_000),
                 count: buckets.counts.iter().sum(),
                 sum: Some(buckets.sum),

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use http::{Method, StatusCode};
 use opentelemetry_proto::tonic::{
@@ -24,7 +24,7 @@ use crate::{
     name::FileName,
     origin::Origin as Upstream,
     recorder::Drops,
-    settings::{ExporterTable, Origin},
+    settings::{ExporterTable, MetricLabels, Origin},
     trace_context::TraceContext,
     usage::Counter,
 };
@@ -65,12 +65,17 @@ struct Exported {
 
 impl Exported {
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// With a list of models.
+    fn with(models: Option<BTreeSet<String>>) -> Self {
         let queue = |signal| queue("otlp", signal, &Drops::default());
         let ((traces, sent_traces, _), (metrics, sent_metrics, _), (logs, sent_logs, _)) =
             (queue("traces"), queue("metrics"), queue("logs"));
         let otlp = Otlp {
             traces: Some(traces),
-            metrics: Some(Due::new(metrics, Duration::from_hours(1))),
+            metrics: Some(Due::new(metrics, Duration::from_hours(1), models)),
             logs: Some(logs),
             ids: Traces::new(),
         };
@@ -174,7 +179,7 @@ fn waits_are_spans_below_it() {
         shown,
         [("credential refresh", 1, 21), ("upstream connect", 30, 80), ("upstream first byte", 80, 200)]
     );
-    let ids: std::collections::BTreeSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
+    let ids: BTreeSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
     assert_eq!(ids.len(), 4);
 }
 
@@ -248,6 +253,34 @@ fn tokens_are_counted_by_side_and_estimates_apart() {
 }
 
 #[test]
+fn models_in_use_take_the_series_of_invented_ones() {
+    let of = |model: &str| {
+        let mut record = record();
+        let usage = record.usage.as_mut().unwrap();
+        (usage.request_model, usage.model) = (Some(model.into()), Some(model.into()));
+        record
+    };
+    let counts = |exported: &mut Exported, model: &str| -> Vec<u64> {
+        exported.otlp.close();
+        let points = exported.points("gen_ai.client.operation.duration");
+        let own = points.iter().filter(|(labels, _)| labels["gen_ai.response.model"] == model);
+        own.map(|(_, point)| point.count).collect()
+    };
+    let mut exported = Exported::new();
+    let invented: Vec<_> = (0..100).map(|number| of(&format!("x{number}"))).collect();
+    exported.otlp.record(&invented);
+    exported.otlp.record(&vec![of("in-use"); 10]);
+    assert_eq!(counts(&mut exported, "in-use"), [8]);
+    let (all, rest) = (counts(&mut exported, "x0"), counts(&mut exported, "x1"));
+    assert_eq!((all, rest), (vec![], vec![1]));
+    // A list is final.
+    let mut exported = Exported::with(Some(["listed".to_owned()].into()));
+    exported.otlp.record(&[of("listed"), of("in-use"), of("in-use")]);
+    assert_eq!(counts(&mut exported, "listed"), [1]);
+    assert_eq!(counts(&mut exported, "(other)"), [2]);
+}
+
+#[test]
 fn series_are_bounded() {
     let with = |model: String, status: u16| {
         let mut record = record();
@@ -304,7 +337,8 @@ fn opened_as(name: &str, table: Option<Value>, variables: &[(&str, &str)]) -> Re
     let tables: Vec<_> = table.into_iter().collect();
     let lookup =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-    let exporters = open_with(&tables, &lookup, &Drops::default()).map_err(|error| error.to_string())?;
+    let exporters = open_with(&tables, &lookup, &MetricLabels::default(), &Drops::default())
+        .map_err(|error| error.to_string())?;
     Ok(exporters.urls().join(" "))
 }
 

@@ -3,7 +3,7 @@
 //! The first keys take the free places. After that, a key takes the place of the least used one once it has more than twice
 //! its uses, so that a flood of keys that each occur once changes nothing. Uses fade: each so many uses, all are halved.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 /// Keys without a place whose uses are counted. Beyond it, the uses of all of them are halved, and those without any are
 /// forgotten.
@@ -12,8 +12,9 @@ const MAX_CANDIDATES: usize = 1000;
 /// Uses after which all are halved, so that a key that was used much long ago loses its place.
 const HALF_LIFE: u64 = 1_000_000;
 
+/// Keys and values, the former ranked by their uses.
 #[derive(Debug, Clone)]
-pub(super) struct Ranking<K, V> {
+pub struct Ranking<K, V> {
     places: usize,
     ranked: BTreeMap<K, Ranked<V>>,
     candidates: BTreeMap<K, u64>,
@@ -27,12 +28,13 @@ struct Ranked<V> {
 }
 
 impl<K: Ord + Clone, V: Default> Ranking<K, V> {
-    pub(super) const fn new(places: usize) -> Self {
+    /// With so many places.
+    pub const fn new(places: usize) -> Self {
         Self { places, ranked: BTreeMap::new(), candidates: BTreeMap::new(), uses: 0 }
     }
 
     /// Counts a use of the key. Its value, if it has a place.
-    pub(super) fn used(&mut self, key: &K) -> Option<&mut V> {
+    pub fn used(&mut self, key: &K) -> Option<&mut V> {
         self.uses += 1;
         if self.uses.is_multiple_of(HALF_LIFE) {
             self.ranked.values_mut().for_each(|ranked| ranked.uses /= 2);
@@ -74,8 +76,16 @@ impl<K: Ord + Clone, V: Default> Ranking<K, V> {
         });
     }
 
+    /// True if the key has a place.
+    pub fn contains<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.ranked.contains_key(key)
+    }
+
     /// The keys that have a place, with their values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.ranked.iter().map(|(key, ranked)| (key, &ranked.value))
     }
 }
