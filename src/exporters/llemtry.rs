@@ -276,8 +276,9 @@ fn attributes(exchange: &Exchange) -> Map<String, Value> {
     let input = counted(sum(&[Counter::Input, Counter::AudioInput]));
     let output = counted(sum(&[Counter::Output, Counter::Reasoning, Counter::AudioOutput]));
     let is_estimated = !usage.estimated.is_zero();
-    let is_dropped = usage.content.as_deref().is_some_and(|content| content.is_dropped);
-    let attributes: [(&str, Option<Value>); 12] = [
+    let content = usage.content.as_deref();
+    let (is_cut, is_dropped) = content.map_or((false, false), |content| (content.is_cut, content.is_dropped));
+    let attributes: [(&str, Option<Value>); 13] = [
         ("gen_ai.system", provider.as_ref().map(|name| name.as_str().into())),
         ("gen_ai.request.model", Some(model.into())),
         ("gen_ai.usage.input_tokens", input.map(Value::from)),
@@ -289,6 +290,7 @@ fn attributes(exchange: &Exchange) -> Map<String, Value> {
         ("openclaw.usage.cache_read_tokens", present(counters.get(Counter::CacheRead)).map(Value::from)),
         ("openclaw.usage.cache_write_tokens", present(counters.get(Counter::CacheWrite)).map(Value::from)),
         ("tollgate.usage.estimated", is_estimated.then_some(Value::Bool(true))),
+        ("tollgate.content.truncated", is_cut.then_some(Value::Bool(true))),
         ("tollgate.content.dropped", is_dropped.then_some(Value::Bool(true))),
     ];
     let present = attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -298,7 +300,7 @@ fn attributes(exchange: &Exchange) -> Map<String, Value> {
 fn events<'a>(content: &'a Content, start: &str, end: &str) -> Vec<Event<'a>> {
     let mut prompt = Map::new();
     for (name, text) in &content.prompt {
-        // What is bounded may be no whole JSON value: then it is a text.
+        // JSON that is too deep is a text.
         let mut value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
         cut_texts(&mut value);
         prompt.insert(name.to_string(), value);

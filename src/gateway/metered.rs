@@ -104,7 +104,7 @@ impl Metered {
             meter.no_answer();
         }
         let mut usage = meter.finish(complete);
-        usage.hide(secrets.iter().flatten());
+        usage.hide(&secrets);
         Some(usage)
     }
 }

@@ -128,9 +128,9 @@ pub struct Usage {
 impl Usage {
     /// Replaces each label that holds a secret by [`HIDDEN`]: a generated token of anyone, or one of these. Clients swap settings,
     /// and upstreams echo headers.
-    pub fn hide<'s>(&mut self, secrets: impl Iterator<Item = &'s SecretStart> + Clone) {
+    pub fn hide(&mut self, secrets: &[Option<SecretStart>]) {
         let is_secret = |label: &str| {
-            let mut searches = secrets.clone().map(SecretStart::search);
+            let mut searches = secrets.iter().flatten().map(SecretStart::search);
             let label = label.as_bytes();
             TokenSearch::generated().is_in(label) || searches.any(|search| search.is_in(label))
         };
@@ -163,6 +163,8 @@ pub struct Content {
     pub parameters: Vec<(Box<str>, String)>,
     /// The text of the answer.
     pub answer: String,
+    /// True if a text was too long, and is cut.
+    pub is_cut: bool,
     /// True if the text of both sides had no room on its way to the exporters.
     pub is_dropped: bool,
 }

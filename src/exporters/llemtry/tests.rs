@@ -35,6 +35,7 @@ fn record() -> AccessRecord {
             ],
             parameters: vec![("temperature".into(), "0.5".to_owned()), ("top_p".into(), "1".to_owned())],
             answer: "hello".to_owned(),
+            is_cut: false,
             is_dropped: false,
         })),
         ..Usage::default()
@@ -172,6 +173,13 @@ fn nothing_is_encoded_before_it_is_sent() {
     let texts: Vec<_> =
         records.iter().map(|record| record.usage.as_ref().unwrap().content.as_ref().unwrap()).collect();
     assert!(texts.iter().all(|text| Arc::ptr_eq(text, texts[0])));
+}
+
+#[test]
+fn text_that_was_cut_is_marked() {
+    let mut record = record();
+    Arc::make_mut(record.usage.as_mut().unwrap().content.as_mut().unwrap()).is_cut = true;
+    assert_eq!(span_of(record)["attributes"]["tollgate.content.truncated"], true);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn tokens(counters: &Counters) -> impl Iterator<Item = KeyValue> {
         ("gen_ai.usage.input_tokens", counters.prompt_tokens()),
         ("gen_ai.usage.output_tokens", output_tokens(counters)),
         ("gen_ai.usage.cache_read.input_tokens", of(Counter::CacheRead)),
-        ("gen_ai.usage.cache_creation.input_tokens", of(Counter::CacheWrite)),
+        ("gen_ai.usage.cache_write.input_tokens", of(Counter::CacheWrite)),
         ("gen_ai.usage.reasoning.output_tokens", of(Counter::Reasoning)),
         ("gen_ai.usage.audio.input_tokens", of(Counter::AudioInput)),
         ("gen_ai.usage.audio.output_tokens", of(Counter::AudioOutput)),

@@ -25,6 +25,7 @@ mod framing;
 mod media;
 mod number;
 mod outcome;
+mod prompt;
 pub mod ratios;
 mod reader;
 mod scanner;

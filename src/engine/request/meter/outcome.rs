@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     Answer, Meter,
     counters::{Counted, is_answer},
+    prompt::json,
     scanner::Captured,
     tally::{MAX_CONTENT, MAX_LABEL, Tally, bounded},
 };
@@ -124,7 +125,10 @@ fn content(
     captured.sort_by_key(|value| value.entry);
     for value in captured {
         match &map.entries()[usize::from(value.entry)].target {
-            Target::Prompt(name) => content.prompt.push((name.clone(), json(&value))),
+            Target::Prompt(name) => {
+                content.is_cut |= value.is_cut;
+                content.prompt.push((name.clone(), json(&value)));
+            }
             Target::Parameter(name) if !value.is_cut && is_plain(&value.bytes) => {
                 content.parameters.push((name.clone(), json(&value)));
             }
@@ -132,6 +136,7 @@ fn content(
         }
     }
     let answer = found.and_then(|found| found.tally.as_ref()?.content.as_ref());
+    content.is_cut |= answer.is_some_and(|text| text.len() > MAX_CONTENT);
     content.answer = answer.map(|text| bounded(text, MAX_CONTENT)).unwrap_or_default();
     (keep || !content.parameters.is_empty()).then(|| Arc::new(content))
 }
@@ -139,14 +144,4 @@ fn content(
 /// A number, a string or a boolean.
 fn is_plain(value: &[u8]) -> bool {
     !value.starts_with(b"{") && !value.starts_with(b"[") && value != b"null"
-}
-
-/// A captured value as valid JSON: one that was cut or is not valid becomes a string of what is there.
-fn json(value: &Captured) -> String {
-    let text = str::from_utf8(&value.bytes).ok().filter(|_| !value.is_cut);
-    let valid = text.filter(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
-    valid.map_or_else(
-        || serde_json::Value::from(bounded(&value.bytes, value.bytes.len())).to_string(),
-        str::to_owned,
-    )
 }

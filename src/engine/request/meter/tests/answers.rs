@@ -91,6 +91,7 @@ fn content_is_kept_for_exporters_that_ask() {
         prompt: vec![text("messages", r#"[{"content":"He\"llo"}, 7]"#), text("system", r#"{"a":[1, "x"]}"#)],
         parameters: vec![text("temperature", "0.5")],
         answer: "Hi é\n!".to_owned(),
+        is_cut: false,
         is_dropped: false,
     };
     assert_eq!(usage.content.as_deref(), Some(&expected));

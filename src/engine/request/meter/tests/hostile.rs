@@ -206,9 +206,12 @@ fn what_is_kept_is_bounded() {
     let content = usage.content.unwrap();
     assert!(content.parameters.is_empty(), "a long parameter is left out");
     assert_eq!(content.answer.len(), crate::request::meter::tally::MAX_CONTENT - 1);
+    assert!(content.is_cut);
     let total: usize = content.prompt.iter().map(|(_, json)| json.len()).sum();
     assert!(total < 1 << 20, "{total}");
     for (name, json) in &content.prompt {
-        assert!(serde_json::from_str::<serde_json::Value>(json).is_ok(), "{name} is valid JSON");
+        let value: serde_json::Value =
+            serde_json::from_str(json).unwrap_or_else(|_| panic!("{name} is no JSON"));
+        assert_eq!(value.is_array(), **name == *"messages", "{name} keeps its form");
     }
 }
