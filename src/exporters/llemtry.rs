@@ -42,9 +42,9 @@ const SERVICE: &str = "openclaw-ai-gateway";
 /// The session of all spans.
 const SESSION: &str = "ai-gateway";
 /// The size of a span without text, in bytes, about.
-const SPAN: usize = 1024;
-/// The bounds of a request. Content makes spans large.
-const BATCH: BatchSize = BatchSize { pieces: 64, bytes: 1 << 20 };
+const SPAN: usize = 768;
+/// The bounds of a request. Content makes spans large, and few servers take more than 1 MiB by default.
+const BATCH: BatchSize = BatchSize { pieces: 2048, bytes: (1 << 20) - (32 << 10) };
 
 /// The table of an exporter of this kind.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

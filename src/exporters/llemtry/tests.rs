@@ -175,6 +175,25 @@ fn nothing_is_encoded_before_it_is_sent() {
     assert!(texts.iter().all(|text| Arc::ptr_eq(text, texts[0])));
 }
 
+/// A receiver that takes two seconds for a request gets hundreds of exchanges a second.
+#[test]
+fn a_request_has_more_than_a_thousand_short_exchanges() {
+    let (queue, mut queued, _) = queue("llemtry", "spans", &Drops::default());
+    Llemtry { queue, ids: Ids::new(), content: true }.record(&vec![record(); 1500]);
+    let (mut sizes, mut pieces, mut bytes) = (0, Vec::new(), 0);
+    while let Ok(piece) = queued.try_recv() {
+        sizes += piece.size();
+        if sizes > BATCH.bytes || pieces.len() == BATCH.pieces {
+            break;
+        }
+        pieces.push(piece.encode());
+        bytes = Document::new(SERVICE).start.len()
+            + 2
+            + pieces.iter().map(|piece| piece.len() + 1).sum::<usize>();
+    }
+    assert!(pieces.len() > 1000 && bytes < 5 << 18, "{} in {bytes} bytes", pieces.len());
+}
+
 #[test]
 fn text_that_was_cut_is_marked() {
     let mut record = record();
