@@ -375,6 +375,10 @@ mod tests {
             "metrics_models = [\"good\", \"a b\"]",
             "`metrics_models` in `t.toml` cannot be `a b`: a model's name has no quotes",
         );
+        check(
+            "metrics_models = [\"(other)\"]",
+            "`metrics_models` in `t.toml` cannot be `(other)`: a model's name",
+        );
         check("env_allow = [\"\"]", "`env_allow` in `t.toml` cannot be ``: it is empty");
         check("log = \"loud\"", "`log` is none of `error`, `warn`, `info`, `debug`, `trace`");
         check("[serve]\nlisten = \"x\"", "settings stand at the top of the file: remove the line `[serve]`");

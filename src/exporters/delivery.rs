@@ -3,8 +3,8 @@
 //!
 //! It guarantees: an attempt has ten seconds; a batch is given up after [`MAX_ATTEMPTS`]; the task ends once its queue is
 //! closed and empty. A shutdown leaves each batch one attempt, and ends the task at once when no time is left: the rest is
-//! counted as given up. It never looks into a piece. Problems are logged when they begin, when they first cost data, and
-//! when they end.
+//! counted as given up. It never looks into a piece; pieces with content are encoded on a thread of their own. Problems are
+//! logged when they begin, when they first cost data, and when they end.
 
 use std::{mem::take, sync::Arc, thread, time::Duration};
 

@@ -48,6 +48,8 @@ const SERVICE: &str = "OTEL_SERVICE_NAME";
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 
+/// The attribute with the name of the service.
+const SERVICE_NAME: &str = "service.name";
 /// The only protocol.
 const PROTOBUF: &str = "http/protobuf";
 const CONTENT_TYPE: &str = "application/x-protobuf";
@@ -137,6 +139,15 @@ impl Signal {
         }
     }
 
+    /// The variable with the protocol of the signal.
+    const fn protocol(self) -> &'static str {
+        match self {
+            Self::Traces => "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            Self::Metrics => "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+            Self::Logs => "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+        }
+    }
+
     const fn batch(self) -> BatchSize {
         match self {
             Self::Traces | Self::Logs => BATCH,
@@ -160,10 +171,8 @@ fn open(given: &Given<'_>, outlets: &mut Outlets) -> Opened {
             Ok(None)
         };
     }
-    if let Some(protocol) = given.text(PROTOCOL)?.filter(|protocol| protocol != PROTOBUF) {
-        let problem =
-            format!("`{PROTOCOL}` is `{}`, and only `{PROTOBUF}` is spoken", protocol.escape_debug());
-        return Err(given.refused(format!("cannot export: {problem}")));
+    for (signal, _) in &urls {
+        check_protocol(given, *signal)?;
     }
     let headers = headers(given, &table)?;
     let resource = resource(given, &table)?;
@@ -226,6 +235,20 @@ fn base(given: &Given<'_>, table: &Table) -> Result<Option<String>, SettingsErro
     }
 }
 
+/// Refuses another protocol of a signal: its own variable precedes that of all signals.
+fn check_protocol(given: &Given<'_>, signal: Signal) -> Result<(), SettingsError> {
+    for variable in [signal.protocol(), PROTOCOL] {
+        let Some(protocol) = given.text(variable)? else { continue };
+        if protocol == PROTOBUF {
+            break;
+        }
+        let problem =
+            format!("`{variable}` is `{}`, and only `{PROTOBUF}` is spoken", protocol.escape_debug());
+        return Err(given.refused(format!("cannot export: {problem}")));
+    }
+    Ok(())
+}
+
 fn receiver(url: &str, headers: &[(String, Secret)]) -> Result<Receiver, String> {
     let mut receiver = Receiver::new(url, CONTENT_TYPE).map_err(str::to_owned)?;
     for (index, (name, value)) in headers.iter().enumerate() {
@@ -255,16 +278,16 @@ fn headers(given: &Given<'_>, table: &Table) -> Result<Vec<(String, Secret)>, Se
 }
 
 fn resource(given: &Given<'_>, table: &Table) -> Result<Resource, SettingsError> {
+    // What comes later precedes what came before: keys of the table, then variables.
     let mut attributes = table.resource.clone().unwrap_or_default();
+    attributes.entry("service.version".to_owned()).or_insert_with(|| env!("CARGO_PKG_VERSION").to_owned());
+    attributes.extend(table.service_name.clone().map(|name| (SERVICE_NAME.to_owned(), name)));
     if let Some(text) = given.text(ATTRIBUTES)? {
         let Some(found) = pairs(&text) else { return Err(given.refused(not_pairs(ATTRIBUTES))) };
         attributes.extend(found);
     }
-    let service = given.text(SERVICE)?.or_else(|| table.service_name.clone());
-    let service =
-        service.or_else(|| attributes.remove("service.name")).unwrap_or_else(|| "tollgate".to_owned());
-    attributes.insert("service.name".to_owned(), service);
-    attributes.insert("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    attributes.extend(given.text(SERVICE)?.map(|name| (SERVICE_NAME.to_owned(), name)));
+    attributes.entry(SERVICE_NAME.to_owned()).or_insert_with(|| "tollgate".to_owned());
     let attributes: Vec<KeyValue> = attributes.into_iter().map(|(key, value)| text(&key, value)).collect();
     Ok(Resource { attributes })
 }

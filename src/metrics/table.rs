@@ -58,7 +58,7 @@ metrics! {
     DURATION Histogram "tollgate_request_duration_seconds" ["provider" "endpoint"]
         "Time from a request's head to the end of its response, without requests that tollgate refused.";
     FIRST_BYTE Histogram "tollgate_time_to_first_byte_seconds" ["provider" "endpoint"]
-        "Time from a request's head to the first byte of an upstream's response.";
+        "Time from a request's head to the first byte of the body of an upstream's response.";
     REQUEST_BYTES Counter "tollgate_request_body_bytes_total" ["provider" "endpoint"]
         "Bytes of bodies that were read from clients.";
     RESPONSE_BYTES Counter "tollgate_response_body_bytes_total" ["provider" "endpoint"]

@@ -55,13 +55,17 @@ impl Reader<'_> {
     }
 
     pub(super) fn models(self, names: Vec<String>) -> Result<BTreeSet<String>, SettingsError> {
+        // A label of the metrics, for all other models.
+        let is_free = |name: &str| name != "(other)";
         let is_good = |name: &str| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
+            is_free(name) && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
         };
         match names.iter().find(|name| !is_good(name)) {
             None => Ok(names.into_iter().collect()),
             Some(bad) => {
-                let problem = "a model's name has no quotes, spaces or characters beyond ASCII".to_owned();
+                let problem =
+                    "a model's name has no quotes, spaces or characters beyond ASCII, and is not `(other)`"
+                        .to_owned();
                 Err(self.refused("metrics_models", bad, problem))
             }
         }

@@ -371,6 +371,11 @@ fn the_variables_of_sdks_are_understood() {
     check(&[("OTEL_TRACES_EXPORTER", "console")], "");
     // Off, and an error is logged.
     check(&[base, (PROTOCOL, "grpc")], "");
+    check(&[base, (Signal::Logs.protocol(), "grpc")], "");
+    let spoken = Signal::ALL.map(|signal| (signal.protocol(), PROTOBUF));
+    check(&[&[base, (PROTOCOL, "grpc")][..], &spoken].concat(), all);
+    check(&[base, (DISABLED, "1")], "");
+    check(&[base, (DISABLED, "TRUE")], "");
     check(&[base, (HEADERS, "no pair")], "");
     check(&[base, (HEADERS, "host=elsewhere")], "");
     check(&[base, (INTERVAL, "0")], "");
@@ -402,6 +407,31 @@ fn only_the_exporter_with_the_name_of_the_kind_reads_variables() {
     };
     check("otlp", &[], "needs an `endpoint` (or `OTEL_EXPORTER_OTLP_ENDPOINT`), and a signal");
     check("collector", &base, "needs an `endpoint`, and a signal");
+}
+
+#[test]
+fn variables_precede_the_attributes_of_the_table() {
+    let attributes = |keys: Value, variables: &[(&str, &str)]| {
+        let lookup = |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| std::ffi::OsString::from(*value))
+        };
+        let given = Given { name: "otlp", table: None, variables: Some(&lookup) };
+        let resource = resource(&given, &serde_json::from_value(keys).unwrap()).unwrap();
+        let body = Envelope::new(&resource).body(&[]);
+        let request = ExportTraceServiceRequest::decode(body).unwrap();
+        let found = labels(&request.resource_spans[0].resource.as_ref().unwrap().attributes);
+        (found["service.name"].clone(), found["service.version"].clone())
+    };
+    let version = json!(env!("CARGO_PKG_VERSION"));
+    assert_eq!(attributes(json!({}), &[]), (json!("tollgate"), version.clone()));
+    let table = json!({ "service_name": "t", "resource": { "service.name": "r", "service.version": "7" } });
+    assert_eq!(attributes(table.clone(), &[]), (json!("t"), json!("7")));
+    let of_attributes = (ATTRIBUTES, "service.name=a,service.version=8");
+    assert_eq!(attributes(table.clone(), &[of_attributes]), (json!("a"), json!("8")));
+    assert_eq!(attributes(table, &[of_attributes, (SERVICE, "v")]), (json!("v"), json!("8")));
 }
 
 #[test]
