@@ -239,9 +239,15 @@ impl Map {
         self.entries.iter().any(|entry| matches!(&entry.target, Target::Count(counter) if chosen(*counter)))
     }
 
+    /// The pointers and the rules. All else is derived from them.
+    pub fn parts(&self) -> (&[Entry], &BTreeMap<Counter, CounterRule>) {
+        let Self { entries, rules, nodes: _, has_content: _ } = self;
+        (entries, rules)
+    }
+
     /// A text that is equal for equal maps.
     pub fn shape(&self) -> String {
-        let Self { entries, rules, nodes: _, has_content: _ } = self;
+        let (entries, rules) = self.parts();
         let mut text = String::new();
         for Entry { pointer, target } in entries {
             let _ = write!(text, "{pointer}={target:?} ");

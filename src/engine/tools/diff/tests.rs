@@ -221,7 +221,7 @@ fn documented_changes_are_rated_as_documented() {
     let text = include_str!("../../../../docs/tooling.md");
     let (_, text) = text.split_once("<!-- widens: run by src/engine/tools/diff/tests.rs -->").unwrap();
     let block = |index: usize| text.split("```").nth(index).unwrap().trim_start_matches("toml\n").to_owned();
-    let (files, api) = ((block(1), block(3)), block(5));
+    let files = [block(1), block(3), block(5)];
     let (widening, differing) = text.split_once("| differs | from | to |").unwrap();
     let mut tried = 0;
     for (rows, verdict) in [(widening, Verdict::Widened), (differing, Verdict::Different)] {
@@ -231,7 +231,7 @@ fn documented_changes_are_rated_as_documented() {
             }
             let cells: Vec<String> = row.replace("\\|", "\u{1}").split('|').map(cell).collect();
             let changed = changed(&files, &cells[2], &cells[3]);
-            let found = diff(&documented(&files, &api), &documented(&changed, &api));
+            let found = diff(&documented(&files), &documented(&changed));
             assert_eq!(found.verdict, verdict, "{row}\n{found:#?}");
             tried += 1;
         }
@@ -243,12 +243,12 @@ fn cell(text: &str) -> String {
     text.trim().trim_matches('`').replace('\u{1}', "|")
 }
 
-fn changed((provider, gateway): &(String, String), from: &str, to: &str) -> (String, String) {
-    assert!(!from.is_empty() && (provider.contains(from) || gateway.contains(from)), "{from}");
-    (provider.replacen(from, to, 1), gateway.replacen(from, to, 1))
+fn changed(files: &[String; 3], from: &str, to: &str) -> [String; 3] {
+    assert!(!from.is_empty() && files.iter().any(|file| file.contains(from)), "{from}");
+    files.each_ref().map(|file| file.replacen(from, to, 1))
 }
 
-fn documented((provider, gateway): &(String, String), api: &str) -> Vec<Arc<Provider>> {
+fn documented([provider, gateway, api]: &[String; 3]) -> Vec<Arc<Provider>> {
     let name = |name: &str| FileName::new(name).unwrap();
     let mut files = Files::default();
     let second = gateway.replace("GATEWAY_KEY", "SECOND_KEY");
@@ -259,6 +259,75 @@ fn documented((provider, gateway): &(String, String), api: &str) -> Vec<Arc<Prov
     let compiled = crate::language::compile::compile(&files);
     assert_eq!(compiled.diagnostics, [], "{provider}");
     compiled.providers
+}
+
+const METERED: &str = r#"
+title = "Metered"
+error.body = { error = "{message}" }
+request = { model = "/model", max_output = "/max" }
+text = { prompt = ["/prompt"], body = ["/text"] }
+content = { prompt = { prompt = "/prompt" }, parameters = { max = "/max" }, body = ["/text"] }
+[usage]
+stream = "sse"
+when_missing = "ask"
+ask = { at = "/ask", value = true, extra = { at = "/usage", empty = "/choices" } }
+[usage.body]
+input = { at = "/usage/in", plus = "/usage/more", minus = ["cache_read"] }
+cache_read = "/usage/cached"
+output = "/usage/out"
+model = "/model"
+"#;
+
+/// Each member of the metering is compared. The lines: those of the change of the api.
+#[test]
+fn metering_is_compared_in_all_parts() {
+    let compiled = |api: &str| {
+        let provider = "title = \"Acme\"\nbase_url = \"https://a.example\"\npath_prefix = \"/acme\"\nendpoint.chat = { method = \"POST\", path = \"/chat\", api = \"metered\" }";
+        let name = |name: &str| FileName::new(name).unwrap();
+        let mut files = Files::default();
+        files.apis.insert(name("metered"), Ok(crate::tools::generated::parse("metered", api)));
+        files.providers.insert(name("acme"), Ok(crate::tools::generated::parse("acme", provider)));
+        let compiled = crate::language::compile::compile(&files);
+        assert_eq!(compiled.diagnostics, [], "{api}");
+        compiled.providers
+    };
+    let check = |from: &str, to: &str, expected: &[&str]| {
+        assert!(METERED.contains(from), "{from}");
+        let found = diff(&compiled(METERED), &compiled(&METERED.replacen(from, to, 1)));
+        assert_eq!(lines(&found), expected, "{from} => {to}\n{found:#?}");
+    };
+    let both = "body and event";
+    check("\"/usage/out\"", "\"/usage/o\"", &[&format!("~Metering chat: output in {both}")]);
+    check("plus = \"/usage/more\", ", "", &[&format!("~Metering chat: input in {both}")]);
+    check("plus = \"/usage/more\"", "combine = \"sum\"", &[&format!("~Metering chat: input in {both}")]);
+    check("minus = [\"cache_read\"]", "minus = []", &[&format!("~Metering chat: input in {both}")]);
+    check("model = \"/model\"\n", "", &[&format!("-Metering chat: model in {both}")]);
+    check("[\"/prompt\"]", "[\"/p\"]", &["~Metering chat: text in request"]);
+    check(
+        "max_output = \"/max\"",
+        "stream = \"/max\"",
+        &["-Metering chat: max_output in request", "+Metering chat: stream in request"],
+    );
+    check("\"sse\"", "[\"sse\", \"ndjson\"]", &["~Metering chat"]);
+    check(
+        "request = { model = \"/model\"",
+        "request = { model = \"/m\"",
+        &["~Metering chat: model in request"],
+    );
+    check(
+        "{ prompt = \"/prompt\" }",
+        "{ prompt = \"/all\" }",
+        &["!~Metering chat: content `prompt` in request"],
+    );
+    check(
+        "{ max = \"/max\" }",
+        "{ max = \"/max\", top = \"/top\" }",
+        &["!+Metering chat: parameter `top` in request"],
+    );
+    check("[\"/text\"] }\n[usage]", "[] }\n[usage]", &[&format!("-Metering chat: content in {both}")]);
+    check("empty = \"/choices\"", "empty = \"/list\"", &["!~Metering chat: ask, taken out"]);
+    check(", extra = { at = \"/usage\", empty = \"/choices\" }", "", &["-Metering chat: ask, taken out"]);
+    check("at = \"/ask\"", "at = \"/asks\"", &["!~Metering chat: ask"]);
 }
 
 /// The price files of these texts.
