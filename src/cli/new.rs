@@ -74,10 +74,16 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         ))?;
         return Ok(false);
     }
+    let is_first = loaded.providers.keys().all(|file| loaded.filled_in.contains(file));
     if *default == Source::Embedded {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         output::note_line(format_args!(
             "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files instead of the built-in providers"
+        ))?;
+    } else if is_first && !loaded.providers.is_empty() {
+        output::note_line(format_args!(
+            "note: this is the first provider of `{}`: tollgate serves it instead of the built-in providers",
+            dir.display()
         ))?;
     }
     whole_file::create(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;

@@ -1,9 +1,10 @@
-//! `tollgate price`: shows the price of a model, and the entry of a price file that it comes from. Uses no running server.
+//! `tollgate price`: shows the price of a model, and the entry of a price file that it comes from. A running server is
+//! asked only if it reads these files.
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::check;
+use super::{check, status};
 use crate::{
     clock,
     compile::{self, Price, PriceEntry, Prices, Rates},
@@ -95,6 +96,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         output::print(&lines(&answer))
     };
     printed.context("failed to print")?;
+    status::note_if_running_elsewhere(places, &providers)?;
     Ok(is_there)
 }
 

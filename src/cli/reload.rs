@@ -1,10 +1,9 @@
 //! `tollgate reload`: reloads the provider files of the running tollgate, and prints their status.
 
-use std::path::Path;
-
 use http::Method;
 
 use super::status::{StatusView, show};
+use crate::settings::Places;
 
 /// The arguments of `tollgate reload`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +14,11 @@ pub struct Args {
 }
 
 /// Reloads and prints the status. Returns true if all files are live.
-pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
-    show(data, Method::POST, "/admin/reload", if args.json { StatusView::Json } else { StatusView::Problems })
+pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
+    show(
+        places,
+        Method::POST,
+        "/admin/reload",
+        if args.json { StatusView::Json } else { StatusView::Problems },
+    )
 }

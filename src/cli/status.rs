@@ -12,9 +12,10 @@ use crate::{
     diag::Severity,
     escape::Lines,
     exporters::ExporterStatus,
-    files::{FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
+    files::{self, FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
     numbers::counted,
     output::{self, Document},
+    settings::{Places, Source},
 };
 
 /// The arguments of `tollgate status`.
@@ -29,9 +30,9 @@ pub struct Args {
 }
 
 /// Prints the status. Returns true if all files are live.
-pub fn run(args: &Args, data: &Path) -> anyhow::Result<bool> {
+pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let view = if args.all { StatusView::All } else { StatusView::Problems };
-    show(data, Method::GET, "/admin/providers", if args.json { StatusView::Json } else { view })
+    show(places, Method::GET, "/admin/providers", if args.json { StatusView::Json } else { view })
 }
 
 /// The shown part of a status.
@@ -46,10 +47,8 @@ pub(super) enum StatusView {
 }
 
 /// Calls an endpoint that returns a status, and prints it. Returns true if all files are live.
-pub(super) fn show(data: &Path, method: Method, path: &str, view: StatusView) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
-    let status = read(code, &document)?;
+pub(super) fn show(places: &Places, method: Method, path: &str, view: StatusView) -> anyhow::Result<bool> {
+    let (status, document) = call(&places.data()?, method, path)?;
     let printed = match view {
         StatusView::Json => {
             output::print_document(&Document::json_text(&format!("{}\n", String::from_utf8_lossy(&document))))
@@ -58,7 +57,36 @@ pub(super) fn show(data: &Path, method: Method, path: &str, view: StatusView) ->
         StatusView::All => output::print(&report(&status, true)),
     };
     printed.context("failed to print")?;
+    note_unread_directory(&status, &places.providers()?)?;
     Ok(status.ok)
+}
+
+fn call(data: &Path, method: Method, path: &str) -> anyhow::Result<(Status, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
+    Ok((read(code, &document)?, document))
+}
+
+/// Prints a note if a tollgate runs that does not read these files. Without a running one there is nothing to say.
+pub(super) fn note_if_running_elsewhere(places: &Places, providers: &Source) -> anyhow::Result<()> {
+    match call(&places.data()?, Method::GET, "/admin/providers") {
+        Ok((status, _)) => note_unread_directory(&status, providers),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Prints a note if there is a providers directory, and the running tollgate began before it. It serves the built-in files,
+/// and watches no directory.
+fn note_unread_directory(status: &Status, providers: &Source) -> anyhow::Result<()> {
+    let Source::Directory(dir) = providers else { return Ok(()) };
+    if status.source != files::BUILT_IN {
+        return Ok(());
+    }
+    let dir = crate::escape::value(&dir.to_string_lossy()).to_string();
+    output::note_line(format_args!(
+        "note: the running tollgate serves the built-in files and does not read `{dir}`: restart it"
+    ))
+    .context("failed to print")
 }
 
 fn read(code: StatusCode, document: &Bytes) -> anyhow::Result<Status> {

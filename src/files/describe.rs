@@ -9,8 +9,12 @@ use std::{
 };
 
 use super::{
-    FileState, FileStatus, Finding, SourceTree, Status, StatusCounts, Watching, evaluate::Evaluation,
-    last_good::LastGoodSet, price_files::PriceFiles, source_file::Hash, tree,
+    FileState, FileStatus, Finding, SourceTree, Status, StatusCounts, Watching,
+    evaluate::Evaluation,
+    last_good::LastGoodSet,
+    price_files::PriceFiles,
+    source_file::{Hash, SourceFile},
+    tree::{self, BUILT_IN},
 };
 use crate::{
     clock::{now_ms, utc},
@@ -179,7 +183,8 @@ impl StatusRecord {
     }
 }
 
-/// The files of the directory. A built-in file that stands in for a missing one is listed only with a finding.
+/// The files of the directory, and the built-in providers if it has none. Any other built-in file that stands in for a
+/// missing one is listed only with a finding.
 fn present<'a>(
     outcome: &StatusInput<'a>,
     findings: &BTreeMap<&str, Vec<Finding>>,
@@ -188,7 +193,10 @@ fn present<'a>(
     let errors = evaluation.diagnostics.iter().filter(|one| one.is_error());
     let bad: BTreeSet<&str> = errors.map(|one| &*one.at.file).collect();
     let other_text = served_with_other_text(outcome);
-    let listed = tree.0.iter().filter(|(shown, text)| !text.filled_in || findings.contains_key(&***shown));
+    let is_listed = |shown: &str, text: &SourceFile| {
+        !text.filled_in || text.folder == Folder::Providers || findings.contains_key(shown)
+    };
+    let listed = tree.0.iter().filter(|(shown, text)| is_listed(shown, text));
     let files = listed.map(|(shown, text)| {
         let named = |folder| text.name.as_ref().filter(|_| text.folder == folder);
         let (provider, prices) = (named(Folder::Providers), named(Folder::Prices));
@@ -225,7 +233,7 @@ fn by_file(findings: &[Finding]) -> BTreeMap<&str, Vec<Finding>> {
 fn source_name(source: &Source) -> String {
     match source {
         Source::Directory(dir) => dir.display().to_string(),
-        Source::Embedded => "built-in".into(),
+        Source::Embedded => BUILT_IN.into(),
     }
 }
 

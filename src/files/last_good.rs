@@ -48,6 +48,12 @@ impl LastGoodSet {
         self.providers.is_empty()
     }
 
+    /// True if one of them is a file of the directory, and not a built-in one.
+    pub(super) fn has_own_provider(&self) -> bool {
+        let restored = self.providers.values().map(|one| &one.files);
+        restored.chain(self.unrestored.values()).any(LastGoodFiles::has_own_provider)
+    }
+
     pub(super) fn get(&self, name: &FileName) -> Option<&LastGood> {
         self.providers.get(name)
     }

@@ -42,6 +42,13 @@ pub(super) struct LastGoodFiles {
     pub stale: Option<Staleness>,
 }
 
+impl LastGoodFiles {
+    /// True if its provider is a file of the directory, and not a built-in one.
+    pub(super) fn has_own_provider(&self) -> bool {
+        self.inputs.values().any(|text| text.is_own_provider())
+    }
+}
+
 /// The directory `last-good` in the data directory.
 #[derive(Debug)]
 pub(super) struct LastGoodDir {

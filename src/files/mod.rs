@@ -54,5 +54,5 @@ pub use reload::{Reloader, start};
 pub use served::{ServedFile, ServedFiles};
 pub use source_file::{MAX_FILE_BYTES, SourceFile, decode_utf8, read_text};
 pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
-pub use tree::{SourceTree, policy_path};
+pub use tree::{BUILT_IN, SourceTree, policy_path};
 pub use vars::var_value;

@@ -73,6 +73,11 @@ impl Stamp {
 }
 
 impl SourceFile {
+    /// True for a provider file of the directory.
+    pub(super) fn is_own_provider(&self) -> bool {
+        self.folder == Folder::Providers && !self.filled_in
+    }
+
     /// A file with a known text, read elsewhere.
     pub fn from_text(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
         let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());

@@ -88,8 +88,8 @@ impl ReloadState {
         watching: Watching,
     ) -> Result<(ScanReport, InitialDiagnostics), StartError> {
         let began = Instant::now();
-        let read = self.read();
         let StoredFiles { providers, prices } = self.stored();
+        let read = self.read(providers.values().any(LastGoodFiles::has_own_provider));
         let (unchanged, changed) = split(providers, read.as_ref().ok());
         self.last_good.restore(changed, &mut self.compiler);
         self.prices.restore(prices, read.as_ref().ok(), &mut self.compiler);
@@ -117,7 +117,8 @@ impl ReloadState {
         let began = Instant::now();
         let same_secrets = self.compiler.vars_mut().refresh();
         let rejected = self.expire();
-        let read = self.read();
+        let has_own = self.tree.0.values().any(|text| text.is_own_provider());
+        let read = self.read(has_own || self.last_good.has_own_provider());
         let same = same_secrets && rejected.len() == self.table.rejected.len();
         let unchanged = self.unchanged.take().filter(|_| same);
         if let (Some(evaluation), Ok(tree)) = (unchanged, &read)
@@ -155,14 +156,15 @@ impl ReloadState {
         self.last_good_dir.as_mut().map(LastGoodDir::load).unwrap_or_default()
     }
 
-    /// Reads the texts. The error is about the directory itself.
-    fn read(&self) -> Result<SourceTree, String> {
+    /// Reads the texts. The error is about the directory itself. `has_own`: a provider of the directory served before. The
+    /// built-in ones never take its place.
+    fn read(&self, has_own: bool) -> Result<SourceTree, String> {
         let shown = match &self.config.source {
             Source::Directory(dir) => dir.display().to_string(),
             Source::Embedded => String::new(),
         };
         match SourceTree::read_stable(&self.config.source, &self.tree) {
-            Ok(tree) if tree.has_providers() => Ok(tree),
+            Ok(tree) if tree.has_providers() && !(has_own && tree.has_built_in_providers()) => Ok(tree),
             Ok(_) => Err(format!("`{shown}` has no provider file")),
             Err(error) => Err(format!("`{shown}` cannot be read: {error}")),
         }

@@ -27,7 +27,7 @@ pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provider
 /// scan.
 static STAND_INS: LazyLock<Vec<(PathBuf, Arc<SourceFile>)>> = LazyLock::new(|| {
     let shown = |file: &include_dir::File<'_>| Path::new(BUILT_IN).join(file.path());
-    embedded(&Folder::ALL[1..]).map(|(folder, file)| (shown(file), built_in(folder, file, true))).collect()
+    embedded(&Folder::ALL).map(|(folder, file)| (shown(file), built_in(folder, file, true))).collect()
 });
 
 /// The hashes of all built-in texts. Tests hold that they have no errors.
@@ -162,6 +162,11 @@ impl SourceTree {
         self.0.values().any(|text| text.folder == Folder::Providers)
     }
 
+    /// True if the providers are the built-in ones, since the directory has files of other kinds alone.
+    pub(super) fn has_built_in_providers(&self) -> bool {
+        self.0.values().any(|text| text.folder == Folder::Providers && text.filled_in)
+    }
+
     /// All texts, to render diagnostics.
     pub fn sources(&self) -> Sources {
         let mut sources = Sources::default();
@@ -204,12 +209,20 @@ impl SourceTree {
     }
 
     /// Adds the built-in presets, gateways, apis and prices that the directory lacks, so that a provider file works in any
-    /// directory. Their tests ran when the binary was built.
+    /// directory. Their tests ran when the binary was built. The built-in providers are added to a directory that has files
+    /// of other kinds and no provider: a first price file takes no provider out of service.
     fn fill_in(&mut self) {
+        let is_own = |folder| self.0.values().any(|one| one.folder == folder);
+        let needs_providers =
+            !is_own(Folder::Providers) && Folder::ALL[1..].iter().any(|folder| is_own(*folder));
         let has = |text: &SourceFile| {
             self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name))
         };
-        let missing: Vec<_> = STAND_INS.iter().filter(|(_, text)| !has(text)).cloned().collect();
+        let missing: Vec<_> = STAND_INS
+            .iter()
+            .filter(|(_, text)| !has(text) && (needs_providers || text.folder != Folder::Providers))
+            .cloned()
+            .collect();
         for (path, text) in missing {
             self.insert(&path, text);
         }
@@ -222,7 +235,10 @@ impl SourceTree {
         let contents =
             if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) };
         let text = SourceFile::new(folder, path, contents, false);
-        self.0.retain(|_, one| !(one.filled_in && one.folder == folder && one.name == text.name));
+        // A provider of the directory takes the place of all built-in ones.
+        let replaces =
+            |one: &SourceFile| one.folder == folder && (folder == Folder::Providers || one.name == text.name);
+        self.0.retain(|_, one| !(one.filled_in && replaces(one)));
         self.insert(path, Arc::new(text));
     }
 

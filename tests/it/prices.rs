@@ -165,3 +165,30 @@ fn a_running_server_keeps_the_last_good_prices() {
     assert_eq!(site.reload()["ok"], Value::Bool(true));
     served(&site, "4", 0);
 }
+
+#[test]
+fn a_server_of_the_built_in_files_reads_a_first_price_file_at_its_next_start() {
+    let mut site = Site::stopped("");
+    fs::remove_dir_all(site.home.providers()).unwrap();
+    let default = [("TOLLGATE_PROVIDERS", "")];
+    site.start_with(&default);
+    let built_in = site.status()["counts"]["providers"].clone();
+    assert!(built_in.as_u64().is_some_and(|number| number > 1), "{built_in}");
+    fs::create_dir_all(site.home.providers().join("prices")).unwrap();
+    let own = "title = \"Own\"\ncurrency = \"EUR\"\nprice = [{ provider = [\"*\"], model = [\"own-1\"], input = 2.5 }]\n";
+    site.home.write("prices/own", own);
+    let run = |site: &Site, args: &[&str]| site.home.run(args, "");
+    let note = "note: the running tollgate serves the built-in files and does not read `";
+    check(&run(&site, &["check"]), 0, &["ok"], &[]);
+    for args in [&["reload"][..], &["status"], &["price", "any", "own-1"]] {
+        check(&run(&site, args), 0, &[], &[note, "restart it"]);
+    }
+    site.stop(Signal::TERM);
+    site.start_with(&default);
+    assert_eq!(site.status()["counts"]["providers"], built_in);
+    let said = run(&site, &["reload"]);
+    check(&said, 0, &["watching by"], &[]);
+    assert!(!said.err.contains("note:"), "{said:?}");
+    let socket = format!("socket:{}", site.home.data().display());
+    check(&run(&site, &["diff", &socket, "providers.d"]), 0, &["the same"], &[]);
+}

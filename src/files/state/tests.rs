@@ -21,11 +21,19 @@ impl Directory {
     }
 
     fn with(files: &[(&str, &str)], env_allow: EnvAllow) -> Self {
+        Self::in_folder("", files, env_allow)
+    }
+
+    fn with_folder(folder: &str, files: &[(&str, &str)]) -> Self {
+        Self::in_folder(folder, files, EnvAllow::default())
+    }
+
+    fn in_folder(folder: &str, files: &[(&str, &str)], env_allow: EnvAllow) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("providers.d");
-        fs::create_dir(&dir).unwrap();
+        fs::create_dir_all(dir.join(folder)).unwrap();
         for (name, text) in files {
-            fs::write(dir.join(name), text).unwrap();
+            fs::write(dir.join(folder).join(name), text).unwrap();
         }
         let config = Config {
             source: Source::Directory(dir.clone()),

@@ -130,3 +130,52 @@ fn a_price_for_no_provider_is_a_warning() {
     let served = files.state.served();
     assert_eq!(served.prices.keys().filter(|file| file.ends_with("meo.toml")).count(), 1);
 }
+
+#[test]
+fn a_first_price_file_takes_no_built_in_provider_out_of_service() {
+    let built_in =
+        ReloadState::new(Config { source: Source::Embedded, ..directory(&prices(1)).state.config })
+            .start(Watching::Nothing)
+            .unwrap()
+            .0
+            .table
+            .providers
+            .len();
+    assert!(built_in > 1);
+    for folder in ["presets", "gateways", "apis", "prices"] {
+        let files = with_folder(folder);
+        let status = files.state.record.current();
+        assert_eq!((files.state.table.providers.len(), status.ok), (built_in, true), "{folder}: {status:?}");
+        assert_eq!(status.counts.providers, built_in, "{folder}");
+        assert_eq!(restarted(&files).table.providers.len(), built_in, "{folder}");
+    }
+}
+
+/// A directory with one file, in a folder.
+fn with_folder(folder: &str) -> Directory {
+    let text = match folder {
+        "prices" => prices(1),
+        "gateways" => "title = \"G\"\nbase_url = \"https://g.example\"\n".to_owned(),
+        "apis" => "title = \"A\"\nerror.body = { error = \"{message}\" }\n".to_owned(),
+        _ => "path_prefix = \"/{provider}\"\n".to_owned(),
+    };
+    Directory::with_folder(folder, &[("mine.toml", &text)])
+}
+
+#[test]
+fn the_first_own_provider_replaces_the_built_in_ones_which_never_come_back_by_themselves() {
+    let mut files = with_folder("prices");
+    fs::write(files.dir.join("demo.toml"), provider("demo", 1)).unwrap();
+    files.scan();
+    assert_eq!(files.state.table.providers.len(), 1);
+    files.state.save();
+    // Its removal is more likely a mistake than a wish for the built-in providers.
+    fs::remove_file(files.dir.join("demo.toml")).unwrap();
+    files.scan();
+    let state = |state: &ReloadState| {
+        let problem = state.record.current().problem.clone().unwrap_or_default();
+        (state.table.providers.len(), problem.contains("has no provider file"))
+    };
+    assert_eq!(state(&files.state), (1, true));
+    assert_eq!(state(&restarted(&files)), (1, true));
+}
