@@ -105,7 +105,9 @@ fn recent(exchange: Exchange, names: &BTreeMap<String, String>, table: &Table) -
         estimated_answer: exchange.estimated_answer,
         ..Default::default()
     };
-    let priced = Priced::new(&sums, price, key.context);
+    // The exact prompt is known, and not only the boundary of its key.
+    let context = price.map_or(0, |price| price.context(exchange.counters.prompt_tokens()));
+    let priced = Priced::new(&sums, price, context);
     RecentExchange::new(exchange, &priced, names)
 }
 

@@ -31,7 +31,7 @@ use pending::{Pending, Room};
 pub use learned::learned_ratios;
 pub use retention::keep_within;
 
-/// The threshold of the price tier for a prompt: of a provider, a model, a day since 1970 and tokens.
+/// The greatest boundary that a prompt exceeds: of a provider, a model, a day since 1970 and tokens.
 pub type PriceTier = Box<dyn Fn(&str, &str, u64, u64) -> u64 + Send>;
 
 /// Milliseconds of a day.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
 use crate::{
+    compile::price_boundary,
     day::Day,
     exporters::{Deliveries, Exporters},
     files::Live,
@@ -77,10 +78,10 @@ fn retention(settings: &Settings) -> Retention {
     Retention { roll_ups: settings.usage_retention, exchanges: settings.usage_detail_retention }
 }
 
-/// The price tiers of the files that serve at that moment.
+/// The boundaries of prompts, with those of the prices that serve at that moment.
 fn price_tier(live: Arc<Live>) -> PriceTier {
     Box::new(move |provider, model, day, tokens| {
         let (table, day) = (live.snapshot(), Day(u32::try_from(day).unwrap_or(u32::MAX)));
-        table.prices.find(provider, model, day).map_or(0, |price| price.context(tokens))
+        price_boundary(table.prices.find(provider, model, day), tokens)
     })
 }

@@ -38,7 +38,8 @@ pub use pattern::{
     Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots, percent_decode,
 };
 pub use prices::{
-    NamePattern, Price, PriceEntry, PriceFile, PriceTest, Prices, Rates, Tier, overlaps as price_overlaps,
+    BOUNDARIES as PRICE_BOUNDARIES, NamePattern, Price, PriceEntry, PriceFile, PriceTest, Prices, Rates,
+    Tier, boundary as price_boundary, overlaps as price_overlaps,
 };
 pub(crate) use provider::{Compiler, TemplateScope};
 pub use provider::{FIXTURE, SourceMap, http_method};

@@ -3,6 +3,7 @@
 //! It guarantees that a cost is exact, and that costs of parts add up to the cost of the whole under one price. It reads no
 //! clock: the caller names the day. Read next: `document`, which compiles one file; `table`, the lookup.
 
+mod context;
 mod document;
 mod overlap;
 mod table;
@@ -20,6 +21,7 @@ use crate::{
     language::syntax,
 };
 
+pub use context::{BOUNDARIES, boundary};
 pub(super) use document::compile;
 pub use overlap::overlaps;
 pub use table::{PriceEntry, Prices};
@@ -106,8 +108,8 @@ pub struct PriceTest {
 }
 
 impl Price {
-    /// The cost of usage. `context` is the threshold of the tier that applied, as [`Price::context`] returns it. It may
-    /// come from an older version of the price: the tier with the greatest threshold up to it applies.
+    /// The cost of usage. `context` is a size that the prompt exceeds, as [`Price::context`] or [`boundary`] returns it:
+    /// the tier with the greatest threshold up to it applies.
     pub fn cost(&self, usage: &Counters, context: u64) -> Money {
         let pico = usage.iter().fold(0_u128, |sum, (counter, units)| {
             let rate = self.rates(context).rate(counter).unwrap_or(0);

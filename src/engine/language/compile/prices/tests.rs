@@ -275,6 +275,52 @@ fn tiers_hold_for_the_whole_request() {
     assert_eq!(shown[..2], [(Counter::Input, "3".to_owned()), (Counter::Output, "20".to_owned())]);
 }
 
+#[test]
+fn usage_is_stored_by_fixed_boundaries_and_by_those_of_the_price() {
+    let price = one("input = 1\ntier = [{ over = 250000, input = 2 }]");
+    let check = |tokens: u64, without: u64, with: u64| {
+        assert_eq!((boundary(None, tokens), boundary(Some(&price), tokens)), (without, with), "{tokens}");
+    };
+    check(0, 0, 0);
+    check(32_000, 0, 0);
+    check(32_001, 32_000, 32_000);
+    check(250_000, 200_000, 200_000);
+    check(250_001, 200_000, 250_000);
+    check(256_001, 256_000, 256_000);
+    check(u64::MAX, 1_000_000, 1_000_000);
+    assert!(BOUNDARIES.is_sorted());
+}
+
+/// Exchanges that were stored under no price, or under one of other tiers, cost what they would cost under the price.
+#[test]
+fn a_corrected_tier_holds_for_history() {
+    let other = one("input = 1\ntier = [{ over = 150000, input = 7 }]");
+    for over in BOUNDARIES {
+        let price = one(&format!("input = 1\ntier = [{{ over = {over}, input = 100 }}]"));
+        for tokens in BOUNDARIES.into_iter().flat_map(|size| [size - 1, size, size + 1]) {
+            let used = usage(&[(Counter::Input, tokens)]);
+            let exact = price.cost(&used, price.context(tokens));
+            for stored in [None, Some(&other), Some(&price)] {
+                assert_eq!(
+                    price.cost(&used, boundary(stored.map(|price| &**price), tokens)),
+                    exact,
+                    "{over} {tokens}"
+                );
+            }
+        }
+    }
+}
+
+/// The shipped prices: their tiers hold for history too.
+#[test]
+fn shipped_tiers_have_fixed_boundaries() {
+    let compiled = compile_all(&crate::shipped::load().files);
+    let tiers = compiled.prices.iter().flat_map(|file| &file.prices).flat_map(|price| &price.tiers);
+    let thresholds: std::collections::BTreeSet<u64> = tiers.map(|tier| tier.over).collect();
+    assert!(thresholds.len() > 1);
+    assert!(thresholds.iter().all(|over| BOUNDARIES.contains(over)), "{thresholds:?}");
+}
+
 proptest! {
     /// Hours of exchanges are added up before they are priced.
     #[test]
