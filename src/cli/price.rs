@@ -124,7 +124,7 @@ fn shown_entry(entry: &PriceEntry, prices: &Prices, loaded: &Loaded) -> Entry {
         prices: json(rates),
         tiers: tiers.collect(),
         source: file.and_then(|file| file.source.clone()),
-        date: file.and_then(|file| file.date).map(|date| date.to_string()),
+        date: file.and_then(|file| file.date.as_ref()).map(|date| date.value.to_string()),
     }
 }
 

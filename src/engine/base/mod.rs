@@ -11,6 +11,7 @@ pub mod suggest;
 pub mod written;
 pub mod diag;
 pub mod budget;
+mod currencies;
 pub mod day;
 pub mod fault;
 pub mod money;

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::currencies;
+
 /// The pico-units of one unit of a currency.
 pub const PICO: u128 = 1_000_000_000_000;
 /// The digits after the point of an exact amount.
@@ -16,10 +18,20 @@ const SHOWN_DIGITS: usize = 4;
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// The currency of a code; none if the code has not the form of ISO 4217.
+    /// The currency of a code; none if ISO 4217 has no such code.
     pub fn new(code: &str) -> Option<Self> {
-        let code: [u8; 3] = code.as_bytes().try_into().ok()?;
-        code.iter().all(u8::is_ascii_uppercase).then_some(Self(code))
+        let is_known = Self::codes().any(|known| known == code);
+        code.as_bytes().try_into().ok().filter(|_| is_known).map(Self)
+    }
+
+    /// All codes.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        currencies::CODES.split(' ')
+    }
+
+    /// True if one unit is worth little, so that prices have many digits before the point.
+    pub fn is_small(self) -> bool {
+        currencies::SMALL.split(' ').any(|small| small == self.code())
     }
 
     /// Its code.
@@ -166,9 +178,13 @@ mod tests {
 
     #[test]
     fn currencies_are_never_added_to_each_other() {
-        for code in ["", "US", "usd", "USDT", "U1D", "é$"] {
+        for code in ["", "US", "usd", "USDT", "U1D", "é$", "UDS", "D E", "AED AFN", " "] {
             assert_eq!(Currency::new(code), None, "{code}");
         }
+        assert!(Currency::codes().all(|code| Currency::new(code).is_some_and(|one| one.code() == code)));
+        assert!(Currency::codes().is_sorted() && currencies::SMALL.split(' ').is_sorted());
+        let is_small = |code| Currency::new(code).unwrap().is_small();
+        assert!(currencies::SMALL.split(' ').all(is_small) && !is_small("USD"));
         let euro = Currency::new("EUR").unwrap();
         let mut sums = Amounts::default();
         assert!(sums.is_empty());

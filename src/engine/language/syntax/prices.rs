@@ -22,7 +22,6 @@ pub struct Prices {
     pub title: String,
     /// The currency of all prices, by its ISO 4217 code.
     #[schemars(example = &"USD")]
-    #[schemars(extend("pattern" = "^[A-Z]{3}$"))]
     pub currency: String,
     /// The place where the prices were read.
     #[schemars(example = &"https://example.com/pricing")]
@@ -57,37 +56,37 @@ pub struct Price {
     #[schemars(example = &"2026-01-01")]
     pub from: Option<String>,
     /// The price of tokens of the prompt that no other key counts, per million.
-    #[schemars(example = 2.5, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 2.5, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub input: Option<f64>,
     /// The price of tokens of the answer that no other key counts, per million.
-    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub output: Option<f64>,
     /// The price of tokens of the prompt that were read from the cache, per million; as `input` by default.
-    #[schemars(example = 0.25, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 0.25, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub cache_read: Option<f64>,
     /// The price of tokens of the prompt that were written to the cache, per million; as `input` by default.
-    #[schemars(example = 3.125, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 3.125, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub cache_write: Option<f64>,
     /// The price of tokens spent on reasoning, per million; as `output` by default.
-    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub reasoning: Option<f64>,
     /// The price of audio tokens of the prompt, per million; as `input` by default.
-    #[schemars(example = 40, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 40, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub audio_input: Option<f64>,
     /// The price of audio tokens of the answer, per million; as `output` by default.
-    #[schemars(example = 80, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 80, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub audio_output: Option<f64>,
     /// The price of images made, each.
-    #[schemars(example = 0.04, extend("minimum" = 0, "maximum" = 10_000))]
+    #[schemars(example = 0.04, extend("minimum" = 0, "maximum" = 5_000_000))]
     pub images: Option<f64>,
     /// The price of characters that were read aloud or translated, per million.
-    #[schemars(example = 15, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 15, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub characters: Option<f64>,
     /// The price of seconds of audio or video, each.
-    #[schemars(example = 0.0001, extend("minimum" = 0, "maximum" = 10_000))]
+    #[schemars(example = 0.0001, extend("minimum" = 0, "maximum" = 5_000_000))]
     pub seconds: Option<f64>,
     /// The price of other units that the vendor bills, each.
-    #[schemars(example = 0.002, extend("minimum" = 0, "maximum" = 10_000))]
+    #[schemars(example = 0.002, extend("minimum" = 0, "maximum" = 5_000_000))]
     pub units: Option<f64>,
     /// Prices of requests with a long prompt, by ascending length.
     #[schemars(example = json!([{ "over": 200_000, "input": 5 }]))]
@@ -103,37 +102,37 @@ pub struct Tier {
     #[schemars(example = 200_000, extend("minimum" = 1, "maximum" = 1_000_000_000))]
     pub over: u64,
     /// The price of tokens of the prompt that no other key counts, per million.
-    #[schemars(example = 2.5, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 2.5, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub input: Option<f64>,
     /// The price of tokens of the answer that no other key counts, per million.
-    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub output: Option<f64>,
     /// The price of tokens of the prompt that were read from the cache, per million.
-    #[schemars(example = 0.25, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 0.25, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub cache_read: Option<f64>,
     /// The price of tokens of the prompt that were written to the cache, per million.
-    #[schemars(example = 3.125, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 3.125, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub cache_write: Option<f64>,
     /// The price of tokens spent on reasoning, per million.
-    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 10, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub reasoning: Option<f64>,
     /// The price of audio tokens of the prompt, per million.
-    #[schemars(example = 40, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 40, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub audio_input: Option<f64>,
     /// The price of audio tokens of the answer, per million.
-    #[schemars(example = 80, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 80, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub audio_output: Option<f64>,
     /// The price of images made, each.
-    #[schemars(example = 0.04, extend("minimum" = 0, "maximum" = 10_000))]
+    #[schemars(example = 0.04, extend("minimum" = 0, "maximum" = 5_000_000))]
     pub images: Option<f64>,
     /// The price of characters that were read aloud or translated, per million.
-    #[schemars(example = 15, extend("minimum" = 0, "maximum" = 100_000))]
+    #[schemars(example = 15, extend("minimum" = 0, "maximum" = 1_000_000_000))]
     pub characters: Option<f64>,
     /// The price of seconds of audio or video, each.
-    #[schemars(example = 0.0001, extend("minimum" = 0, "maximum" = 10_000))]
+    #[schemars(example = 0.0001, extend("minimum" = 0, "maximum" = 5_000_000))]
     pub seconds: Option<f64>,
     /// The price of other units that the vendor bills, each.
-    #[schemars(example = 0.002, extend("minimum" = 0, "maximum" = 10_000))]
+    #[schemars(example = 0.002, extend("minimum" = 0, "maximum" = 5_000_000))]
     pub units: Option<f64>,
 }
 

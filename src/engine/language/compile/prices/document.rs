@@ -1,6 +1,6 @@
 //! Compiles one price file: reads days, currency, globs and prices, and collects all findings.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{MILLION, NamePattern, Price, PriceFile, PriceTest, Rates, Tier, overlaps};
 use crate::{
@@ -10,10 +10,11 @@ use crate::{
         diag::{Code, Diagnostic, Location},
         money::{Currency, PICO, parse_decimal},
         name::FileName,
+        suggest::nearest,
         usage::Counter,
     },
     language::{
-        compile::{Compilation, Glob},
+        compile::{Compilation, Glob, Located},
         syntax::{self, Parsed},
     },
 };
@@ -24,6 +25,12 @@ const ENTRY_BYTES: usize = 256;
 const MILLION_DIGITS: usize = 6;
 /// The digits after the point of a price for one unit.
 const UNIT_DIGITS: usize = 11;
+/// The significant digits of a price: a floating-point number holds them exactly.
+const MAX_DIGITS: usize = 15;
+/// The greatest price for a million units, and for one.
+const MAX_PRICES: (u32, u32) = (100_000, 10_000);
+/// In a currency of which one unit is worth little.
+const MAX_SMALL_PRICES: (u32, u32) = (1_000_000_000, 5_000_000);
 /// The length of the longest model name, in bytes.
 const MAX_NAME: usize = 256;
 
@@ -38,6 +45,7 @@ pub fn compile(
     let document = &parsed.document;
     let currency = reader.currency(&document.currency);
     let date = reader.day("/date", document.date.as_deref());
+    let date = date.map(|value| Located { value, at: reader.at("/date") });
     let prices = document.price.iter().enumerate();
     let prices = prices.filter_map(|(index, price)| {
         let pointer = format!("/price/{index}");
@@ -52,6 +60,13 @@ pub fn compile(
     reader.overlaps(&file);
     let good = reader.found.is_empty() && !budget.is_exceeded();
     (good.then_some(file), reader.found)
+}
+
+/// The prices as written, in the order of [`Counter::ALL`].
+type WrittenPrices = [Option<f64>; Counter::ALL.len()];
+
+fn has_price(written: WrittenPrices) -> bool {
+    written.iter().any(Option::is_some)
 }
 
 struct Reader<'a> {
@@ -76,11 +91,14 @@ impl Reader<'_> {
     /// The currency; that of no currency if it is reported.
     fn currency(&mut self, code: &str) -> Currency {
         Currency::new(code).unwrap_or_else(|| {
-            self.report(
-                "/currency",
-                format!("`{code}` is no code of ISO 4217"),
-                Some("for example: \"USD\""),
-            );
+            let folded = code.to_ascii_uppercase();
+            let help = match nearest(&folded, Currency::codes()) {
+                Some(near) => {
+                    format!("did you mean `{near}`? A currency is three capital letters, such as `USD`")
+                }
+                None => "a currency is three capital letters, such as `USD`".to_owned(),
+            };
+            self.report("/currency", format!("`{code}` is no currency of ISO 4217"), Some(&help));
             Currency::new("XXX").expect("the code of no currency")
         })
     }
@@ -102,14 +120,14 @@ impl Reader<'_> {
         let providers = self.patterns(&format!("{pointer}/provider"), providers);
         let models = self.patterns(&format!("{pointer}/model"), &price.model);
         let from = self.day(&format!("{pointer}/from"), price.from.as_deref()).unwrap_or(Day::FIRST);
-        let rates = self.rates(pointer, price.rates());
-        if rates == Rates::default() {
+        let rates = self.rates(pointer, price.rates(), currency);
+        if !has_price(price.rates()) {
             let help = "write at least one, such as `input = 2.5`; of a model that is free, `input = 0`";
             let message = "no price".to_owned();
             let key = self.parsed.spans.key(&self.parsed.file, pointer);
             self.found.push(Diagnostic::new(Code::MissingKey, key, message).help(help));
         }
-        let tiers = self.tiers(pointer, price.tier.as_deref().unwrap_or_default(), &rates);
+        let tiers = self.tiers(pointer, price.tier.as_deref().unwrap_or_default(), &rates, currency);
         let providers = providers.into_iter().map(|(pattern, _)| pattern).collect();
         let at = self.parsed.spans.key(&self.parsed.file, pointer);
         Price { at, currency, providers, models, from, rates, tiers }
@@ -117,27 +135,31 @@ impl Reader<'_> {
 
     fn patterns(&mut self, pointer: &str, texts: &[String]) -> Vec<(NamePattern, Location)> {
         let mut patterns = Vec::with_capacity(texts.len());
+        let mut known = HashSet::new();
         for (index, text) in texts.iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
             let problem = match Glob::check(text) {
                 Err(problem) => Some(problem),
                 Ok(()) if text.is_empty() => Some("is empty".to_owned()),
                 Ok(()) if text.len() > MAX_NAME => Some(format!("has more than {MAX_NAME} bytes")),
+                Ok(()) if !known.insert(text) => Some("stands there twice".to_owned()),
                 Ok(()) => None,
             };
             if let Some(problem) = problem {
                 self.report(&pointer, format!("the name {problem}"), None);
+                // Findings about overlaps would be consequences.
+                continue;
             }
             patterns.push((NamePattern::new(text), self.at(&pointer)));
         }
         patterns
     }
 
-    fn rates(&mut self, pointer: &str, written: [Option<f64>; Counter::ALL.len()]) -> Rates {
+    fn rates(&mut self, pointer: &str, written: WrittenPrices, currency: Currency) -> Rates {
         let mut rates = Rates::default();
         for (counter, price) in Counter::ALL.into_iter().zip(written) {
             let Some(price) = price else { continue };
-            match pico(price, Rates::per(counter)) {
+            match pico(price, Rates::per(counter), currency) {
                 Ok(pico) => rates.0[counter as usize] = Some(pico),
                 Err(problem) => {
                     let help =
@@ -153,16 +175,22 @@ impl Reader<'_> {
         rates
     }
 
-    fn tiers(&mut self, pointer: &str, tiers: &[syntax::Tier], base: &Rates) -> Vec<Tier> {
+    fn tiers(
+        &mut self,
+        pointer: &str,
+        tiers: &[syntax::Tier],
+        base: &Rates,
+        currency: Currency,
+    ) -> Vec<Tier> {
         let mut made: Vec<Tier> = Vec::with_capacity(tiers.len());
         for (index, tier) in tiers.iter().enumerate() {
             let pointer = format!("{pointer}/tier/{index}");
-            let own = self.rates(&pointer, tier.rates());
+            let own = self.rates(&pointer, tier.rates(), currency);
             if made.last().is_some_and(|before| before.over >= tier.over) {
                 let message = "`over` is not greater than that of the tier above".to_owned();
                 self.report(&format!("{pointer}/over"), message, Some("sort the tiers by `over`"));
             }
-            if own == Rates::default() {
+            if !has_price(tier.rates()) {
                 self.report(&pointer, "the tier has no price".to_owned(), None);
             }
             made.push(Tier { over: tier.over, rates: own.or(base) });
@@ -193,13 +221,21 @@ impl Reader<'_> {
 }
 
 /// The pico-units for one unit of a price for `per` units. The error is a fragment.
-fn pico(price: f64, per: u64) -> Result<u64, String> {
+fn pico(price: f64, per: u64, currency: Currency) -> Result<u64, String> {
+    let (of_million, of_one) = if currency.is_small() { MAX_SMALL_PRICES } else { MAX_PRICES };
+    let most = if per == MILLION { of_million } else { of_one };
+    if price > f64::from(most) {
+        return Err(format!("is more than {most} {currency}"));
+    }
     let digits = if per == MILLION { MILLION_DIGITS } else { UNIT_DIGITS };
     // The shortest decimal number that is this one: the number as written.
     let text = price.to_string();
     let written = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     if written > digits {
         return Err(format!("has more than {digits} digits after the point"));
+    }
+    if text.trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count() > MAX_DIGITS {
+        return Err(format!("has more than {MAX_DIGITS} digits"));
     }
     let pico = parse_decimal(&text).ok_or("is no price")? / u128::from(per);
     u64::try_from(pico).map_err(|_| format!("is more than {}", u128::from(u64::MAX) / PICO))

@@ -26,7 +26,7 @@ pub(super) use document::compile;
 pub use overlap::overlaps;
 pub use table::{PriceEntry, Prices};
 
-use super::Glob;
+use super::{Glob, Located};
 
 /// The units that a price is for: a million of most of them.
 const MILLION: u64 = 1_000_000;
@@ -43,7 +43,7 @@ pub struct PriceFile {
     /// The place where the prices were read.
     pub source: Option<String>,
     /// The day on which they were read.
-    pub date: Option<Day>,
+    pub date: Option<Located<Day>>,
     /// The prices, as written.
     pub prices: Vec<Arc<Price>>,
     /// Its own tests.

@@ -80,7 +80,11 @@ fn findings_name_the_key_and_the_problem() {
         &format!("TG013 4:10 `images` has more than 11 digits after the point | {each}"),
     );
     price("output = -1", "TG013 4:10 `output` has to be at least 0 | for example: 10");
-    price("output = 100001", "TG013 4:10 `output` has to be at most 100000 | for example: 10");
+    price("output = 100001", &format!("TG013 4:10 `output` is more than 100000 USD | {each}"));
+    check(
+        "price = [{ model = [\"m\"], input = 0.0000001 }]",
+        &format!("TG013 1:35 `input` has more than 6 digits after the point | {each}"),
+    );
     price("output = \"1\"", "TG011 4:10 `output` is a string, but has to be a number | for example: 10");
     price("outptu = 1", "TG010 4:1 unknown key `outptu` | did you mean `output`?");
     price(
@@ -95,8 +99,33 @@ fn findings_name_the_key_and_the_problem() {
         "TG013 4:43 `over` is not greater than that of the tier above | sort the tiers by `over`",
     );
     price("tier = [{ over = 5 }]", "TG013 4:9 the tier has no price");
-    let (_, _, found) = parse("demo", "title = \"Demo\"\ncurrency = \"usd\"\nprice = []");
-    assert_eq!(found[0].message, "`currency` is not written in the form that it has to have");
+    let currency = |written: &str, input: &str| {
+        let text = format!(
+            "title = \"Demo\"\ncurrency = \"{written}\"\nprice = [{{ model = [\"m\"], input = {input} }}]"
+        );
+        let (name, slot, mut found) = parse("demo", &text);
+        found.extend(
+            compile_all(&Files { prices: BTreeMap::from([(name, slot)]), ..Files::default() }).diagnostics,
+        );
+        let line = |one: &crate::base::diag::Diagnostic| {
+            format!("{} | {}", one.message, one.help.clone().unwrap_or_default())
+        };
+        found.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let form = "a currency is three capital letters, such as `USD`";
+    assert_eq!(currency("Dollar", "1"), format!("`Dollar` is no currency of ISO 4217 | {form}"));
+    let near = "A currency is three capital letters, such as `USD`";
+    assert_eq!(
+        currency("usd", "1"),
+        format!("`usd` is no currency of ISO 4217 | did you mean `USD`? {near}")
+    );
+    assert!(currency("UDS", "1").starts_with("`UDS` is no currency of ISO 4217 | did you mean `USD`?"));
+    assert_eq!((currency("VND", "260000.5"), currency("IDR", "1e9")), (String::new(), String::new()));
+    assert_eq!(currency("USD", "100000.5"), format!("`input` is more than 100000 USD | {each}"));
+    assert_eq!(
+        currency("VND", "999999999.1234567"),
+        format!("`input` has more than 6 digits after the point | {each}")
+    );
     check(
         "date = \"today\"\nprice = []",
         "TG013 1:8 `today` is no day from 1970-01-01 to 9999-12-31 in the form `YYYY-MM-DD`",
@@ -122,10 +151,7 @@ fn entries_that_are_equally_specific_are_an_error() {
         "model = [\"a\"], provider = [\"*q\"]",
         "TG080 3:12 the price of `a` is unclear",
     );
-    check(
-        "price = [{ model = [\"a\", \"a\"], input = 1 }]",
-        "TG080 1:26 the price of `a` is unclear | write one of the two more specific, or give it another `from`",
-    );
+    check("price = [{ model = [\"a\", \"a\"], input = 1 }]", "TG013 1:26 the name stands there twice");
 }
 
 #[test]
