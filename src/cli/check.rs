@@ -14,7 +14,9 @@ use anyhow::{Context, anyhow};
 
 use super::{context::has_no_store, print_error};
 use crate::{
+    clock,
     compile::VarSource,
+    day::Day,
     diag::{self, Code, CodeInfo, Diagnostic, MAX_FINDINGS, MAX_SHOWN_FINDINGS, Severity, Sources},
     escape::{self, Lines},
     files,
@@ -188,7 +190,8 @@ fn checked(
     };
     let loaded = loaded.with_context(|| format!("cannot read {what}")).map_err(Failure::Io)?;
     let (levels, env_allow) = (levels.clone(), env_allow.clone());
-    let loaded = Loaded { levels, env_allow, ..loaded };
+    let today = Some(Day::of_seconds(clock::now_ms() / 1000));
+    let loaded = Loaded { levels, env_allow, today, ..loaded };
     let (compiled, tests, mut found) = pipeline::check(&loaded);
     if let Some(only) = &target.only {
         let is_there = |file: &str| loaded.sources.has(file) || found.iter().any(|one| &*one.at.file == file);

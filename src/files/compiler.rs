@@ -15,7 +15,9 @@ use super::{
 use crate::{
     bind,
     budget::Budget,
+    clock::now_ms,
     compile::{self, PriceFile, VarSource},
+    day::Day,
     diag::Diagnostic,
     lint::{self, Levels},
     name::FileName,
@@ -86,7 +88,7 @@ impl Compiler {
         let providers = tree.0.values().filter(|text| text.folder == Folder::Providers);
         let providers: Vec<&str> =
             providers.filter_map(|text| text.name.as_ref()).map(FileName::as_str).collect();
-        self.lints.apply(lint::prices(prices, &providers))
+        self.lints.apply(lint::prices(prices, &providers, Some(Day::of_seconds(now_ms() / 1000))))
     }
 
     /// The steps of all judgements so far.

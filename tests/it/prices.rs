@@ -5,7 +5,12 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{CommandOutput, Home, Site};
+use tollgate::store::UsageKey;
+
+use crate::{
+    harness::{CommandOutput, Home, Site, over_socket},
+    usage::{fill, key, sums},
+};
 
 const DEMO: &str = "title = \"Demo\"\nbase_url = \"https://api.example.com\"\npath_prefix = \"/demo\"\nendpoint.get = { method = \"GET\", path = \"/get\" }\n";
 
@@ -191,4 +196,24 @@ fn a_server_of_the_built_in_files_reads_a_first_price_file_at_its_next_start() {
     assert!(!said.err.contains("note:"), "{said:?}");
     let socket = format!("socket:{}", site.home.data().display());
     check(&run(&site, &["diff", &socket, "providers.d"]), 0, &["the same"], &[]);
+}
+
+/// The ledger's key has a boundary of the prompt, and the exchange its tokens.
+#[test]
+fn a_single_exchange_is_priced_by_its_exact_prompt() {
+    let mut site = Site::stopped("a=1");
+    let ada = "0f000000-0000-4000-8000-000000000001";
+    fill(&site.home, vec![(UsageKey { context: 128_000, ..key(ada, "m") }, sums(1, 150_001, 0))]);
+    let price = "title = \"A\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"m\"]\ninput = 1\ntier = [{ over = 150000, input = 100 }]\n";
+    site.home.write("prices/a", price);
+    site.start(&[]);
+    let usage = |path: &str| over_socket(&site.home.data(), &format!("GET /admin/usage{path}")).1;
+    assert_eq!(usage("/recent")["exchanges"][0]["cost"], serde_json::json!({ "USD": "15.0001" }));
+    assert_eq!(usage("")["total"]["cost"], serde_json::json!({ "USD": "0.150001" }));
+    check(
+        &site.home.run(&["check"], ""),
+        0,
+        &["1 warning"],
+        &["warning[TG083]: no usage from before this entry is split at 150000 prompt tokens"],
+    );
 }

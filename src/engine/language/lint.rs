@@ -75,6 +75,15 @@ pub struct Levels {
     /// A price for a provider that does not exist [default: warn]
     #[schemars(example = &"allow")]
     pub unused_price: Option<Level>,
+    /// A tier of a price at a size of prompts by which usage is not stored [default: warn]
+    #[schemars(example = &"allow")]
+    pub tier_threshold: Option<Level>,
+    /// A price file whose prices were read after today [default: warn]
+    #[schemars(example = &"deny")]
+    pub future_date: Option<Level>,
+    /// A place of an answer that two counts of a wire format have [default: warn]
+    #[schemars(example = &"deny")]
+    pub double_count: Option<Level>,
     /// A wire format whose usage no test covers [default: warn]
     #[schemars(example = &"allow")]
     pub untested_usage: Option<Level>,
@@ -94,6 +103,9 @@ impl Levels {
             Code::ForeignSecret => self.foreign_secret,
             Code::PriceOverlap => self.price_overlap,
             Code::UnusedPrice => self.unused_price,
+            Code::TierThreshold => self.tier_threshold,
+            Code::FutureDate => self.future_date,
+            Code::DoubleCount => self.double_count,
             Code::UntestedUsage => self.untested_usage,
             _ => None,
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{
+        day::Day,
         diag::{Code, Diagnostic, Location, Sources},
         name::FileName,
     },
@@ -111,6 +112,8 @@ pub struct Loaded {
     pub levels: lint::Levels,
     /// The environment variables that files may read.
     pub env_allow: EnvAllow,
+    /// Today, for lints; none if it does not matter.
+    pub today: Option<Day>,
 }
 
 /// Parses files: the wanted providers and all shared files.
@@ -216,7 +219,7 @@ impl Loaded {
 
     /// Lints of price files beside each other and beside these provider files.
     pub fn lint_prices(&self, prices: &[Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
-        self.levels.apply(lint::prices(prices, providers))
+        self.levels.apply(lint::prices(prices, providers, self.today))
     }
 
     pub(super) fn provider_names(&self) -> Vec<&str> {

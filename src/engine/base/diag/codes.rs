@@ -498,6 +498,71 @@ request = { method = "POST", path = "/demo/chat" }
 answer  = { body = { usage = { input = 3 } } }
 expect  = { usage = { input = 3 } }"#,
     }
+    /// A tier of a price begins at a size of prompts by which usage is not stored.
+    TierThreshold = "TG083", Warning, Some("tier_threshold") => {
+        why: "Usage is stored in sums, split at fixed sizes of prompts and at those of the price of the time. Another size \
+            holds from now on: of the usage before, prompts between it and the next stored size have the price of the \
+            tier below. Single exchanges are exact.",
+        bad: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["ex-1"], input = 2.5, tier = [{ over = 150000, input = 5 }] }]
+# providers.d/example.toml"#,
+        good: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["ex-1"], input = 2.5, tier = [{ over = 200000, input = 5 }] }]
+# providers.d/example.toml"#,
+    }
+    /// The prices of a file were read after today.
+    FutureDate = "TG084", Warning, Some("future_date") => {
+        why: "`date` says how old the prices are. The day from which a price holds is its `from`, which may lie in the future.",
+        bad: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+date     = "2999-01-01"
+price    = [{ model = ["ex-1"], input = 2.5 }]
+# providers.d/example.toml"#,
+        good: r#"# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+date     = "2026-01-01"
+price    = [{ model = ["ex-1"], from = "2999-01-01", input = 2.5 }]
+# providers.d/example.toml"#,
+    }
+    /// Two counts of a wire format have one place, and neither includes the other.
+    DoubleCount = "TG085", Warning, Some("double_count") => {
+        why: "The value there is counted twice: usage and cost are too high. If one count includes the other, its `minus` \
+            names that one.",
+        bad: r#"# providers.d/apis/chat.toml
+title = "Chat"
+error = { body = { error = "{message}" } }
+usage = { body = { input = "/usage/all", output = "/usage/all" } }
+[fixture]
+title       = "Demo"
+base_url    = "https://api.example.com"
+path_prefix = "/demo"
+endpoint    = { chat = { method = "POST", path = "/chat", api = "chat" } }
+[[test]]
+name    = "an answer"
+request = { method = "POST", path = "/demo/chat" }
+answer  = { body = { usage = { all = 3 } } }
+expect  = { usage = { input = 3, output = 3 } }"#,
+        good: r#"# providers.d/apis/chat.toml
+title = "Chat"
+error = { body = { error = "{message}" } }
+usage = { body = { input = { at = "/usage/all", minus = ["output"] }, output = "/usage/out" } }
+[fixture]
+title       = "Demo"
+base_url    = "https://api.example.com"
+path_prefix = "/demo"
+endpoint    = { chat = { method = "POST", path = "/chat", api = "chat" } }
+[[test]]
+name    = "an answer"
+request = { method = "POST", path = "/demo/chat" }
+answer  = { body = { usage = { all = 3, out = 1 } } }
+expect  = { usage = { input = 2, output = 1 } }"#,
+    }
 }
 
 impl Code {

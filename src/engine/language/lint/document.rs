@@ -1,15 +1,19 @@
 //! Lints of one document as written. Findings about a preset's rules are in the preset, once.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     base::{
         diag::{Code, Diagnostic, Location},
         header_name::FoldedName,
+        usage::Counter,
     },
     language::{
         compile::Glob,
-        syntax::{self, Auth, EndpointEntry, Headers, Overlay, Parsed, Query, Response, Spans, pointer_step},
+        syntax::{
+            self, Auth, Count, EndpointEntry, Headers, Overlay, Parsed, Pointers, Query, Response, Spans,
+            pointer_step,
+        },
     },
 };
 
@@ -50,6 +54,14 @@ pub(super) fn gateway(parsed: &Parsed<syntax::Gateway>, found: &mut Vec<Diagnost
 /// An api.
 pub(super) fn api(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) {
     let document = &parsed.document;
+    if let Some(usage) = &document.usage {
+        for (place, map) in [("/usage/body", &usage.body), ("/usage/event", &usage.event)] {
+            let counts: Vec<_> = map.iter().flat_map(syntax::UsageMap::counts).collect();
+            double_counts(parsed, place, &counts, found);
+        }
+        let counts: Vec<_> = usage.request.iter().flat_map(syntax::RequestCounts::counts).collect();
+        double_counts(parsed, "/usage/request", &counts, found);
+    }
     let is_tested = document.test.iter().flatten().any(|test| test.expect.usage.is_some());
     if document.usage.is_some() && !is_tested {
         let at = parsed.spans.key(&parsed.file, "/usage");
@@ -57,6 +69,54 @@ pub(super) fn api(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) {
         found.push(
             Diagnostic::new(Code::UntestedUsage, at, "no test covers the usage of this format").help(help),
         );
+    }
+}
+
+/// Counts of one document that have a place in common.
+fn double_counts(
+    parsed: &Parsed<syntax::Api>,
+    place: &str,
+    counts: &[(Counter, &Count)],
+    found: &mut Vec<Diagnostic>,
+) {
+    let mut first: BTreeMap<&str, (Counter, Location)> = BTreeMap::new();
+    for (counter, count) in counts {
+        for (below, pointer) in pointers(count) {
+            let at = parsed.spans.value(&parsed.file, &format!("{place}/{counter}{below}"));
+            let Some((other, other_at)) = first.get(pointer) else {
+                first.insert(pointer, (*counter, at));
+                continue;
+            };
+            if includes(count, *other)
+                || counts.iter().any(|(one, count)| one == other && includes(count, *counter))
+            {
+                continue;
+            }
+            let message = format!("`{}` is counted twice", pointer.escape_debug());
+            let help = "if one of the counts includes the other, name that one in its `minus`; else correct the pointer";
+            let finding = Diagnostic::new(Code::DoubleCount, at, message).help(help);
+            found.push(finding.related(other_at.clone(), format!("it is counted as `{other}` here")));
+        }
+    }
+}
+
+/// The pointers of a count, each with its place below the count.
+fn pointers(count: &Count) -> Vec<(String, &str)> {
+    match count {
+        Count::At(at) => at.each().collect(),
+        Count::Table(table) => {
+            let plus = table.plus.iter().flat_map(Pointers::each);
+            let plus = plus.map(|(below, text)| (format!("/plus{below}"), text));
+            table.at.each().map(|(below, text)| (format!("/at{below}"), text)).chain(plus).collect()
+        }
+    }
+}
+
+/// True if a count names the other one in its `minus`.
+fn includes(count: &Count, part: Counter) -> bool {
+    match count {
+        Count::At(_) => false,
+        Count::Table(table) => table.minus.iter().flatten().any(|name| name == part.name()),
     }
 }
 

@@ -5,17 +5,23 @@ use std::{collections::HashSet, sync::Arc};
 use crate::{
     base::{
         budget::Budget,
+        day::Day,
         diag::{Code, Diagnostic, MAX_FINDINGS},
         suggest::nearest,
     },
-    language::compile::{NamePattern, PriceEntry, PriceFile, price_overlaps},
+    language::compile::{
+        Located, NamePattern, PRICE_BOUNDARIES, Price, PriceEntry, PriceFile, price_overlaps,
+    },
 };
 
-/// The findings about price files beside each other and beside providers. `providers` are the names of all provider files.
-pub fn prices(files: &[Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
+/// The findings about price files beside each other and beside providers. `providers` are the names of all provider files; without
+/// `today`, no date is in the future.
+pub fn prices(files: &[Arc<PriceFile>], providers: &[&str], today: Option<Day>) -> Vec<Diagnostic> {
     let own: Vec<&Arc<PriceFile>> = files.iter().filter(|file| !file.built_in).collect();
     let mut found = unused(&own, providers);
     found.extend(overlapping(&own));
+    found.extend(odd_tiers(&own));
+    found.extend(today.into_iter().flat_map(|today| future_dates(&own, today)));
     found
 }
 
@@ -44,6 +50,33 @@ fn unused(files: &[&Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Tiers whose threshold splits no usage that was stored before them.
+fn odd_tiers(files: &[&Arc<PriceFile>]) -> Vec<Diagnostic> {
+    let prices = files.iter().flat_map(|file| &file.prices);
+    let tiers = prices.flat_map(|price| price.tiers.iter().map(move |tier| (price, tier.over)));
+    let odd = tiers.filter(|(_, over)| !PRICE_BOUNDARIES.contains(over)).take(MAX_FINDINGS + 1);
+    let one = |(price, over): (&Arc<Price>, u64)| {
+        let known = PRICE_BOUNDARIES.map(|size| size.to_string()).join(", ");
+        let message = format!("no usage from before this entry is split at {over} prompt tokens");
+        let help = format!(
+            "past exchanges count for the tier below; it is exact for history if it is one of {known}"
+        );
+        Diagnostic::new(Code::TierThreshold, price.at.clone(), message).help(help)
+    };
+    odd.map(one).collect()
+}
+
+/// Files that were read after today. The author's today may be one day ahead of UTC.
+fn future_dates(files: &[&Arc<PriceFile>], today: Day) -> Vec<Diagnostic> {
+    let dates = files.iter().filter_map(|file| file.date.as_ref());
+    let one = |date: &Located<Day>| {
+        let message = format!("`date` is in the future: today is {today}");
+        let help = "`date` is the day on which the prices were read; the first day of a price is its `from`";
+        Diagnostic::new(Code::FutureDate, date.at.clone(), message).help(help)
+    };
+    dates.filter(|date| date.value.0 > today.0.saturating_add(1)).map(one).collect()
 }
 
 fn overlapping(files: &[&Arc<PriceFile>]) -> Vec<Diagnostic> {

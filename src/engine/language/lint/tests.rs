@@ -199,3 +199,40 @@ fn every_lint_has_a_level_of_its_name() {
         assert_eq!(others.collect::<Vec<_>>(), [entry.text], "{lint}");
     }
 }
+
+#[test]
+fn places_that_two_counts_have() {
+    let api = |usage: &str, expected: &str| {
+        let text =
+            format!("title = \"A\"\nerror.body = {{ error = \"{{message}}\" }}\n[usage.body]\n{usage}\n");
+        let found = found(&[("apis/a", &text)]);
+        let found = found.split(", ").filter(|one| one.starts_with("TG085")).collect::<Vec<_>>().join(", ");
+        assert_eq!(found, expected, "{usage}");
+    };
+    api("input = \"/a\"\noutput = \"/b\"", "");
+    api("input = \"/a\"\noutput = [\"/b\", \"/a\"]", "TG085 a.toml:5");
+    api("input = { at = \"/a\", plus = \"/a\" }", "TG085 a.toml:4");
+    api("input = { at = \"/a\", minus = [\"output\"] }\noutput = \"/a\"", "");
+    api("input = \"/a\"\noutput = { at = \"/a\", minus = [\"input\"] }", "");
+}
+
+#[test]
+fn prices_of_the_future_and_tiers_between_the_sizes_of_usage() {
+    let check = |day: Option<&str>, keys: &str, tier: u64, expected: &str| {
+        let text = format!(
+            "title = \"X\"\ncurrency = \"USD\"\n{keys}\n[[price]]\nmodel = [\"m\"]\ninput = 1\ntier = [{{ over = {tier}, input = 2 }}]\n"
+        );
+        let provider = format!("{HEAD}{URL}{CHAT}{CHAT_TEST}");
+        let loaded = loaded(&[("x", &provider), ("prices/x", &text)], Levels::default());
+        let loaded = Loaded { today: day.map(|day| day.parse().unwrap()), ..loaded };
+        let found = pipeline::check(&loaded).2;
+        let shown = found
+            .iter()
+            .map(|one| format!("{} {}", one.code.as_str(), loaded.sources.line_column(&one.at).0));
+        assert_eq!(shown.collect::<Vec<_>>().join(", "), expected, "{text}");
+    };
+    check(Some("2026-11-20"), "date = \"2026-11-21\"", 200_000, "");
+    check(Some("2026-11-20"), "date = \"2026-11-22\"", 200_000, "TG084 3");
+    check(None, "date = \"2999-01-01\"", 200_000, "");
+    check(Some("2026-11-20"), "", 200_001, "TG083 4");
+}

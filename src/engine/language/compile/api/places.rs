@@ -35,6 +35,7 @@ pub(super) fn compile(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>)
         let message = "`ask` needs the key to ask with";
         reader.report(Code::Condition, reader.value("/usage/when_missing"), message, help);
     }
+    reader.report_framings(usage);
     let framings = usage.stream.iter().flat_map(syntax::Framings::all).copied().map(framing).collect();
     let (request, body, event) = (Arc::new(request?), Arc::new(body?), Arc::new(event?));
     Some(Metering { request, body, event, framings, when_missing, ask, model_capture })
@@ -131,6 +132,24 @@ impl Reader<'_> {
         if usage.body.is_none() && usage.event.is_none() && usage.request.is_none() {
             let help = "add `[usage.body]`, the places of counts in an answer";
             self.report(Code::MissingKey, self.key("/usage"), "`usage` has no place of a count", help);
+        }
+    }
+
+    /// Framings that stand there twice, and an event to take out of a stream that is not one of server-sent events.
+    fn report_framings(&mut self, usage: &syntax::ApiUsage) {
+        let framings = usage.stream.as_ref().map(syntax::Framings::all).unwrap_or_default();
+        for (index, written) in framings.iter().enumerate() {
+            if framings[..index].contains(written) {
+                let message = format!("`{}` stands there twice", framing(*written).name());
+                let at = self.value(&format!("/usage/stream/{index}"));
+                self.report(Code::Condition, at, message, "drop one of them");
+            }
+        }
+        let is_sse = framings.iter().any(|written| framing(*written) == Framing::Sse);
+        if usage.ask.as_ref().is_some_and(|ask| ask.extra.is_some()) && !is_sse {
+            let message = "`extra` has no effect: only an event of `sse` can be taken out";
+            let help = "add `sse` to `stream`, or drop `extra`";
+            self.report(Code::Condition, self.key("/usage/ask/extra"), message, help);
         }
     }
 

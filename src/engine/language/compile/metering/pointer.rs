@@ -41,6 +41,9 @@ pub enum PointerProblem {
     /// `~` stands for itself.
     #[error("in a JSON pointer, `~` is written as `~0`, and `/` within a key as `~1`")]
     Escape,
+    /// A step is written as in `JSONPath`.
+    #[error("a JSON pointer has no brackets: an element is written `/0`, and every element `/*`")]
+    Brackets,
     /// It has too many steps.
     #[error("a JSON pointer has at most {MAX_STEPS} steps")]
     TooDeep,
@@ -96,12 +99,21 @@ impl fmt::Display for Pointer {
     }
 }
 
+/// True for a step that ends in an index of `JSONPath`: `[*]`, `[0]`, `[]`.
+fn is_bracketed(written: &str) -> bool {
+    let inner = written.strip_suffix(']').and_then(|front| front.rsplit_once('[')).map(|(_, inner)| inner);
+    inner.is_some_and(|inner| inner == "*" || inner.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn step(written: &str) -> Result<Step, PointerProblem> {
     if written == "*" {
         return Ok(Step::Every);
     }
     if written.len() > MAX_STEP {
         return Err(PointerProblem::LongStep);
+    }
+    if is_bracketed(written) {
+        return Err(PointerProblem::Brackets);
     }
     let escapes = written.split('~').skip(1);
     if !escapes.into_iter().all(|rest| rest.starts_with(['0', '1'])) {

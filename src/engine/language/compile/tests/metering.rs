@@ -87,6 +87,31 @@ fn counts_that_include_others() {
 }
 
 #[test]
+fn framings_and_brackets() {
+    let usage = |keys: &str, expected: &str| {
+        places(&format!("[usage]\n{keys}\nbody = {{ output = \"/out\" }}"), expected);
+    };
+    usage("stream = [\"sse\", \"ndjson\"]", "");
+    usage("stream = [\"sse\", \"sse\"]", "TG028 4:18 `sse` stands there twice | drop one of them");
+    let ask = |stream: &str, expected: &str| {
+        let ask = "ask = { at = \"/ask\", value = true, extra = { at = \"/usage\", empty = \"/choices\" } }";
+        usage(&format!("stream = {stream}\nwhen_missing = \"ask\"\n{ask}"), expected);
+    };
+    ask("[\"ndjson\", \"sse\"]", "");
+    ask(
+        "\"ndjson\"",
+        "TG028 6:36 `extra` has no effect: only an event of `sse` can be taken out | add `sse` to `stream`, or drop `extra`",
+    );
+    for pointer in ["/data/[*]/n", "/data[0]/n", "/data[]"] {
+        let expected = format!(
+            "TG013 4:10 `{pointer}` cannot be read: a JSON pointer has no brackets: an element is written `/0`, and every element `/*`"
+        );
+        places(&format!("[usage.body]\noutput = \"{pointer}\""), &expected);
+    }
+    places("[usage.body]\noutput = \"/data[a]/[b]c\"", "");
+}
+
+#[test]
 fn combinations() {
     let body = |rest: &str, expected: &str| places(&format!("[usage.body]\n{rest}"), expected);
     body(
@@ -138,7 +163,7 @@ fn keys_without_effect() {
 #[test]
 fn asking_for_usage() {
     let ask = |ask: &str, expected: &str| {
-        places(&format!("usage.body.input = \"/in\"\nusage.ask = {ask}"), expected);
+        places(&format!("usage.body.input = \"/in\"\nusage.ask = {ask}\nusage.stream = \"sse\""), expected);
     };
     ask(
         "{ at = \"/o/usage\", value = true, when = \"/stream\", extra = { at = \"/usage\", empty = \"/choices\" } }",
