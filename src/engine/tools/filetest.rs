@@ -4,6 +4,7 @@
 //! Vars, credentials and upstream responses come from the test: no network, environment or clock. Read next: `usage`,
 //! which meters an answer; `coverage`, `junit`.
 
+mod absent;
 mod coverage;
 mod frames;
 mod junit;
@@ -35,6 +36,7 @@ use crate::{
     },
 };
 
+use absent::Absent;
 pub use coverage::{Coverage, Item};
 pub use junit::{Case, Problem, Suite, junit};
 pub use prices::run_one as run_price_test;
@@ -215,8 +217,10 @@ struct Observed {
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
-    /// The usage of the exchange; none if it is not metered.
-    usage: Option<Usage>,
+    /// The usage of the exchange, and the places that hold nothing; none if it is not metered.
+    usage: Option<(Usage, Absent)>,
+    /// The test has an answer.
+    has_answer: bool,
     /// The reason why the exchange cannot be metered, as a sentence.
     unmeterable: Option<String>,
     /// Of the headers that a preflight is expected to allow, those that it does. None for any other request.
@@ -274,7 +278,8 @@ fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result
     let answered = test.answer.as_ref().map(|answer| answered(hit, test, answer)).unwrap_or_default();
     let exercised = exercised(hit, sendable.chosen.as_ref());
     let (url, method) = (Some(out.url()), Some(out.method.to_string()));
-    Ok(Observed { url, method, headers: out.headers, exercised, ..answered })
+    let has_answer = test.answer.is_some();
+    Ok(Observed { url, method, headers: out.headers, exercised, has_answer, ..answered })
 }
 
 /// The parts that a request exercises once it is sent upstream.
@@ -430,7 +435,7 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
     }
     match &observed.unmeterable {
         Some(reason) => mismatches.push(Mismatch::Other(reason.clone())),
-        None => mismatches.extend(usage::compare(expect, observed.usage.as_ref())),
+        None => mismatches.extend(usage::compare(expect, observed.usage.as_ref(), observed.has_answer)),
     }
     let refused = observed.code.is_some() && observed.url.is_none();
     if refused && expects_no_refusal(expect) {

@@ -278,6 +278,18 @@ fn exchanges_that_are_not_metered() {
     let body = "{ body = { usage = { in = 5 } } }";
     let free = r#"{ method = "POST", path = "/demo/free" }"#;
     let none = "the exchange is not metered, so that it has no usage";
+    usage(
+        CHAT_REQUEST,
+        "{ body = { usage = { outt = 5 } } }",
+        "{ usage = { output = 5, estimated = true } }",
+        "the count `output` is `0`, expected `5` | also: nothing is at `/usage/out`",
+    );
+    usage(
+        CHAT_REQUEST,
+        "{ headers = { Content-Encoding = \"gzip\" }, body = {} }",
+        "{}",
+        "its answer has the content coding `gzip`, but a test holds plain text: leave the header out",
+    );
     usage(free, body, "{ metered = false }", "");
     usage(free, body, "{ usage = { input = 5 } }", none);
     usage(free, body, "{ metered = true }", "the exchange is not metered");

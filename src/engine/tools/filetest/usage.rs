@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Mismatch, frames};
+use super::{
+    Mismatch,
+    absent::{Absent, absent},
+    frames,
+};
 use crate::{
     base::usage::{Counter, NotCounted},
     language::{
@@ -26,12 +30,12 @@ struct Exchange<'a> {
     is_complete: bool,
 }
 
-/// The usage of a test's exchange; none if it is not metered. The error is a sentence.
+/// The usage of a test's exchange, and the places that hold nothing; none if it is not metered. The error is a sentence.
 pub(super) fn metered(
     hit: &Hit,
     request: &TestRequest,
     answer: &TestAnswer,
-) -> Result<Option<Usage>, String> {
+) -> Result<Option<(Usage, Absent)>, String> {
     let metering = hit.endpoint().metering.as_ref();
     let written = [answer.body.is_some(), answer.text.is_some(), answer.events.is_some()];
     if written.into_iter().filter(|is_written| *is_written).count() > 1 {
@@ -40,6 +44,13 @@ pub(super) fn metered(
     let framing = metering.and_then(|metering| metering.framings.first());
     if answer.events.is_some() && framing.is_none() {
         return Err("its answer has `events`, but no stream of the endpoint is metered".to_owned());
+    }
+    let coding =
+        answer.headers.iter().flatten().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+    if let Some((_, coding)) = coding.filter(|(_, coding)| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(format!(
+            "its answer has the content coding `{coding}`, but a test holds plain text: leave the header out"
+        ));
     }
     let Some(metering) = metering.filter(|_| (200..300).contains(&answer.status())) else { return Ok(None) };
     let stream = answer.events.as_deref().zip(framing.copied());
@@ -68,7 +79,7 @@ pub(super) fn metered(
             "the usage depends on the pieces of the answer: {whole:?}, byte by byte {cut:?}"
         ));
     }
-    Ok(Some(whole))
+    Ok(Some((whole, absent(metering, request, answer))))
 }
 
 fn body(answer: &TestAnswer) -> String {
@@ -94,9 +105,14 @@ impl Exchange<'_> {
     }
 }
 
-/// The differences from the expected usage.
-pub(super) fn compare(expect: &Expect, usage: Option<&Usage>) -> Vec<Mismatch> {
+/// The differences from the expected usage. `has_answer`: the test has one.
+pub(super) fn compare(expect: &Expect, metered: Option<&(Usage, Absent)>, has_answer: bool) -> Vec<Mismatch> {
+    let usage = metered.map(|(usage, _)| usage);
     let mut mismatches = Vec::new();
+    if !has_answer && (expect.metered == Some(true) || expect.usage.is_some()) {
+        let sentence = "the test has no `answer`, so that there is nothing to meter: add one".to_owned();
+        return vec![Mismatch::Other(sentence)];
+    }
     match (expect.metered, usage) {
         (Some(false), Some(_)) => mismatches.push(Mismatch::Other("the exchange is metered".to_owned())),
         (Some(true), None) => mismatches.push(Mismatch::Other("the exchange is not metered".to_owned())),
@@ -110,7 +126,20 @@ pub(super) fn compare(expect: &Expect, usage: Option<&Usage>) -> Vec<Mismatch> {
         (Some(expected), Some(usage)) => mismatches.extend(differences(expected, usage)),
         (None, _) => {}
     }
+    let places = metered.map(|(_, absent)| empty_places(&mismatches, absent)).unwrap_or_default();
+    mismatches.extend(places);
     mismatches
+}
+
+/// The places without a value of those values that are missing, or zero.
+fn empty_places(mismatches: &[Mismatch], absent: &Absent) -> Vec<Mismatch> {
+    let missing = mismatches.iter().filter_map(|one| match one {
+        Mismatch::Differs { what, actual, .. } if actual.as_deref().is_none_or(|actual| actual == "0") => {
+            Some(absent.get(what)?.join(", "))
+        }
+        Mismatch::Differs { .. } | Mismatch::Other(_) => None,
+    });
+    missing.map(|places| Mismatch::Other(format!("nothing is at {places}"))).collect()
 }
 
 fn differences(expected: &ExpectUsage, usage: &Usage) -> Vec<Mismatch> {
