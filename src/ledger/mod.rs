@@ -11,6 +11,7 @@ mod pending;
 pub mod range;
 pub mod report;
 mod retention;
+mod retry;
 mod write;
 
 use std::{

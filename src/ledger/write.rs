@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Retention, Shared, retention};
+use super::{
+    Retention, Shared, retention,
+    retry::{Deadline, Pauses},
+};
 use crate::{
     clock, hex,
     store::{Store, StoreError, UsageBatch},
@@ -15,18 +18,13 @@ use crate::{
 const COLLECT: Duration = Duration::from_millis(300);
 /// Deadline of one try: as long as the store waits for a lock.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The first pause after a failure. Each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause.
-const LAST_PAUSE: Duration = Duration::from_secs(5);
-/// The time in which a last batch is tried again at shutdown.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Tries of a batch that the database refuses for another reason than its state.
 const MAX_REFUSALS: u32 = 3;
 
 /// Writes batches until the sink is closed and nothing is left, and deletes old rows meanwhile.
 pub(super) async fn run(shared: Arc<Shared>, store: Store, retention: Retention) {
-    let writer = Writer { shared, store: store.clone(), id: writer_id(), number: 0 };
+    let writer =
+        Writer { shared, store: store.clone(), id: writer_id(), number: 0, deadline: Deadline::default() };
     tokio::select! {
         () = writer.run() => {}
         never = retention::run(&store, retention) => match never {},
@@ -46,6 +44,8 @@ struct Writer {
     id: String,
     /// The number of the last batch.
     number: u64,
+    /// The end of all tries at shutdown.
+    deadline: Deadline,
 }
 
 impl Writer {
@@ -80,9 +80,8 @@ impl Writer {
     }
 
     /// Writes a batch, however long that takes; at the end of the process, for as long as there is time.
-    async fn write(&self, batch: &UsageBatch) {
-        let (mut pause, mut refusals, mut failing) = (FIRST_PAUSE, 0, false);
-        let mut give_up = None;
+    async fn write(&mut self, batch: &UsageBatch) {
+        let (mut pauses, mut refusals, mut failing) = (Pauses::new(), 0, false);
         loop {
             let added = self.store.add_usage(&self.id, batch, clock::now_ms());
             let tried = timeout(TRY_TIMEOUT, added).await.unwrap_or(Err(StoreError::Unanswered));
@@ -91,14 +90,12 @@ impl Writer {
             if !std::mem::replace(&mut failing, true) {
                 tracing::error!(%error, "usage cannot be written: it is kept in memory, and tried again");
             }
-            if self.shared.lock().closed {
-                give_up.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
-            }
-            if refusals >= MAX_REFUSALS || give_up.is_some_and(|at| Instant::now() + pause > at) {
+            let closed = self.shared.lock().closed;
+            let pause = pauses.next(Instant::now(), closed, &mut self.deadline);
+            let Some(pause) = pause.filter(|_| refusals < MAX_REFUSALS) else {
                 return self.lose(batch, &error);
-            }
+            };
             self.pause(pause).await;
-            pause = LAST_PAUSE.min(pause * 2);
         }
         if failing {
             tracing::info!("usage is written again");
