@@ -135,6 +135,7 @@ expect 'sum(tollgate_exporter_entries_total{result!="sent"})' 0
 expect 'count(rate(tollgate_requests_total[1m])) > bool 0' 1
 expect 'tollgate_config_files{state="live"}' 3
 expect 'tollgate_config_last_reload_successful' 1
+expect 'tollgate_usage_pending_requests' 0
 expect 'time() - process_start_time_seconds < bool 600' 1
 expect 'time() - tollgate_store_last_success_timestamp_seconds < bool 10' 1
 

@@ -44,6 +44,7 @@ use crate::{
     fault::{Fault, FaultKind},
     fields::DeclaredFields,
     files::{Live, ReloadError, Status},
+    ledger::{Ledger, UsageBacklog},
     name::Owner,
     recorder::Drops,
     store::{Store, StoreError},
@@ -69,11 +70,25 @@ pub struct Admin {
 /// The provider files that calls use.
 #[derive(Debug, Clone)]
 pub enum ProviderFiles {
-    /// Those of the running server, which change with every reload, its load, the drops of its queues, and
-    /// the state of its exporters.
-    Live(Arc<Live>, Arc<Admission>, Drops, ExporterStates),
+    /// Those of the running server, which change with every reload.
+    Live(Box<LiveFiles>),
     /// Those that a command loaded, without a server.
     Loaded(Arc<Table>),
+}
+
+/// The provider files of the running server, and the other sources of its status.
+#[derive(Debug, Clone)]
+pub struct LiveFiles {
+    /// The provider files.
+    pub live: Arc<Live>,
+    /// Its load.
+    pub admission: Arc<Admission>,
+    /// The drops of its queues.
+    pub drops: Drops,
+    /// The state of its exporters.
+    pub exporters: ExporterStates,
+    /// The usage that waits.
+    pub ledger: Ledger,
 }
 
 /// The authenticated side of a call.
@@ -246,38 +261,54 @@ impl ProviderFiles {
     /// Handles an operation on files. The status has the state of the store; without `store`, that is a failed one. A
     /// command has loaded files, but none that serve.
     async fn handle(&self, operation: FileOperation, store: Option<&Store>) -> ApiResult {
-        let Self::Live(live, ..) = self else { return Err(not_found()) };
+        let Self::Live(files) = self else { return Err(not_found()) };
         match operation {
             FileOperation::Status => {
-                let mut status = with_store(self.with_load(&live.status()), store).await;
-                status.ok &= status.sink_problems.is_empty();
+                let status = files.with_load(&files.live.status());
+                let ok = status.ok && status.usage_pending.is_none() && status.sink_problems.is_empty();
+                let status = with_store(Status { ok, ..status }, store).await;
                 Ok(Response::json(StatusCode::OK, &status))
             }
-            FileOperation::Texts => Ok(Response::json(StatusCode::OK, &live.served_files())),
-            FileOperation::Reload => self.reload(live).await,
+            FileOperation::Texts => Ok(Response::json(StatusCode::OK, &files.live.served_files())),
+            FileOperation::Reload => files.reload().await,
         }
     }
 
-    async fn reload(&self, live: &Live) -> ApiResult {
-        let status = self.with_load(&*live.reload().await.map_err(reload_fault)?);
+    /// The usage that no report has yet, because the store cannot be written. A command has none in memory.
+    fn usage_backlog(&self) -> Option<UsageBacklog> {
+        match self {
+            Self::Live(files) => files.ledger.backlog(),
+            Self::Loaded(_) => None,
+        }
+    }
+
+    /// The route table of this moment, for the [`Request`] that begins now.
+    pub fn snapshot(&self) -> Arc<Table> {
+        match self {
+            Self::Live(files) => files.live.snapshot(),
+            Self::Loaded(table) => Arc::clone(table),
+        }
+    }
+}
+
+impl LiveFiles {
+    async fn reload(&self) -> ApiResult {
+        let status = self.with_load(&*self.live.reload().await.map_err(reload_fault)?);
         let code = if status.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
         Ok(Response::json(code, &status))
     }
 
     /// The status with the load of the running server, and its queues.
     fn with_load(&self, status: &Status) -> Status {
-        let Self::Live(_, admission, drops, exporters) = self else { return status.clone() };
-        let mut dropped = drops.numbers();
+        let mut dropped = self.drops.numbers();
         dropped.retain(|_, number| *number > 0);
-        let (sink_problems, exporters) = (drops.sinks.get(), exporters.status());
-        Status { load: Some(admission.load()), dropped, sink_problems, exporters, ..status.clone() }
-    }
-
-    /// The route table of this moment, for the [`Request`] that begins now.
-    pub fn snapshot(&self) -> Arc<Table> {
-        match self {
-            Self::Live(live, ..) => live.snapshot(),
-            Self::Loaded(table) => Arc::clone(table),
+        Status {
+            load: Some(self.admission.load()),
+            dropped,
+            sink_problems: self.drops.sinks.get(),
+            exporters: self.exporters.status(),
+            usage_pending: self.ledger.backlog(),
+            ..status.clone()
         }
     }
 }

@@ -17,7 +17,10 @@ use crate::{
     clock::{now_ms, utc},
     day::Day,
     fault::Fault,
-    ledger::report::{Dimension, Priced, report},
+    ledger::{
+        UsageBacklog,
+        report::{Dimension, Priced, report},
+    },
     name::UserId,
     store::Exchange,
     table::Table,
@@ -35,11 +38,12 @@ impl Admin {
         let parameters = Parameters::of(request, known)?;
         let mut asked = parameters.report(now_ms())?;
         asked.query.filter.user = self.asked_user(&parameters, own).await?;
+        let pending = self.pending_usage(own);
         let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(store_fault)?;
         let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
         let values = found.rows.iter().filter_map(|row| Some(row.values.as_ref()?[user?].clone()));
         let names = self.store.user_names(values.collect()).await.map_err(store_fault)?;
-        let document = UsageReport::new(&asked, found, &names);
+        let document = UsageReport::new(&asked, found, &names, pending);
         Ok(match asked.format {
             Format::Json => Response::json(StatusCode::OK, &document),
             Format::Csv => Response::csv(csv::report(&document)),
@@ -53,6 +57,7 @@ impl Admin {
         let (format, limit, after) = (parameters.format()?, parameters.limit()?, parameters.after()?);
         let mut filter = parameters.filter();
         filter.user = self.asked_user(&parameters, own).await?;
+        let pending = self.pending_usage(own);
         // Before the rows: a later exchange is then found by the next call.
         let last = self.store.last_exchange_number().await.map_err(store_fault)?;
         let found = match after {
@@ -66,11 +71,17 @@ impl Admin {
         let next = if found.len() < usize::try_from(limit).unwrap_or(usize::MAX) { last } else { 0 };
         let next = found.last().map_or(0, |exchange| exchange.number).max(next);
         let exchanges = found.into_iter().map(|one| recent(one, &names, &request.table)).collect();
-        let document = RecentExchanges { exchanges, next };
+        let document = RecentExchanges { exchanges, next, pending };
         Ok(match format {
             Format::Json => Response::json(StatusCode::OK, &document),
             Format::Csv => Response::csv(csv::recent(&document)),
         })
+    }
+
+    /// The usage that an answer lacks. Called before the store is read: what is written meanwhile is named, and not missed.
+    fn pending_usage(&self, own: Option<&UserId>) -> Option<UsageBacklog> {
+        let pending = self.files.usage_backlog();
+        if own.is_some() { pending.map(UsageBacklog::without_details) } else { pending }
     }
 
     /// The id of the user that a call is about; none for all.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{Authenticator, HttpTokenEndpoints, KeySources, MasterKey, Refresher, Rekeyer, StoredLogins},
-    admin::{Admin, ApiQueue, ProviderFiles},
+    admin::{Admin, ApiQueue, LiveFiles, ProviderFiles},
     admission::Admission,
     cli::{
         context::unusable,
@@ -29,6 +29,7 @@ use crate::{
     exporters,
     files::{Live, Reloader},
     gateway::Readiness,
+    ledger::Ledger,
     metrics::{self, Metrics},
     server::Shared,
     settings::Settings,
@@ -118,7 +119,14 @@ async fn start(
     let base = open(settings, keys, log.human).await?;
     let no_users = base.store.users_page(None, Some(1)).await?.is_empty();
     let (live, admission, drops) = (base.live.clone(), base.admission.clone(), log.drops.clone());
-    let files = ProviderFiles::Live(live.clone(), admission.clone(), drops.clone(), exporters.states());
+    let ledger = Ledger::new(&drops);
+    let files = ProviderFiles::Live(Box::new(LiveFiles {
+        live: live.clone(),
+        admission: admission.clone(),
+        drops: drops.clone(),
+        exporters: exporters.states(),
+        ledger: ledger.clone(),
+    }));
     let OwnApi { queue, socket, tasks: api_tasks } = start_api(settings, keys, &base, files)?;
     let Accounts { authenticator, lookups, refresher, logins, end_refreshes } =
         start_accounts(settings, &base);
@@ -127,6 +135,7 @@ async fn start(
         admission,
         store: authenticator.store_health(),
         drops,
+        ledger,
         exporters: exporters.states(),
         started_at_ms,
     };

@@ -29,7 +29,7 @@ pub struct Args {
     all: bool,
 }
 
-/// Prints the status. Returns true if all files are live.
+/// Prints the status. Returns true if all files are live, and nothing else is wrong.
 pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let view = if args.all { StatusView::All } else { StatusView::Problems };
     show(places, Method::GET, "/admin/providers", if args.json { StatusView::Json } else { view })
@@ -123,6 +123,9 @@ fn report(status: &Status, all: bool) -> Lines {
     }
     for (sink, problem) in &status.sink_problems {
         text.push(format_args!("{sink}: {problem}"));
+    }
+    if let Some(pending) = &status.usage_pending {
+        text.push(format_args!("{pending}"));
     }
     for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
         file(&mut text, one);

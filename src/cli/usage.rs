@@ -14,9 +14,9 @@ use super::{
     context::{Context, Report},
 };
 use crate::{
-    admin::{UsageFigures, UsageReport, UsageRow, user_shown},
-    escape,
-    ledger::report::OTHERS,
+    admin::{RecentExchanges, UsageFigures, UsageReport, UsageRow, user_shown},
+    escape::{self, Lines},
+    ledger::{UsageBacklog, report::OTHERS},
     numbers::counted,
     output::{self, Document},
     usage::Counter,
@@ -146,7 +146,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
         .with("format", args.csv.then_some("csv"));
     let text = call(context, &query.below("/admin/usage")).await?;
     if args.json || args.csv {
-        return print_document(text, args.csv);
+        return print_document(text, args.csv, context).await;
     }
     shown(&serde_json::from_str(&text).context("the response is not a usage report")?).print()
 }
@@ -164,8 +164,9 @@ async fn call(context: &Context<'_>, path: &str) -> anyhow::Result<String> {
     })
 }
 
-fn print_document(text: String, csv: bool) -> anyhow::Result<()> {
+async fn print_document(text: String, csv: bool, context: &Context<'_>) -> anyhow::Result<()> {
     let document = if csv {
+        note_pending(context).await?;
         Document::file(text)
     } else {
         let value: serde_json::Value = serde_json::from_str(&text).context("the response is not JSON")?;
@@ -174,11 +175,26 @@ fn print_document(text: String, csv: bool) -> anyhow::Result<()> {
     output::print_document(&document).context("failed to print")
 }
 
+/// Notes usage that waits in memory: CSV has no place for it.
+async fn note_pending(context: &Context<'_>) -> anyhow::Result<()> {
+    let text = call(context, "/admin/usage/recent?limit=1").await?;
+    let found: RecentExchanges =
+        serde_json::from_str(&text).context("the response is not a list of exchanges")?;
+    // The document is printed also if standard error takes no note.
+    let _ = output::note(&Lines::split(&pending_line(found.pending.as_ref())));
+    Ok(())
+}
+
+/// The line about usage that waits in memory.
+fn pending_line(pending: Option<&UsageBacklog>) -> String {
+    pending.map_or_else(String::new, |pending| format!("{}\n", escape::value(&pending.to_string())))
+}
+
 /// A report for people.
 fn shown(report: &UsageReport) -> Report {
     let range = format!("{} to {}", report.since, report.until);
     if report.rows.is_empty() {
-        return Report::note(format!("no usage from {range}\n"));
+        return Report::note(format!("no usage from {range}\n{}", pending_line(report.pending.as_ref())));
     }
     let counters = counters(report);
     let mut table = Table::new(head(report, &counters));
@@ -272,7 +288,7 @@ fn notes(report: &UsageReport, range: &str) -> String {
         let tokens = grouped(total.unpriced_tokens);
         lines.push(format!("no price, and in no cost: {tokens} tokens: {}", named.join(", ")));
     }
-    lines.push(String::new());
+    lines.push(pending_line(report.pending.as_ref()));
     lines.join("\n")
 }
 

@@ -12,6 +12,7 @@ use crate::{
     admission::Load,
     diag::{Diagnostic, Location, Severity, Sources},
     exporters::ExporterStatus,
+    ledger::UsageBacklog,
 };
 
 /// The providers that serve, and the state of each file.
@@ -37,6 +38,9 @@ pub struct Status {
     /// Problem with the store, as of this answer. Without the store, only known callers are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_problem: Option<String>,
+    /// Usage that waits in memory, because the store cannot be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_pending: Option<UsageBacklog>,
     /// Number of changed files that a sweep found without an event, since the process started.
     pub missed: u64,
     /// Number of files in each state.

@@ -5,6 +5,7 @@
 //! it is tried; memory is bounded, and what has no room is counted in `dropped` of the status. It holds tokens and never
 //! money: costs are derived in `report`. Read next: `pending`, `write`, `range`, `report`.
 
+mod backlog;
 mod learned;
 mod model_names;
 mod pending;
@@ -29,6 +30,7 @@ use crate::{
 };
 use pending::{Pending, Room};
 
+pub use backlog::UsageBacklog;
 pub use learned::learned_ratios;
 pub use retention::keep_within;
 
@@ -47,7 +49,12 @@ pub struct Retention {
     pub exchanges: Duration,
 }
 
+/// The handle of the ledger, for its parts and for all that report its state. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger(Arc<Shared>);
+
 /// The state that the recorder's thread and the writing task share.
+#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     /// Notified when there is something to write, and at the end.
@@ -56,6 +63,7 @@ struct Shared {
 }
 
 /// Counters of what was lost.
+#[derive(Debug)]
 struct Dropped {
     /// Requests that are in no sum.
     requests: DropCount,
@@ -63,9 +71,11 @@ struct Dropped {
     exchanges: DropCount,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     pending: Pending,
+    /// The batch that is tried again.
+    failed: Option<backlog::FailedBatch>,
     /// True after the last record.
     closed: bool,
 }
@@ -79,15 +89,14 @@ pub struct LedgerSink {
     keeps_exchanges: bool,
 }
 
-/// Makes the ledger: its sink, and the future that writes to the store and ends after the sink was closed.
+/// Starts a ledger: its sink, and the future that writes to the store and ends after the sink was closed.
 pub async fn start(
     store: Store,
     retention: Retention,
     tier: PriceTier,
-    drops: &Drops,
+    ledger: &Ledger,
 ) -> (LedgerSink, impl Future<Output = ()> + Send + 'static) {
-    let dropped = Dropped { requests: drops.queue("ledger"), exchanges: drops.queue("ledger_exchanges") };
-    let shared = Arc::new(Shared { state: Mutex::default(), wake: Notify::new(), dropped });
+    let shared = Arc::clone(&ledger.0);
     let today = clock::now_ms() / DAY_MS;
     // Without the names of today, a restart could let in as many again.
     let known = store.models_of_day(today).await.unwrap_or_else(|error| {
@@ -98,6 +107,14 @@ pub async fn start(
     let keeps_exchanges = !retention.exchanges.is_zero();
     let sink = LedgerSink { shared: Arc::clone(&shared), names, tier, keeps_exchanges };
     (sink, write::run(shared, store, retention))
+}
+
+impl Ledger {
+    /// One that counts here what it drops.
+    pub fn new(drops: &Drops) -> Self {
+        let dropped = Dropped { requests: drops.queue("ledger"), exchanges: drops.queue("ledger_exchanges") };
+        Self(Arc::new(Shared { state: Mutex::default(), wake: Notify::new(), dropped }))
+    }
 }
 
 impl Shared {

@@ -60,6 +60,11 @@ impl Pending {
         self.sums.is_empty()
     }
 
+    /// The requests in the sums.
+    pub(super) fn requests(&self) -> u64 {
+        self.sums.values().map(|sums| sums.requests).sum()
+    }
+
     pub(super) fn add(&mut self, entry: Entry, keeps_exchange: bool) -> Room {
         let place = (entry.hour, entry.exchange.key.clone());
         let is_full = self.sums.len() >= MAX_SUMS;

@@ -87,7 +87,7 @@ async fn finished_exchanges_become_sums_and_rows() {
             if (provider, model) == ("demo", "m") && prompt > 100 { 100 } else { 0 }
         },
     );
-    let (mut sink, task) = start(store.clone(), KEPT, tier, &Drops::default()).await;
+    let (mut sink, task) = start(store.clone(), KEPT, tier, &Ledger::new(&Drops::default())).await;
     let mut estimated = usage("m", 200, 30);
     estimated.estimated.set(Counter::Output, 30);
     estimated.to_estimate = Sides { prompt: false, answer: true };
@@ -123,7 +123,7 @@ async fn without_their_retention_no_exchanges_are_kept() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let kept = Retention { exchanges: Duration::ZERO, ..KEPT };
-    let (mut sink, task) = start(store.clone(), kept, no_tiers(), &Drops::default()).await;
+    let (mut sink, task) = start(store.clone(), kept, no_tiers(), &Ledger::new(&Drops::default())).await;
     sink.record(&[record(1, None)]);
     sink.close();
     task.await;
@@ -137,7 +137,8 @@ async fn a_failing_store_delays_usage_and_loses_none() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let drops = Drops::default();
-    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), &drops).await;
+    let ledger = Ledger::new(&drops);
+    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), &ledger).await;
     let writing = async {
         let url = format!("sqlite://{}", dir.path().join(DATABASE).display());
         let mut other = SqliteConnection::connect(&url).await.unwrap();
@@ -146,10 +147,16 @@ async fn a_failing_store_delays_usage_and_loses_none() {
         let fail = "CREATE TRIGGER fails BEFORE INSERT ON usage_writers BEGIN SELECT RAISE(ABORT, 'no'); END";
         sqlx::query(fail).execute(&mut other).await.unwrap();
         sink.record(&[record(1, Some(usage("m", 1, 1)))]);
-        // A database that refuses a batch as such three times refuses it for ever: it is dropped, and counted.
+        // A database that refuses a batch as such three times refuses it for ever: it is dropped, and counted. Until
+        // then it waits, with its reason.
+        let mut seen = None;
         while drops.numbers()["ledger"] == 0 {
+            seen = ledger.backlog().or(seen);
             assert_eq!(requests(&store).await, 1);
         }
+        let seen = seen.unwrap();
+        assert_eq!((seen.requests, seen.problem.unwrap().contains("no")), (Some(1), true));
+        assert_eq!(ledger.backlog(), None, "it waits no longer");
         sqlx::query("DROP TRIGGER fails").execute(&mut other).await.unwrap();
         let path = dir.path().join(DATABASE);
         let away = dir.path().join("away");
@@ -195,7 +202,7 @@ fn what_is_pending_is_bounded() {
 async fn old_rows_are_deleted() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), &Drops::default()).await;
+    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), &Ledger::new(&Drops::default())).await;
     sink.record(&[record(1, None)]);
     sink.close();
     task.await;

@@ -82,6 +82,7 @@ impl Writer {
     /// Writes a batch, however long that takes; at the end of the process, for as long as there is time.
     async fn write(&mut self, batch: &UsageBatch) {
         let (mut pauses, mut refusals, mut failing) = (Pauses::new(), 0, false);
+        let requests = batch.hours.iter().map(|(_, _, sums)| sums.requests).sum();
         loop {
             let added = self.store.add_usage(&self.id, batch, clock::now_ms());
             let tried = timeout(TRY_TIMEOUT, added).await.unwrap_or(Err(StoreError::Unanswered));
@@ -90,14 +91,16 @@ impl Writer {
             if !std::mem::replace(&mut failing, true) {
                 tracing::error!(%error, "usage cannot be written: it is kept in memory, and tried again");
             }
+            self.shared.failed(requests, &error);
             let closed = self.shared.lock().closed;
             let pause = pauses.next(Instant::now(), closed, &mut self.deadline);
             let Some(pause) = pause.filter(|_| refusals < MAX_REFUSALS) else {
-                return self.lose(batch, &error);
+                return self.lose(requests, &error);
             };
             self.pause(pause).await;
         }
         if failing {
+            self.shared.settled();
             tracing::info!("usage is written again");
         }
     }
@@ -115,8 +118,8 @@ impl Writer {
         }
     }
 
-    fn lose(&self, batch: &UsageBatch, error: &StoreError) {
-        let requests: u64 = batch.hours.iter().map(|(_, _, sums)| sums.requests).sum();
+    fn lose(&self, requests: u64, error: &StoreError) {
+        self.shared.settled();
         self.shared.dropped.requests.add(requests);
         tracing::error!(%error, requests, "usage was not written: these requests are in no sum");
     }

@@ -214,6 +214,8 @@ fn process(text: &mut Exposition, sources: &Sources) {
     text.family(&table::STORE_UP).sample(&[], u8::from(sources.store.responds()));
     let succeeded_ms = u128::from(clock::now_ms()).saturating_sub(sources.store.silence().as_millis());
     text.family(&table::STORE_TIME).sample(&[], Seconds(succeeded_ms));
+    let pending = sources.ledger.backlog().and_then(|backlog| backlog.requests);
+    text.family(&table::USAGE_PENDING).sample(&[], pending.unwrap_or_default());
     let mut family = text.family(&table::DROPPED);
     for (queue, number) in sources.drops.numbers() {
         family.sample(&[&queue], number);

@@ -7,6 +7,7 @@ use crate::{
     admission::Admission,
     exporters::ExporterStates,
     files::Live,
+    ledger::Ledger,
     recorder::Drops,
     upstream::ConnectionCounts,
 };
@@ -22,6 +23,8 @@ pub struct Sources {
     pub store: StoreHealth,
     /// The drop counters of all queues.
     pub drops: Drops,
+    /// The usage that waits.
+    pub ledger: Ledger,
     /// The state of all exporters.
     pub exporters: ExporterStates,
     /// The start of the process, in milliseconds since 1970.

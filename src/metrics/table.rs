@@ -119,6 +119,8 @@ metrics! {
         "1 if the last poll of the store succeeded, else 0.";
     STORE_TIME Gauge "tollgate_store_last_success_timestamp_seconds" []
         "Time of the last poll of the store that succeeded.";
+    USAGE_PENDING Gauge "tollgate_usage_pending_requests" []
+        "Requests whose usage waits in memory because the store cannot be written, 0 while it can.";
     DROPPED Counter "tollgate_dropped_total" ["queue"]
         "Items that were dropped: by a full queue, or by a log that cannot be written.";
     EXPORTER_ENTRIES Counter "tollgate_exporter_entries_total" ["exporter" "signal" "result"]

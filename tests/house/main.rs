@@ -235,7 +235,7 @@ fn a_request_reads_the_current_configuration_once() {
     assert_eq!(reads("gateway/"), ["let table = worker.live.snapshot();"]);
     // Calls of the API get the snapshot of the request that they came with.
     let snapshots = reads("admin/").into_iter().filter(|line| line.contains("snapshot"));
-    assert_eq!(snapshots.collect::<Vec<_>>(), ["Self::Live(live, ..) => live.snapshot(),"]);
+    assert_eq!(snapshots.collect::<Vec<_>>(), ["Self::Live(files) => files.live.snapshot(),"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tollgate::{
     usage::{Counter, Counters},
 };
 
-use crate::harness::{Api, CommandOutput, Home, Site, Wire, eventually, over_socket};
+use crate::harness::{Api, CommandOutput, DiskFault, FaultyDisk, Home, Site, Wire, eventually, over_socket};
 
 /// The requests that the ledger has.
 fn requests(site: &Site) -> usize {
@@ -280,4 +280,44 @@ fn a_graceful_stop_loses_no_usage() {
     site.stop(Signal::TERM);
     site.start(&[]);
     assert_eq!(requests(&site), 50);
+}
+
+/// Reports without the usage that waits would look complete.
+#[test]
+fn usage_that_cannot_be_written_is_reported_until_it_is() {
+    let (mut site, disk) = (Site::stopped("a=1"), FaultyDisk::new());
+    site.start_with(&disk.env().each_ref().map(|(name, value)| (*name, value.as_str())));
+    let mut client = client(&site);
+    site.seen(&mut client, "a");
+    eventually("the exchange is written", || requests(&site) == 1);
+    disk.fail(DiskFault::Full, "/data/tollgate.db");
+    (0..3).for_each(|_| drop(site.seen(&mut client, "a")));
+    eventually("three requests wait", || site.status()["usage_pending"]["requests"] == 3);
+    assert_eq!(site.status()["ok"], false);
+    let said = site.home.run(&["status"], "");
+    let line = "usage of 3 requests waits in memory since ";
+    assert!(said.code == 1 && said.out.contains(line) && said.out.contains(": no space left"), "{said:?}");
+    for args in [&["usage"][..], &["usage", "--csv"], &["usage", "--recent"], &["usage", "--recent", "--csv"]]
+    {
+        let said = site.home.run(args, "");
+        let last = said.err.lines().last().unwrap_or_default();
+        assert!(
+            said.code == 0 && last.starts_with(line) && last.contains(": no space left"),
+            "{args:?}: {said:?}"
+        );
+    }
+    let ada = Api::new(site.gateway().address, &site.token);
+    for path in ["/auth/usage", "/auth/usage/recent"] {
+        let own = ada.done(&format!("GET {path}"), &Value::Null);
+        let keys: Vec<_> = own["pending"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["since"], "{path}: the numbers of others are not the user's");
+    }
+    client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let metrics = String::from_utf8(client.answer().unwrap().body).unwrap();
+    assert!(metrics.contains("\ntollgate_usage_pending_requests 3\n"), "{metrics}");
+    disk.mend();
+    eventually("all usage is written", || requests(&site) == 4);
+    eventually("nothing waits", || site.status()["ok"] == true);
+    assert_eq!(site.status().get("usage_pending"), None);
+    assert_eq!(site.home.run(&["usage"], "").err.contains("waits in memory"), false);
 }

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{parameters::AskedReport, shown_hour};
 use crate::{
     clock::utc,
-    ledger::report::{Dimension, Priced, Report, Row},
+    ledger::{
+        UsageBacklog,
+        report::{Dimension, Priced, Report, Row},
+    },
     money::Amounts,
     store::{Exchange, UsageSums},
     usage::Counters,
@@ -36,6 +39,9 @@ pub struct UsageReport {
     pub total: UsageFigures,
     /// Models that have tokens without a price, those with the most first.
     pub unpriced: Vec<UnpricedModel>,
+    /// Usage that waits in memory, because the store cannot be written: the sums lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<UsageBacklog>,
 }
 
 /// The usage of one group in one part of time. It has the dimensions that were asked for; an empty text stands for none.
@@ -122,6 +128,9 @@ pub struct RecentExchanges {
     pub exchanges: Vec<RecentExchange>,
     /// The value of `after` that later exchanges are found by.
     pub next: u64,
+    /// Usage that waits in memory, because the store cannot be written: its exchanges are not among these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<UsageBacklog>,
 }
 
 /// One exchange. It has no content.
@@ -187,7 +196,12 @@ pub fn user_shown<'u>(id: &'u str, name: Option<&'u str>) -> &'u str {
 }
 
 impl UsageReport {
-    pub(super) fn new(asked: &AskedReport, report: Report, names: &BTreeMap<String, String>) -> Self {
+    pub(super) fn new(
+        asked: &AskedReport,
+        report: Report,
+        names: &BTreeMap<String, String>,
+        pending: Option<UsageBacklog>,
+    ) -> Self {
         let by = &asked.query.by;
         let unpriced = report.unpriced.into_iter();
         Self {
@@ -201,6 +215,7 @@ impl UsageReport {
             unpriced: unpriced
                 .map(|(provider, model, tokens)| UnpricedModel { provider, model, tokens })
                 .collect(),
+            pending,
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Sinks {
 pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
     let Inputs { settings, log, store, sources, exporters, upstream, workers } = inputs;
     let tier = price_tier(sources.live.clone());
-    let (ledger, usage) = ledger::start(store.clone(), retention(settings), tier, &log.drops).await;
+    let (ledger, usage) = ledger::start(store.clone(), retention(settings), tier, &sources.ledger).await;
     let (metrics, counting, scrapes) = metrics::start(settings.metrics.clone(), sources)
         .context("failed to start the thread for metrics")?;
     // The ledger comes first: what delays another sink delays no sum.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::diag::Severity;
 use crate::files::StatusCounts;
+use crate::ledger::UsageBacklog;
 
 fn file(name: &str, state: FileState) -> FileStatus {
     FileStatus {
@@ -81,6 +82,11 @@ fn problems_follow_the_verdict() {
     let dragged = FileStatus { because, ..file("example", FileState::Rejected) };
     let status = Status {
         problem: Some("`providers.d` is\u{1b}[2J gone".into()),
+        usage_pending: Some(UsageBacklog {
+            since: "2026-11-22T14:30:00Z".into(),
+            requests: Some(20),
+            problem: Some("no space left to write `d\n`".into()),
+        }),
         omitted: 1,
         dropped: [("log".to_owned(), 7), ("records".to_owned(), 12)].into(),
         sink_problems: [("ledger".to_owned(), "panicked".to_owned())].into(),
@@ -93,6 +99,7 @@ fn problems_follow_the_verdict() {
          dropped since the start: 7 by `log`, 12 by `records`\n\
          problem: `providers.d` is\\u{1b}[2J gone\n\
          ledger: panicked\n\
+         usage of 20 requests waits in memory since 2026-11-22T14:30:00Z: no space left to write `d\\n`\n\
          stale providers.d/demo.toml since 2026-11-22T14:30:00Z\n  \
            providers.d/demo.toml:3:1: error[TG010]: unknown key `path_prefx`\n    \
              help: did you mean `path_prefix`?\n  \

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     super::context::{Context, Report},
-    Args, Query, call, print_document,
+    Args, Query, call, pending_line, print_document,
     table::{Align, Table, cost, grouped},
 };
 use crate::admin::{RecentExchange, RecentExchanges, user_shown};
@@ -22,18 +22,22 @@ pub(super) async fn run(args: &Args, number: u64, context: &Context<'_>) -> anyh
     let query = Query::new(&args.filter).with("limit", Some(&number)).with("format", format);
     let text = call(context, &query.below("/admin/usage/recent")).await?;
     if args.json || args.csv {
-        return print_document(text, args.csv);
+        return print_document(text, args.csv, context).await;
     }
     let mut found = read(&text)?;
     if found.exchanges.is_empty() && !args.follow {
-        return Report::note("no exchanges are kept: see `usage_detail_retention`\n").print();
+        let pending = pending_line(found.pending.as_ref());
+        return Report::note(format!("no exchanges are kept: see `usage_detail_retention`\n{pending}"))
+            .print();
     }
     let mut table = Table::new(head());
     loop {
         for exchange in &found.exchanges {
             table.row(&row(exchange));
         }
-        Report { out: table.text(), note: String::new() }.print_result().context("failed to print")?;
+        let note = pending_line(found.pending.as_ref());
+        let report = Report { out: table.text(), note };
+        report.print_result().and_then(|()| report.print_note()).context("failed to print")?;
         if !args.follow {
             return Ok(());
         }

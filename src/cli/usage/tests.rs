@@ -46,7 +46,12 @@ fn a_report_is_a_table_with_its_gaps_named() {
     total["unpricedTokens"] = 30.into();
     total["notCounted"] = 1.into();
     let unpriced = json!([{ "provider": "demo", "model": "x\n", "tokens": 20 }, { "provider": "demo", "model": "", "tokens": 10 }]);
-    let Report { out, note } = shown(&report(&rows, &total, &unpriced));
+    let pending = Some(UsageBacklog {
+        since: "2026-11-29T12:00:00Z".into(),
+        requests: Some(7),
+        problem: Some("no space left to write `d\n`".into()),
+    });
+    let Report { out, note } = shown(&UsageReport { pending, ..report(&rows, &total, &unpriced) });
     let expected = "\
 USER           MODEL        REQUESTS  FAILED      INPUT  OUTPUT  CACHE READ       COST
 alice\\u{202e}  big\\nFORGED    12,345   1,234  9,876,543   1,234           7   1.86 USD
@@ -60,6 +65,7 @@ total                         12,350   1,235  9,876,553  ~1,254           7  ~1.
 ~ estimated in part: 20 tokens in all
 not counted, or not wholly: 1 request (`--recent` shows the reason)
 no price, and in no cost: 30 tokens: 20 of demo/x\\n, 10 of demo/(no model)
+usage of 7 requests waits in memory since 2026-11-29T12:00:00Z: no space left to write `d\\n`
 ";
     assert_eq!(note, expected);
 }
