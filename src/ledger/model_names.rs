@@ -1,7 +1,8 @@
 //! Bounds on the names of models: what a client or an upstream chooses cannot grow the ledger without end.
 //!
 //! A name has at most 200 bytes and no control characters. Of each provider, the first 500 names of a day are kept apart;
-//! further ones become [`OTHER`].
+//! further ones become [`OTHER`]. Names that only failed requests have get the first half of these places: a client that tries
+//! many names takes none of the other half from models that answer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,6 +17,8 @@ pub(super) const OTHER: &str = "(other)";
 const MAX_BYTES: usize = 200;
 /// Names of one provider on one day.
 const MAX_NAMES: usize = 500;
+/// Names of one provider on one day up to which a name is kept that no successful answer has.
+const MAX_UNANSWERED: usize = MAX_NAMES / 2;
 
 type Names = HashSet<Arc<str>, RandomState>;
 
@@ -36,8 +39,18 @@ impl ModelNames {
         Self { day, names }
     }
 
-    /// The name under which a model is kept.
-    pub(super) fn bounded(&mut self, day: u64, provider: &str, model: &str) -> Arc<str> {
+    /// The name under which the model of a successful answer is kept.
+    pub(super) fn answered(&mut self, day: u64, provider: &str, model: &str) -> Arc<str> {
+        self.bounded(day, provider, model, MAX_NAMES)
+    }
+
+    /// The name under which the model of a request without a successful answer is kept.
+    pub(super) fn asked(&mut self, day: u64, provider: &str, model: &str) -> Arc<str> {
+        self.bounded(day, provider, model, MAX_UNANSWERED)
+    }
+
+    /// The name, if it is known or there are fewer than `max`.
+    fn bounded(&mut self, day: u64, provider: &str, model: &str, max: usize) -> Arc<str> {
         if day > self.day {
             self.day = day;
             self.names.clear();
@@ -53,7 +66,7 @@ impl ModelNames {
         // Providers are the operator's: they are few.
         let names = self.names.entry(provider.into()).or_default();
         if !names.contains(&name) {
-            if names.len() >= MAX_NAMES {
+            if names.len() >= max {
                 return OTHER.into();
             }
             names.insert(Arc::clone(&name));
@@ -80,10 +93,10 @@ mod tests {
         let mut names = ModelNames::new(5, known);
         for number in 0..MAX_NAMES - 1 {
             let name = format!("m{number}");
-            assert_eq!(*names.bounded(5, "p", &name), name);
+            assert_eq!(*names.answered(5, "p", &name), name);
         }
         let mut check = |day, provider, name: &str, expected: &str| {
-            assert_eq!(&*names.bounded(day, provider, name), expected);
+            assert_eq!(&*names.answered(day, provider, name), expected);
         };
         check(5, "p", "more", OTHER);
         check(5, "p", "known", "known");
@@ -92,6 +105,19 @@ mod tests {
         check(4, "p", "late", OTHER);
         check(6, "p", "more", "more");
         check(6, "p", "", "");
+    }
+
+    #[test]
+    fn failed_requests_leave_room_for_models_that_answer() {
+        let mut names = ModelNames::new(5, Vec::new());
+        for number in 0..MAX_UNANSWERED {
+            let name = format!("m{number}");
+            assert_eq!(*names.asked(5, "p", &name), name);
+        }
+        assert_eq!(&*names.asked(5, "p", "guess"), OTHER);
+        assert_eq!(&*names.answered(5, "p", "real"), "real");
+        assert_eq!(&*names.asked(5, "p", "real"), "real", "it is known");
+        assert_eq!(&*names.asked(5, "q", "guess"), "guess");
     }
 
     #[test]

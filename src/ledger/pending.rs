@@ -104,8 +104,12 @@ pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceT
     let (user, provider) = (record.user.as_ref()?, record.provider.as_ref()?);
     let (ended_at_ms, usage) = (record.ended_at_ms(), record.usage.as_deref());
     let day = ended_at_ms / DAY_MS;
-    let model = usage.and_then(|usage| usage.model.as_deref()).unwrap_or_default();
-    let model = names.bounded(day, provider.as_str(), model);
+    let model = match usage.map(|usage| (usage.model.as_deref(), usage.request_model.as_deref())) {
+        Some((Some(answered), _)) => names.answered(day, provider.as_str(), answered),
+        // Else nobody could ask which model fails.
+        Some((None, Some(asked))) => names.asked(day, provider.as_str(), asked),
+        Some((None, None)) | None => Arc::default(),
+    };
     let (counters, estimated) =
         usage.map_or((Counters::ZERO, Counters::ZERO), |usage| (usage.counters, usage.estimated));
     let estimated_prompt = estimated.prompt_tokens();

@@ -33,7 +33,7 @@ pub enum Dimension {
     Provider,
     /// The endpoint.
     Endpoint,
-    /// The model of the answer.
+    /// The model of the answer, else of the request.
     Model,
     /// The owner of the credential that was used.
     KeyOwner,

@@ -118,6 +118,21 @@ async fn finished_exchanges_become_sums_and_rows() {
     assert_eq!((rows[3].first_byte_ms, rows[3].duration_ms, rows[3].status), (Some(3), 7, Some(200)));
 }
 
+#[test]
+fn a_failed_exchange_has_the_model_of_its_request() {
+    let check = |usage: Option<Usage>, expected: &str| {
+        let mut names = model_names::ModelNames::new(0, Vec::new());
+        let failed = AccessRecord { status: Some(StatusCode::BAD_GATEWAY), ..record(1, usage) };
+        let entry = pending::entry(&failed, &mut names, &no_tiers()).unwrap();
+        assert_eq!((&*entry.exchange.key.model, entry.sums.failed()), (expected, 1));
+    };
+    let asked = Usage { request_model: Some("asked\n".into()), ..Usage::default() };
+    check(None, "");
+    check(Some(Usage::default()), "");
+    check(Some(Usage { model: Some("answered".into()), ..asked.clone() }), "answered");
+    check(Some(asked), "asked\u{fffd}");
+}
+
 #[tokio::test]
 async fn without_their_retention_no_exchanges_are_kept() {
     let dir = TempDir::new().unwrap();

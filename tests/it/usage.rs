@@ -15,7 +15,9 @@ use tollgate::{
     usage::{Counter, Counters},
 };
 
-use crate::harness::{Api, CommandOutput, DiskFault, FaultyDisk, Home, Site, Wire, eventually, over_socket};
+use crate::harness::{
+    Api, CommandOutput, DiskFault, FaultyDisk, Home, Site, Wire, World, eventually, over_socket,
+};
 
 /// The requests that the ledger has.
 fn requests(site: &Site) -> usize {
@@ -319,5 +321,33 @@ fn usage_that_cannot_be_written_is_reported_until_it_is() {
     eventually("all usage is written", || requests(&site) == 4);
     eventually("nothing waits", || site.status()["ok"] == true);
     assert_eq!(site.status().get("usage_pending"), None);
-    assert_eq!(site.home.run(&["usage"], "").err.contains("waits in memory"), false);
+    assert!(!site.home.run(&["usage"], "").err.contains("waits in memory"));
+}
+
+/// "Which model fails?" has an answer. A refused request has no model: its body is not read.
+#[test]
+fn failures_are_counted_by_the_model_of_the_request() {
+    let mut world = World::with("api = \"chat-completions\"\n", &[]);
+    let body = r#"{"model":"m-1","messages":[]}"#;
+    let ask = |token: &str| {
+        let length = body.len();
+        format!(
+            "POST /t/post HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let mut client = world.client();
+    client.send(ask(&world.token));
+    let (_, mut upstream) = world.upstream.request();
+    upstream.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.answer().unwrap().head.status(), 503);
+    let mut client = world.client();
+    client.send(ask(&world.home.user("bob")));
+    assert_eq!(client.answer().unwrap().head.status(), 401, "bob has no key");
+    let report = || over_socket(&world.home.data(), "GET /admin/usage?by=model").1;
+    eventually("both are written", || report()["total"]["requests"] == 2);
+    let rows = report()["rows"].clone();
+    let rows: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| (&row["model"], &row["sums"]["failures"])).collect();
+    let expected = [(json!(""), json!({ "refused": 1 })), (json!("m-1"), json!({ "upstream_error": 1 }))];
+    assert_eq!(rows, expected.each_ref().map(|(model, failures)| (model, failures)));
 }

@@ -72,7 +72,7 @@ pub struct UsageRow {
     /// Endpoint in the provider's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Model of the answer.
+    /// Model of the answer; of the request, if no answer names one. Empty if nothing was sent to the upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Owner of the credential that was used: a user's id, `group:NAME` or `everybody`.
@@ -156,7 +156,7 @@ pub struct RecentExchange {
     pub provider: String,
     /// Endpoint in the provider's file.
     pub endpoint: String,
-    /// Model of the answer.
+    /// Model of the answer; of the request, if no answer names one. Empty if nothing was sent to the upstream.
     pub model: String,
     /// Owner of the credential that was used; empty if none was.
     pub key_owner: String,

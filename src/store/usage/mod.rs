@@ -39,7 +39,7 @@ pub struct UsageKey {
     pub provider: Arc<str>,
     /// The endpoint's name in the provider's file.
     pub endpoint: Arc<str>,
-    /// The model of the answer, bounded.
+    /// The model of the answer, else of the request; bounded.
     pub model: Arc<str>,
     /// The threshold of the price tier that the prompt reached, in tokens; zero without tiers.
     pub context: u64,
