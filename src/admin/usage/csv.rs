@@ -1,5 +1,5 @@
 //! Usage as CSV (RFC 4180): one line of names, then one line for each row. Columns do not depend on the rows, but for one
-//! cost for each currency. Hidden characters are escaped, so that a cell holds no line end.
+//! cost for each currency. Hidden characters are escaped, so that a cell holds no line end. No cell is a formula.
 
 use std::{
     borrow::Cow,
@@ -138,9 +138,19 @@ fn number(numbers: &BTreeMap<String, u64>, name: &str) -> String {
 
 fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
     let cells: Vec<String> =
-        cells.into_iter().map(|cell| quoted(&escape::line(&cell)).into_owned()).collect();
+        cells.into_iter().map(|cell| quoted(&as_text(&cell, &escape::line(&cell))).into_owned()).collect();
     text.push_str(&cells.join(","));
     text.push('\n');
+}
+
+/// The text of a cell that a spreadsheet takes for text: clients choose names, and a formula runs when the file is opened. No
+/// number is changed by that, since none is negative.
+fn as_text<'t>(cell: &str, escaped: &'t str) -> Cow<'t, str> {
+    const BEGINS: [char; 10] =
+        ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+    // A spreadsheet may skip spaces before a formula.
+    let begins = cell.starts_with(BEGINS) || cell.trim_start().starts_with(BEGINS);
+    if begins { format!("'{escaped}").into() } else { escaped.into() }
 }
 
 fn quoted(cell: &str) -> Cow<'_, str> {
@@ -168,5 +178,27 @@ mod tests {
         check(" a", "\" a\"");
         check("a\r\nb\u{202e}", "a\\r\\nb\\u{202e}");
         check("::error::x", "\\u{3a}:error::x");
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let check = |cell: &str, expected: &str| {
+            let mut text = String::new();
+            line(&mut text, [cell.to_owned()]);
+            assert_eq!(text, format!("{expected}\n"));
+        };
+        check("=1+1", "'=1+1");
+        check("+1", "'+1");
+        check("-1", "'-1");
+        check("@SUM(A1)", "'@SUM(A1)");
+        check("=HYPERLINK(\"http://x\",1)", "\"'=HYPERLINK(\"\"http://x\"\",1)\"");
+        check("\t=1", "'\\t=1");
+        check("\r=1", "'\\r=1");
+        check("\tx", "'\\tx");
+        check("  =1", "'  =1");
+        check("\u{ff1d}1", "'\u{ff1d}1");
+        check("a=1", "a=1");
+        check("gpt-4", "gpt-4");
+        check("0.0000025", "0.0000025");
     }
 }
