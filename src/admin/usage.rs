@@ -60,9 +60,12 @@ impl Admin {
         let pending = self.pending_usage(own);
         // Before the rows: a later exchange is then found by the next call.
         let last = self.store.last_exchange_number().await.map_err(store_fault)?;
-        let found = match after {
-            Some(after) => self.store.exchanges_after(&filter, after, limit).await,
-            None => self.store.last_exchanges(&filter, limit).await,
+        let found = match (parameters.request_id(), after) {
+            (Some(id), after) => {
+                self.store.exchanges_of_request(&id, &filter, after.unwrap_or_default(), limit).await
+            }
+            (None, Some(after)) => self.store.exchanges_after(&filter, after, limit).await,
+            (None, None) => self.store.last_exchanges(&filter, limit).await,
         };
         let mut found = found.map_err(store_fault)?;
         found.sort_by_key(|exchange| exchange.number);

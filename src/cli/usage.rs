@@ -67,6 +67,13 @@ pub struct Args {
         conflicts_with_all = ["by", "since", "until", "every", "tz", "top"]
     )]
     recent: Option<u64>,
+    /// Show the exchange with this request id, as the response's `tollgate-request-id` and the access log have it
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with_all = ["by", "since", "until", "every", "tz", "top", "follow"]
+    )]
+    request: Option<String>,
     /// With `--recent`: go on showing exchanges as they end
     #[arg(long, requires = "recent", conflicts_with_all = ["json", "csv"])]
     follow: bool,
@@ -131,8 +138,8 @@ impl Query {
 
 /// Runs the command.
 pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
-    if let Some(number) = args.recent {
-        return recent::run(args, number, context).await;
+    if args.recent.is_some() || args.request.is_some() {
+        return recent::run(args, context).await;
     }
     let Args { by, since, until, every, tz, top, filter, .. } = args;
     let top = top.map(|top| top.to_string());
@@ -155,13 +162,19 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
 async fn call(context: &Context<'_>, path: &str) -> anyhow::Result<String> {
     api::call_text(context, Method::GET, path).await.map_err(|error| match error.downcast::<CallRefused>() {
         Ok(refused) => match refused.problem().strip_prefix('?').and_then(|rest| rest.split_once("=: ")) {
-            Some((name, problem)) => {
-                refused.with_message(&format!("`--{}`: {problem}", name.replace('_', "-")))
-            }
+            Some((name, problem)) => refused.with_message(&format!("`{}`: {problem}", flag(name))),
             None => refused.into(),
         },
         Err(error) => error,
     })
+}
+
+/// The flag for a query parameter.
+fn flag(parameter: &str) -> String {
+    match parameter {
+        "request_id" => "--request".to_owned(),
+        name => format!("--{}", name.replace('_', "-")),
+    }
 }
 
 async fn print_document(text: String, csv: bool, context: &Context<'_>) -> anyhow::Result<()> {

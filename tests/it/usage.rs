@@ -351,3 +351,39 @@ fn failures_are_counted_by_the_model_of_the_request() {
     let expected = [(json!(""), json!({ "refused": 1 })), (json!("m-1"), json!({ "upstream_error": 1 }))];
     assert_eq!(rows, expected.each_ref().map(|(model, failures)| (model, failures)));
 }
+
+/// The access log may lack the line, by its sample.
+#[test]
+fn an_exchange_is_found_by_its_request_id() {
+    let mut site = Site::stopped("a=1");
+    let bob = site.home.user("bob");
+    site.start(&[]);
+    let mut client = client(&site);
+    let ids: Vec<String> = (0..3)
+        .map(|_| {
+            client.send(site.request("a", "get"));
+            client.answer().unwrap().head.get("tollgate-request-id").unwrap().to_owned()
+        })
+        .collect();
+    eventually("the exchanges are written", || requests(&site) == 3);
+    let ada = Api::new(site.gateway().address, &site.token);
+    let found = |api: &Api, query: &str| {
+        let found = api.done(&format!("GET /auth/usage/recent?request_id={query}"), &Value::Null);
+        let ids = found["exchanges"].as_array().unwrap().iter().map(|one| one["requestId"].clone());
+        ids.collect::<Vec<_>>()
+    };
+    let none: [Value; 0] = [];
+    assert_eq!(found(&ada, &ids[1]), [json!(ids[1])]);
+    assert_eq!(found(&ada, &format!("{}&after=1", ids[1])), [json!(ids[1])]);
+    assert_eq!(found(&ada, &format!("{}&after=2", ids[1])), none);
+    assert_eq!(found(&ada.with(&bob), &ids[1]), none, "another user");
+    let shown = site.home.done(&["usage", "--request", &ids[1], "--csv"], "");
+    assert!(shown.lines().count() == 2 && shown.contains(&ids[1]), "{shown}");
+    let shown = site.home.done(&["usage", "--request", &ids[2]], "");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    let said = site.home.run(&["usage", "--request", "x\u{202e}"], "");
+    let expected = "no exchange has the request id `x\\u{202e}`: ";
+    assert!(said.code == 0 && said.err.starts_with(expected), "{said:?}");
+    let said = site.home.run(&["usage", "--request", ""], "");
+    assert!(said.err.starts_with("error: `--request`: its value is empty"), "{said:?}");
+}

@@ -81,7 +81,7 @@ static REPORT: [Parameter; 14] = [
 ];
 
 /// The parameters of the last exchanges. The last one is for admins.
-static RECENT: [Parameter; 10] = [
+static RECENT: [Parameter; 11] = [
     Parameter {
         name: "limit",
         description: "Maximum number of exchanges; 20 if left out",
@@ -92,6 +92,10 @@ static RECENT: [Parameter; 10] = [
         description: "Only exchanges after the one with this number, as `next` of the answer before has it",
         kind: ParameterKind::Count { max: u64::MAX },
     },
+    text(
+        "request_id",
+        "Only exchanges with this id, as the response's `tollgate-request-id` and the access log have it",
+    ),
     filter("token"),
     filter("group"),
     filter("provider"),
@@ -159,6 +163,10 @@ impl<'r> Parameters<'r> {
 
     pub(super) fn user(&self) -> Option<String> {
         self.value("user")
+    }
+
+    pub(super) fn request_id(&self) -> Option<String> {
+        self.value("request_id")
     }
 
     pub(super) fn filter(&self) -> UsageFilter {

@@ -10,16 +10,22 @@ use super::{
     Args, Query, call, pending_line, print_document,
     table::{Align, Table, cost, grouped},
 };
-use crate::admin::{RecentExchange, RecentExchanges, user_shown};
+use crate::{
+    admin::{RecentExchange, RecentExchanges, user_shown},
+    escape,
+};
 
 /// Interval at which new exchanges are asked for.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// New exchanges that are asked for at once.
 const LIMIT: u64 = 1000;
 
-pub(super) async fn run(args: &Args, number: u64, context: &Context<'_>) -> anyhow::Result<()> {
-    let (format, number) = (args.csv.then_some("csv"), number.to_string());
-    let query = Query::new(&args.filter).with("limit", Some(&number)).with("format", format);
+pub(super) async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
+    let (format, number) = (args.csv.then_some("csv"), args.recent.map(|number| number.to_string()));
+    let query = Query::new(&args.filter)
+        .with("limit", number.as_deref())
+        .with("request_id", args.request.as_deref())
+        .with("format", format);
     let text = call(context, &query.below("/admin/usage/recent")).await?;
     if args.json || args.csv {
         return print_document(text, args.csv, context).await;
@@ -27,8 +33,7 @@ pub(super) async fn run(args: &Args, number: u64, context: &Context<'_>) -> anyh
     let mut found = read(&text)?;
     if found.exchanges.is_empty() && !args.follow {
         let pending = pending_line(found.pending.as_ref());
-        return Report::note(format!("no exchanges are kept: see `usage_detail_retention`\n{pending}"))
-            .print();
+        return Report::note(format!("{}\n{pending}", none(args))).print();
     }
     let mut table = Table::new(head());
     loop {
@@ -51,6 +56,17 @@ pub(super) async fn run(args: &Args, number: u64, context: &Context<'_>) -> anyh
             after = found.next.max(after);
             sleep(INTERVAL).await;
         }
+    }
+}
+
+/// The line for no exchanges.
+fn none(args: &Args) -> String {
+    match &args.request {
+        Some(id) => format!(
+            "no exchange has the request id `{}`: it ended in the last second, had no known user or no endpoint, or is older than `usage_detail_retention`",
+            escape::value(id)
+        ),
+        None => "no exchanges are kept: see `usage_detail_retention`".to_owned(),
     }
 }
 

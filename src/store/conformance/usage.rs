@@ -169,6 +169,16 @@ pub(super) async fn exchanges_are_numbered(store: Store) {
         store.exchanges_after(&any, after, 2).await.unwrap().iter().map(|one| one.number).collect()
     };
     assert_eq!((numbers(0).await, numbers(2).await, numbers(3).await), (vec![1, 2], vec![3], vec![]));
+    let of_request = async |id: &str, filter: &UsageFilter, after| -> Vec<u64> {
+        let found = store.exchanges_of_request(id, filter, after, 2).await.unwrap();
+        found.iter().map(|one| one.number).collect()
+    };
+    let own = exchange(&key, 60).request_id;
+    let others = UsageFilter { user: Some("nobody".into()), ..any.clone() };
+    assert_eq!(of_request(&own, &any, 2).await, [3]);
+    assert_eq!(of_request(&own, &any, 3).await, [0; 0]);
+    assert_eq!(of_request("req_unknown", &any, 0).await, [0; 0]);
+    assert_eq!(of_request(&own, &others, 0).await, [0; 0]);
     // Numbers never start again, also not when nothing is left.
     let limits = UsageLimits { first_hour: 0, first_end_ms: 1000 };
     assert!(!store.trim_usage(limits).await.unwrap());

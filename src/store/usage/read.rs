@@ -145,7 +145,7 @@ impl Store {
 
     /// The last exchanges that the filter matches, the newest first.
     pub async fn last_exchanges(&self, filter: &UsageFilter, limit: u64) -> Result<Vec<Exchange>> {
-        self.exchanges(filter, 0, limit, "DESC").await
+        self.exchanges(filter, None, 0, limit, "DESC").await
     }
 
     /// The exchanges with a number greater than `after` that the filter matches, the oldest first.
@@ -155,12 +155,24 @@ impl Store {
         after: u64,
         limit: u64,
     ) -> Result<Vec<Exchange>> {
-        self.exchanges(filter, after, limit, "ASC").await
+        self.exchanges(filter, None, after, limit, "ASC").await
+    }
+
+    /// The exchanges of a request among those, the oldest first. It reads all of them: ids have no index.
+    pub async fn exchanges_of_request(
+        &self,
+        request_id: &str,
+        filter: &UsageFilter,
+        after: u64,
+        limit: u64,
+    ) -> Result<Vec<Exchange>> {
+        self.exchanges(filter, Some(request_id), after, limit, "ASC").await
     }
 
     async fn exchanges(
         &self,
         filter: &UsageFilter,
+        request_id: Option<&str>,
         after: u64,
         limit: u64,
         order: &'static str,
@@ -170,10 +182,11 @@ impl Store {
             "SELECT {KEY}, e.seq, e.ended_at, e.duration, e.first_byte, e.request_id, e.status, e.outcome, e.fault,
                  e.not_counted, e.estimated_prompt, e.estimated_answer, {}
              FROM exchanges e CROSS JOIN usage_keys k ON k.id = e.key
-             WHERE {MATCHES} AND e.seq > $8 ORDER BY e.seq {order} LIMIT $9",
+             WHERE {MATCHES} AND e.seq > $8 AND ($10 IS NULL OR e.request_id = $10) ORDER BY e.seq {order} LIMIT $9",
             counters.join(", ")
         ));
         let query = filter.bind(sqlx::query(select)).bind(to_db(after)).bind(to_db(limit));
+        let query = query.bind(request_id.map(str::to_owned));
         self.read_usage(query).await?.iter().map(|row| self.exchange(row)).collect()
     }
 
