@@ -46,7 +46,7 @@ impl Admin {
         let document = UsageReport::new(&asked, found, &names, pending);
         Ok(match asked.format {
             Format::Json => Response::json(StatusCode::OK, &document),
-            Format::Csv => Response::csv(csv::report(&document)),
+            Format::Csv => Response::csv(csv::report(&document, &request.table.prices)),
         })
     }
 
@@ -77,7 +77,7 @@ impl Admin {
         let document = RecentExchanges { exchanges, next, pending };
         Ok(match format {
             Format::Json => Response::json(StatusCode::OK, &document),
-            Format::Csv => Response::csv(csv::recent(&document)),
+            Format::Csv => Response::csv(csv::recent(&document, &request.table.prices)),
         })
     }
 

@@ -16,7 +16,7 @@ use tollgate::{
 };
 
 use crate::harness::{
-    Api, CommandOutput, DiskFault, FaultyDisk, Home, Site, Wire, World, eventually, over_socket,
+    Api, CommandOutput, DiskFault, FaultyDisk, Home, Site, Wire, World, eventually, over_socket, root,
 };
 
 /// The requests that the ledger has.
@@ -145,13 +145,13 @@ fn a_wrong_question_is_refused_with_its_parameter() {
     assert_eq!(said.err, "error: `--user`: no user has this id or name; `GET /admin/users` lists all\n");
 }
 
+/// A provider whose upstream is not there.
+const PROVIDER: &str = "title = \"A\"\nbase_url = \"http://127.0.0.1:9\"\npath_prefix = \"/a\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n";
+
 /// The same with and without a server.
 #[test]
 fn usage_is_shown_with_its_cost() {
-    let home = Home::new(&[(
-        "a",
-        "title = \"A\"\nbase_url = \"http://127.0.0.1:9\"\npath_prefix = \"/a\"\n[endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n",
-    )]);
+    let home = Home::new(&[("a", PROVIDER)]);
     fs::create_dir(home.providers().join("prices")).unwrap();
     let prices =
         "title = \"A\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"small\"]\ninput = 2.5\noutput = 10\n";
@@ -245,7 +245,8 @@ fn csv_has_its_content_type() {
         let answer = client.answer().unwrap();
         let kind = answer.head.get("content-type");
         assert_eq!((answer.head.status(), kind), (200, Some("text/csv; charset=utf-8")), "{path}");
-        assert!(answer.body.ends_with(b"unpriced_tokens\n"), "{path}");
+        // The built-in prices are in US dollars: the column is there without a row.
+        assert!(answer.body.ends_with(b"unpriced_tokens,cost_USD\n"), "{path}");
     }
 }
 
@@ -386,4 +387,42 @@ fn an_exchange_is_found_by_its_request_id() {
     assert!(said.code == 0 && said.err.starts_with(expected), "{said:?}");
     let said = site.home.run(&["usage", "--request", ""], "");
     assert!(said.err.starts_with("error: `--request`: its value is empty"), "{said:?}");
+}
+
+/// Imports rely on columns: they depend on the question and on the price files alone, and the page lists them.
+#[test]
+fn the_columns_are_those_of_the_page() {
+    let home = Home::new(&[("a", PROVIDER)]);
+    fs::create_dir(home.providers().join("prices")).unwrap();
+    let prices = "title = \"A\"\ncurrency = \"EUR\"\n[[price]]\nmodel = [\"m\"]\ninput = 1\n";
+    fs::write(home.providers().join("prices/a.toml"), prices).unwrap();
+    let page = fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let (_, part) = page.split_once("\n### Columns\n").unwrap();
+    let (part, _) = part.split_once("\n## ").unwrap();
+    let named: Vec<&str> = part.split('`').skip(1).step_by(2).collect();
+    home.user("ada");
+    let report =
+        ["usage", "--every", "day", "--by", "user,token,group,provider,endpoint,model,key_owner", "--csv"];
+    let without = [&report[..], &["usage", "--recent", "--csv"]].map(|args| home.done(args, ""));
+    for text in &without {
+        let head = text.strip_suffix("\n").unwrap();
+        assert!(head.ends_with(",unpriced_tokens,cost_EUR,cost_USD"), "{head}");
+        for column in head.split(',').filter(|column| !column.starts_with("cost_")) {
+            assert!(named.contains(&column), "{column} is not in the table of docs/operating.md");
+        }
+    }
+    let usage = UsageSums { not_counted: 1, ..sums(1, 10, 500) };
+    fill(&home, vec![(key("usr_00000000000000ff", "m"), usage)]);
+    for (args, without) in [&report[..], &["usage", "--recent", "--csv"]].into_iter().zip(&without) {
+        let with = home.done(args, "");
+        assert_eq!(with.lines().next(), without.lines().next(), "rows change no column");
+    }
+    for args in [&report[..5], &["usage", "--recent"]] {
+        let table = home.done(args, "");
+        for title in
+            table.lines().next().unwrap().split("  ").map(str::trim).filter(|title| !title.is_empty())
+        {
+            assert!(named.contains(&title), "{title} is not in the table of docs/operating.md");
+        }
+    }
 }

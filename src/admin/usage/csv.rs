@@ -1,5 +1,5 @@
-//! Usage as CSV (RFC 4180): one line of names, then one line for each row. Columns do not depend on the rows, but for one
-//! cost for each currency. Hidden characters are escaped, so that a cell holds no line end. No cell is a formula.
+//! Usage as CSV (RFC 4180): one line of names, then one line for each row. Columns do not depend on the rows: there is a
+//! cost for each currency that the price files have, so that imports find the same columns each time. Hidden characters are escaped, so that a cell holds no line end. No cell is a formula.
 
 use std::{
     borrow::Cow,
@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::document::{RecentExchange, RecentExchanges, UsageFigures, UsageReport, UsageRow};
-use crate::{access_record::Outcome, escape, usage::Counter};
+use crate::{access_record::Outcome, compile::Prices, escape, usage::Counter};
 
-pub(super) fn report(report: &UsageReport) -> String {
-    let currencies = currencies(report.rows.iter().map(|row| &row.sums.cost));
+/// The CSV of a report, whose costs are those under these prices.
+pub(super) fn report(report: &UsageReport, prices: &Prices) -> String {
+    let currencies = currencies(prices);
     let mut text = String::new();
     let mut head: Vec<String> = report.every.iter().map(|_| "time".to_owned()).collect();
     for name in &report.by {
@@ -45,8 +46,9 @@ fn report_row(row: &UsageRow, report: &UsageReport, currencies: &BTreeSet<String
     cells
 }
 
-pub(super) fn recent(document: &RecentExchanges) -> String {
-    let currencies = currencies(document.exchanges.iter().map(|one| &one.cost));
+/// The CSV of exchanges, whose costs are those under these prices.
+pub(super) fn recent(document: &RecentExchanges, prices: &Prices) -> String {
+    let currencies = currencies(prices);
     let mut text = String::new();
     let head = [
         "number",
@@ -104,8 +106,9 @@ fn failures() -> impl Iterator<Item = Outcome> {
     Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Success)
 }
 
-fn currencies<'c>(costs: impl Iterator<Item = &'c BTreeMap<String, String>>) -> BTreeSet<String> {
-    costs.flat_map(BTreeMap::keys).cloned().collect()
+/// The currencies that a cost can have, whether or not a row has one.
+fn currencies(prices: &Prices) -> BTreeSet<String> {
+    prices.entries().iter().map(|entry| entry.price.currency.code().to_owned()).collect()
 }
 
 /// The names of the columns that reports and exchanges have in common.
