@@ -33,7 +33,7 @@ pub(super) async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()
     let mut found = read(&text)?;
     if found.exchanges.is_empty() && !args.follow {
         let pending = pending_line(found.pending.as_ref());
-        return Report::note(format!("{}\n{pending}", none(args))).print();
+        return Report::note(format!("{}\n{pending}", none(args.request.as_deref(), found.next))).print();
     }
     let mut table = Table::new(head());
     loop {
@@ -59,14 +59,18 @@ pub(super) async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()
     }
 }
 
-/// The line for no exchanges.
-fn none(args: &Args) -> String {
-    match &args.request {
+/// The line for no exchanges, with the number of the last one that there ever was.
+fn none(request: Option<&str>, last: u64) -> String {
+    match request {
         Some(id) => format!(
             "no exchange has the request id `{}`: it ended in the last second, had no known user or no endpoint, or is older than `usage_detail_retention`",
             escape::value(id)
         ),
-        None => "no exchanges are kept: see `usage_detail_retention`".to_owned(),
+        None if last == 0 => {
+            "no exchange yet: one is shown within a second of its end, unless `usage_detail_retention` is 0"
+                .to_owned()
+        }
+        None => "no exchange is left: `usage_detail_retention` is 0, or is over for all".to_owned(),
     }
 }
 
@@ -118,5 +122,21 @@ fn outcome(exchange: &RecentExchange) -> String {
         (Some(fault), _) => format!("{}: {fault}", exchange.outcome),
         (None, Some(reason)) => format!("{}, not counted: {reason}", exchange.outcome),
         (None, None) => exchange.outcome.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_exchanges_the_reason_is_named() {
+        let check = |request: Option<&str>, last: u64, expected: &str| {
+            let found = none(request, last);
+            assert!(found.starts_with(expected), "{found}");
+        };
+        check(None, 0, "no exchange yet: ");
+        check(None, 7, "no exchange is left: `usage_detail_retention` is 0, or ");
+        check(Some("1f\n"), 0, "no exchange has the request id `1f\\n`: ");
     }
 }
