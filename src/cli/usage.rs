@@ -3,6 +3,7 @@
 //!
 //! `table` lays out numbers. All sums and checks are the API's.
 
+mod filter;
 mod recent;
 mod table;
 
@@ -21,6 +22,7 @@ use crate::{
     output::{self, Document},
     usage::Counter,
 };
+use filter::Filter;
 use table::{Align, Table, cost, grouped};
 
 /// Models without a price that are named.
@@ -79,46 +81,18 @@ pub struct Args {
     follow: bool,
 }
 
-/// Values that dimensions are restricted to.
-#[derive(Debug, clap::Args)]
-struct Filter {
-    /// Only this user, by id or name
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-    /// Only this token, by id
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
-    /// Only this group
-    #[arg(long, value_name = "GROUP")]
-    group: Option<String>,
-    /// Only this provider
-    #[arg(long, value_name = "PROVIDER")]
-    provider: Option<String>,
-    /// Only this endpoint
-    #[arg(long, value_name = "ENDPOINT")]
-    endpoint: Option<String>,
-    /// Only this model
-    #[arg(long, value_name = "MODEL")]
-    model: Option<String>,
-    /// Only credentials of this owner: a user's id, `group:NAME` or `everybody`
-    #[arg(long, value_name = "OWNER")]
-    key_owner: Option<String>,
-}
-
 /// A path with query parameters, those that are given.
 struct Query(form_urlencoded::Serializer<'static, String>);
 
+impl Default for Query {
+    fn default() -> Self {
+        Self(form_urlencoded::Serializer::new(String::new()))
+    }
+}
+
 impl Query {
     fn new(filter: &Filter) -> Self {
-        let Filter { user, token, group, provider, endpoint, model, key_owner } = filter;
-        Self(form_urlencoded::Serializer::new(String::new()))
-            .with("user", user.as_deref())
-            .with("token", token.as_deref())
-            .with("group", group.as_deref())
-            .with("provider", provider.as_deref())
-            .with("endpoint", endpoint.as_deref())
-            .with("model", model.as_deref())
-            .with("key_owner", key_owner.as_deref())
+        filter.given().fold(Self::default(), |query, (name, value)| query.with(name, Some(value)))
     }
 
     fn with(mut self, name: &str, value: Option<&str>) -> Self {
@@ -155,7 +129,17 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     if args.json || args.csv {
         return print_document(text, args.csv, context).await;
     }
-    shown(&serde_json::from_str(&text).context("the response is not a usage report")?).print()
+    let report: UsageReport = serde_json::from_str(&text).context("the response is not a usage report")?;
+    if report.rows.is_empty() {
+        return Report::note(none(&report, &filter.named(), &filter.hints(context).await?)).print();
+    }
+    shown(&report).print()
+}
+
+/// The lines for no usage with these filters.
+fn none(report: &UsageReport, with: &str, hints: &str) -> String {
+    let UsageReport { since, until, pending, .. } = report;
+    format!("no usage{with} from {since} to {until}{hints}\n{}", pending_line(pending.as_ref()))
 }
 
 /// Makes a call. A refusal names the flag instead of the query parameter.
@@ -206,9 +190,6 @@ fn pending_line(pending: Option<&UsageBacklog>) -> String {
 /// A report for people.
 fn shown(report: &UsageReport) -> Report {
     let range = format!("{} to {}", report.since, report.until);
-    if report.rows.is_empty() {
-        return Report::note(format!("no usage from {range}\n{}", pending_line(report.pending.as_ref())));
-    }
     let counters = counters(report);
     let mut table = Table::new(head(report, &counters));
     for row in &report.rows {

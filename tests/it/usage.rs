@@ -196,6 +196,12 @@ total                                      1,202       0  2,000,014 ~300,500    
             (json["rows"][1]["other"].clone(), json["total"]["unpricedTokens"].clone()),
             (json!(true), json!(510))
         );
+        let said = home.run(&["usage", "--provider", "b", "--model", "smal"], "");
+        let with = "no usage with `--provider b`, `--model smal` from ";
+        let hints = "; all usage has `--provider` `a`; did you mean `--model small`?\n";
+        assert!(said.code == 0 && said.err.starts_with(with) && said.err.ends_with(hints), "{said:?}");
+        let said = home.run(&["usage", "--recent", "--model", "smal"], "");
+        assert_eq!(said.err, "no exchange with `--model smal`; did you mean `--model small`?\n");
         let last = home.done(&["usage", "--recent", "1", "--user", "ada"], "");
         let last = last.lines().nth(1).unwrap();
         assert!(last.ends_with("20 ms  1,500 ms      10    ~500     -"), "{last}");

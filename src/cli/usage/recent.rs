@@ -33,7 +33,11 @@ pub(super) async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()
     let mut found = read(&text)?;
     if found.exchanges.is_empty() && !args.follow {
         let pending = pending_line(found.pending.as_ref());
-        return Report::note(format!("{}\n{pending}", none(args.request.as_deref(), found.next))).print();
+        let none = match args.filter.named() {
+            with if with.is_empty() || args.request.is_some() => none(args.request.as_deref(), found.next),
+            with => format!("no exchange{with}{}", args.filter.hints(context).await?),
+        };
+        return Report::note(format!("{none}\n{pending}")).print();
     }
     let mut table = Table::new(head());
     loop {

@@ -73,24 +73,16 @@ usage of 7 requests waits in memory since 2026-11-29T12:00:00Z: no space left to
 #[test]
 fn without_usage_the_range_is_named() {
     let none = report(&json!([]), &sums(0, &json!({}), 0, &json!({})), &json!([]));
-    let Report { out, note } = shown(&none);
-    assert_eq!(
-        (out.as_str(), note.as_str()),
-        ("", "no usage from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z\n")
-    );
+    let expected = "no usage from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z\n";
+    assert_eq!(super::none(&none, "", ""), expected);
+    let expected =
+        "no usage with `--model m` from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z; did you mean `n`?\n";
+    assert_eq!(super::none(&none, " with `--model m`", "; did you mean `n`?"), expected);
 }
 
 #[test]
 fn a_query_has_what_is_given() {
-    let filter = Filter {
-        user: Some("a & b=c".into()),
-        token: None,
-        group: None,
-        provider: None,
-        endpoint: None,
-        model: Some("é\n".into()),
-        key_owner: None,
-    };
-    let query = Query::new(&filter).with("top", Some("3")).with("every", None);
+    let query = Query::default().with("user", Some("a & b=c")).with("model", Some("é\n"));
+    let query = query.with("top", Some("3")).with("every", None);
     assert_eq!(query.below("/p"), "/p?user=a+%26+b%3Dc&model=%C3%A9%0A&top=3");
 }
