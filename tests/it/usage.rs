@@ -132,7 +132,9 @@ fn a_wrong_question_is_refused_with_its_parameter() {
     check("tz=Europe/Berln", "?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`");
     check("tz=../../etc/passwd", "?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`");
     check("top=-1", "?top=: it is a number in digits, at most 1000, as in `?top=10`");
-    check("since=1d&until=2d", "?until=: it is before `since`, which is 7 days ago if left out");
+    check("since=1d&until=2d", "?until=: it is before `since`");
+    check("until=8d", "?until=: it is before the range begins, 7 days ago: give `since` too");
+    check("since=2999-01-01", "?since=: it is in the future, and the range ends now: give an earlier time");
     check(
         "since=400d&every=hour",
         "?every=: the range has more than 2000 parts: choose a later `since`, or a longer `every`",

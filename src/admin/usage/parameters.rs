@@ -234,12 +234,17 @@ impl<'r> Parameters<'r> {
             };
             self.value(name).map(moment).transpose()
         };
-        let since = read("since", Edge::Since)?.unwrap_or_else(|| now_ms.saturating_sub(7 * 86_400_000));
-        let until = read("until", Edge::Until)?.unwrap_or(now_ms);
-        if until < since {
-            return Err(invalid_query("?until=: it is before `since`, which is 7 days ago if left out"));
+        let given = (read("since", Edge::Since)?, read("until", Edge::Until)?);
+        let since = given.0.unwrap_or_else(|| now_ms.saturating_sub(7 * 86_400_000));
+        let until = given.1.unwrap_or(now_ms);
+        if since <= until {
+            return Ok(Hours::touched(since, until));
         }
-        Ok(Hours::touched(since, until))
+        Err(invalid_query(match given {
+            (_, None) => "?since=: it is in the future, and the range ends now: give an earlier time",
+            (None, Some(_)) => "?until=: it is before the range begins, 7 days ago: give `since` too",
+            (Some(_), Some(_)) => "?until=: it is before `since`",
+        }))
     }
 }
 
