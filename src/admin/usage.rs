@@ -103,7 +103,7 @@ impl Admin {
             [user] => Ok(Some(user.id.to_string())),
             // The usage of a deleted user stays.
             [] if UserId::new(&given).is_some() => Ok(Some(given)),
-            [] => Err(invalid_query("?user=: no user has this id or name; `GET /admin/users` lists all")),
+            [] => Err(invalid_query("?user=: no user has this id or name")),
             _ => Err(invalid_query("?user=: several users have this name: give an id")),
         }
     }

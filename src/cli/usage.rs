@@ -142,11 +142,14 @@ fn none(report: &UsageReport, with: &str, hints: &str) -> String {
     format!("no usage{with} from {since} to {until}{hints}\n{}", pending_line(pending.as_ref()))
 }
 
-/// Makes a call. A refusal names the flag instead of the query parameter.
+/// Makes a call. A refusal names the flag instead of the query parameter, and the command that helps.
 async fn call(context: &Context<'_>, path: &str) -> anyhow::Result<String> {
     api::call_text(context, Method::GET, path).await.map_err(|error| match error.downcast::<CallRefused>() {
         Ok(refused) => match refused.problem().strip_prefix('?').and_then(|rest| rest.split_once("=: ")) {
-            Some((name, problem)) => refused.with_message(&format!("`{}`: {problem}", flag(name))),
+            Some((name, problem)) => {
+                let advice = if name == "user" { ": `tollgate user list` shows all" } else { "" };
+                refused.with_message(&format!("`{}`: {problem}{advice}", flag(name)))
+            }
             None => refused.into(),
         },
         Err(error) => error,

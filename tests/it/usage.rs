@@ -131,7 +131,7 @@ fn a_wrong_question_is_refused_with_its_parameter() {
     check("every=week", "?every=: it is written `hour`, `day` or `month`");
     check("tz=Europe/Berln", "?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`");
     check("tz=../../etc/passwd", "?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`");
-    check("top=-1", "?top=: it is a number in digits, at most 1000, as in `?top=10`");
+    check("top=-1", "?top=: it is a number in digits, at most 1000");
     check("since=1d&until=2d", "?until=: it is before `since`");
     check("until=8d", "?until=: it is before the range begins, 7 days ago: give `since` too");
     check("since=2999-01-01", "?since=: it is in the future, and the range ends now: give an earlier time");
@@ -144,7 +144,7 @@ fn a_wrong_question_is_refused_with_its_parameter() {
     assert_eq!((said.code, said.out.as_str()), (1, ""));
     assert!(said.err.starts_with("error: `--by`: no such dimension; did you mean `user`?"), "{said:?}");
     let said = site.home.run(&["usage", "--user", "eve"], "");
-    assert_eq!(said.err, "error: `--user`: no user has this id or name; `GET /admin/users` lists all\n");
+    assert_eq!(said.err, "error: `--user`: no user has this id or name: `tollgate user list` shows all\n");
 }
 
 /// A provider whose upstream is not there.

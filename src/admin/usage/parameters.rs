@@ -201,9 +201,9 @@ impl<'r> Parameters<'r> {
         let Some(text) = self.value(name) else { return Ok(None) };
         let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         let number = number.filter(|number| *number <= max);
-        number.map(Some).ok_or_else(|| {
-            invalid_query(format!("?{name}=: it is a number in digits, at most {max}, as in `?{name}=10`"))
-        })
+        number
+            .map(Some)
+            .ok_or_else(|| invalid_query(format!("?{name}=: it is a number in digits, at most {max}")))
     }
 
     /// The report that is asked for, of all users.
