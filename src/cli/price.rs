@@ -88,7 +88,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let (provider, model) = (args.provider.clone(), args.model.clone());
     let answer = Answer { provider, model, day: day.to_string(), entries };
     if !is_there {
-        note_absent(&answer, &prices)?;
+        note_absent(&answer, &prices, day)?;
     }
     let printed = if args.json {
         output::print_document(&Document::json(&answer)?)
@@ -100,14 +100,22 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     Ok(is_there)
 }
 
-fn note_absent(answer: &Answer, prices: &Prices) -> anyhow::Result<()> {
-    let of_provider = prices.entries().iter().filter(|entry| entry.provider.matches(&answer.provider));
-    let models = of_provider.map(|entry| entry.model.as_str());
-    let near = nearest(&answer.model, models).map(|near| format!("; there is one for `{near}`"));
-    let Answer { provider, model, day, .. } = answer;
-    let near = near.unwrap_or_default();
-    output::note_line(format_args!("no price for `{model}` of `{provider}` on {day}{near}"))?;
+fn note_absent(answer: &Answer, prices: &Prices, day: Day) -> anyhow::Result<()> {
+    let Answer { provider, model, .. } = answer;
+    let hint = hint(provider, model, prices, day).unwrap_or_default();
+    output::note_line(format_args!("no price for `{model}` of `{provider}` on {day}{hint}"))?;
     Ok(())
+}
+
+/// The begin of the model's first price, if that is later; else a model with a similar name.
+fn hint(provider: &str, model: &str, prices: &Prices, day: Day) -> Option<String> {
+    let of_provider = || prices.entries().iter().filter(|entry| entry.provider.matches(provider));
+    let of_model = of_provider().filter(|entry| entry.model.matches(model));
+    if let Some(first) = of_model.map(|entry| entry.price.from).filter(|from| *from > day).min() {
+        return Some(format!("; its first price begins on {first}"));
+    }
+    let near = nearest(model, of_provider().map(|entry| entry.model.as_str()))?;
+    Some(format!("; there is one for `{near}`"))
 }
 
 fn shown_entry(entry: &PriceEntry, prices: &Prices, loaded: &Loaded) -> Entry {

@@ -68,6 +68,15 @@ fn the_entry_that_applies_is_shown() {
         (&"m-2026-*".into(), &"1.25".into(), &1000.into(), &7.into()),
     );
     check(&price(&["M"]), 1, &[], &["no price for `M` of `demo` on ", "there is one for `m`"]);
+    let later = prices("1.25")
+        .replace("model = [\"m\", \"m-2026-*\"]", "model = [\"m\", \"m-2026-*\"]\nfrom = \"2026-12-01\"");
+    let later = Home::new(&[("demo", DEMO), ("prices/demo", &later)]);
+    let price_then = |model: &str, day: &str| later.run(&["price", "demo", model, "--day", day], "");
+    let expected = "no price for `m-2026-07` of `demo` on 2026-11-30; its first price begins on 2026-12-01\n";
+    check(&price_then("m-2026-07", "2026-11-30"), 1, &[], &[expected]);
+    let expected = "no price for `m` of `demo` on 2026-05-31; its first price begins on 2026-06-01\n";
+    check(&price_then("m", "2026-05-31"), 1, &[], &[expected]);
+    check(&price_then("m-2026-07", "2026-12-01"), 0, &["from 2026-12-01"], &[]);
     check(&price(&["m", "--day", "2026-02-30"]), 2, &[], &["`--day 2026-02-30` is no day"]);
     home.write("prices/demo", "title = 1");
     check(&price(&["m"]), 1, &[], &["TG011", "no price for `m`"]);
