@@ -30,8 +30,8 @@ const NAMED_MODELS: usize = 5;
 
 /// Show usage and its cost by user, model, provider and time
 ///
-/// Sums of tokens come from the usage ledger; costs from the price files of this moment. `~` marks numbers that are
-/// estimates in part.
+/// Sums of tokens come from the usage ledger; costs from the price files of this moment. `~` marks numbers that
+/// contain estimates.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Dimensions of a row, with commas: user, token, group, provider, endpoint, model, `key_owner`
@@ -264,8 +264,9 @@ fn notes(report: &UsageReport, range: &str) -> String {
     let total = &report.total;
     let mut lines = vec![format!("{range}, days and months in {}", escape::value(&report.tz))];
     if total.estimated_prompt_tokens + total.estimated_answer_tokens > 0 {
-        let tokens = grouped(total.estimated_prompt_tokens.saturating_add(total.estimated_answer_tokens));
-        lines.push(format!("~ estimated in part: {tokens} tokens in all"));
+        let tokens = total.estimated_prompt_tokens.saturating_add(total.estimated_answer_tokens);
+        let are = if tokens == 1 { "token is an estimate" } else { "tokens are estimates" };
+        lines.push(format!("~: {} {are}", grouped(tokens)));
     }
     if total.not_counted > 0 {
         let counted = counted(total.not_counted, "request");

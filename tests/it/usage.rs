@@ -187,7 +187,7 @@ total                                      1,202       0  2,000,014 ~300,500    
         let widths: Vec<usize> = out.lines().map(|line| line.chars().count()).collect();
         assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "the last column is aligned: {out}");
         assert!(err.contains("no price, and in no cost: 510 tokens: 510 of a/unknown\n"), "{err}");
-        assert!(err.contains("~ estimated in part: 500 tokens in all\n"), "{err}");
+        assert!(err.contains("~: 500 tokens are estimates\n"), "{err}");
         let csv = home.done(&["usage", "--csv", "--by", "model", "--user", "ada"], "");
         assert!(csv.starts_with("model,requests,failed,not_counted,refused,"), "{csv}");
         let first = csv.lines().nth(1).unwrap();

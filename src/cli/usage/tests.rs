@@ -62,7 +62,7 @@ total                         12,350   1,235  9,876,553  ~1,254           7  ~1.
     assert_eq!(out, expected);
     let expected = "\
 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z, days and months in UTC
-~ estimated in part: 20 tokens in all
+~: 20 tokens are estimates
 not counted, or not wholly: 1 request (`--recent` shows the reason)
 no price, and in no cost: 30 tokens: 20 of demo/x\\n, 10 of demo/(no model)
 usage of 7 requests waits in memory since 2026-11-29T12:00:00Z: no space left to write `d\\n`
