@@ -139,7 +139,10 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
 /// The lines for no usage with these filters.
 fn none(report: &UsageReport, with: &str, hints: &str) -> String {
     let UsageReport { since, until, pending, .. } = report;
-    format!("no usage{with} from {since} to {until}{hints}\n{}", pending_line(pending.as_ref()))
+    format!(
+        "no usage{with} from {since} to {until}, in whole hours{hints}\n{}",
+        pending_line(pending.as_ref())
+    )
 }
 
 /// Makes a call. A refusal names the flag instead of the query parameter, and the command that helps.
@@ -262,7 +265,8 @@ fn numbers(sums: &UsageFigures, counters: &[Counter]) -> Vec<String> {
 /// Notes below the table: the range, and the usage that the numbers leave out.
 fn notes(report: &UsageReport, range: &str) -> String {
     let total = &report.total;
-    let mut lines = vec![format!("{range}, days and months in {}", escape::value(&report.tz))];
+    let zone = escape::value(&report.tz);
+    let mut lines = vec![format!("{range}, in whole hours; days and months in {zone}")];
     if total.estimated_prompt_tokens + total.estimated_answer_tokens > 0 {
         let tokens = total.estimated_prompt_tokens.saturating_add(total.estimated_answer_tokens);
         let are = if tokens == 1 { "token is an estimate" } else { "tokens are estimates" };

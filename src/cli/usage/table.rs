@@ -21,23 +21,25 @@ pub(super) enum Align {
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<Align>,
+    titles: Vec<String>,
     widths: Vec<usize>,
+    /// The widths of the columns below the titles that were printed last.
+    printed: Option<Vec<usize>>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these titles.
     pub(super) fn new(head: Vec<(String, Align)>) -> Self {
-        let columns: Vec<Align> = head.iter().map(|(_, align)| *align).collect();
-        let mut table = Self { widths: vec![0; columns.len()], columns, rows: Vec::new() };
-        let titles: Vec<String> = head.into_iter().map(|(title, _)| title).collect();
-        table.row(&titles);
-        table
+        let (titles, columns): (Vec<_>, _) =
+            head.into_iter().map(|(title, align)| (shown(&title), align)).unzip();
+        let widths = titles.iter().map(|title| title.chars().count()).collect();
+        Self { columns, titles, widths, printed: None, rows: Vec::new() }
     }
 
-    /// A table that is as wide as another one, without rows.
-    pub(super) fn continued(&self) -> Self {
-        Self { columns: self.columns.clone(), widths: self.widths.clone(), rows: Vec::new() }
+    /// The table below the printed one, without rows.
+    pub(super) fn continued(self) -> Self {
+        Self { printed: Some(self.widths.clone()), rows: Vec::new(), ..self }
     }
 
     /// Adds a row.
@@ -49,9 +51,10 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The lines of the table.
+    /// The lines of the table. They begin with the titles, unless those that were printed stand above the same columns.
     pub(super) fn text(&self) -> String {
-        self.rows.iter().map(|row| self.line(row)).collect()
+        let titles = (self.printed.as_ref() != Some(&self.widths)).then_some(&self.titles);
+        titles.into_iter().chain(&self.rows).map(|row| self.line(row)).collect()
     }
 
     fn line(&self, row: &[String]) -> String {
@@ -135,6 +138,13 @@ mod tests {
         table.row(&["b".into(), "7".into()]);
         let expected = "NAME             N\na\\n\\u{202e}  1,000\nb                7\n";
         assert_eq!(table.text(), expected);
+        let mut table = table.continued();
+        table.row(&["c".into(), "10,000".into()]);
+        let expected = "NAME              N\nc            10,000\n";
+        assert_eq!(table.text(), expected, "a wider column has its title again");
+        let mut table = table.continued();
+        table.row(&["d".into(), "2".into()]);
+        assert_eq!(table.text(), "d                 2\n");
         let long = shown(&"é".repeat(70));
         assert_eq!((long.chars().count(), long.ends_with("é...")), (60, true));
     }

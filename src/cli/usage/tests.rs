@@ -61,7 +61,7 @@ total                         12,350   1,235  9,876,553  ~1,254           7  ~1.
 ";
     assert_eq!(out, expected);
     let expected = "\
-2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z, days and months in UTC
+2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z, in whole hours; days and months in UTC
 ~: 20 tokens are estimates
 not counted, or not wholly: 1 request (`--recent` shows the reason)
 no price, and in no cost: 30 tokens: 20 of demo/x\\n, 10 of demo/(no model)
@@ -73,10 +73,9 @@ usage of 7 requests waits in memory since 2026-11-29T12:00:00Z: no space left to
 #[test]
 fn without_usage_the_range_is_named() {
     let none = report(&json!([]), &sums(0, &json!({}), 0, &json!({})), &json!([]));
-    let expected = "no usage from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z\n";
+    let expected = "no usage from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z, in whole hours\n";
     assert_eq!(super::none(&none, "", ""), expected);
-    let expected =
-        "no usage with `--model m` from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z; did you mean `n`?\n";
+    let expected = "no usage with `--model m` from 2026-11-22T00:00:00Z to 2026-11-29T13:00:00Z, in whole hours; did you mean `n`?\n";
     assert_eq!(super::none(&none, " with `--model m`", "; did you mean `n`?"), expected);
 }
 
