@@ -33,7 +33,8 @@ pub use self::{
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
     queue::ApiQueue,
     usage::{
-        RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow, user_shown,
+        DEFAULT_BY, RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow,
+        user_shown,
     },
 };
 use self::{operations::OperationId as Id, payloads::Done};

@@ -28,6 +28,7 @@ use crate::{
 pub use document::{
     RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow, user_shown,
 };
+pub use parameters::DEFAULT_BY;
 pub(super) use parameters::{ALL_RECENT, ALL_REPORT, OWN_RECENT, OWN_REPORT};
 use parameters::{Format, Parameters};
 

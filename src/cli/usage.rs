@@ -15,7 +15,7 @@ use super::{
     context::{Context, Report},
 };
 use crate::{
-    admin::{RecentExchanges, UsageFigures, UsageReport, UsageRow, user_shown},
+    admin::{DEFAULT_BY, RecentExchanges, UsageFigures, UsageReport, UsageRow, user_shown},
     escape::{self, Lines},
     ledger::{UsageBacklog, report::OTHERS},
     numbers::counted,
@@ -34,8 +34,8 @@ const NAMED_MODELS: usize = 5;
 /// contain estimates.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Dimensions of a row, with commas: user, token, group, provider, endpoint, model, `key_owner`
-    #[arg(long, value_name = "DIMENSIONS", default_value = "user,model")]
+    /// Dimensions of a row, with commas: user, token, group, provider, endpoint, model, `key_owner`; none for one row
+    #[arg(long, value_name = "DIMENSIONS", default_value = DEFAULT_BY)]
     by: String,
     /// Begin of the range: an age (7d, 24h, 4w), a day (2026-11-01), or RFC 3339 [default: 7d]
     #[arg(long, value_name = "TIME")]
@@ -118,7 +118,7 @@ pub async fn run(args: &Args, context: &Context<'_>) -> anyhow::Result<()> {
     let Args { by, since, until, every, tz, top, filter, .. } = args;
     let top = top.map(|top| top.to_string());
     let query = Query::new(filter)
-        .with("by", Some(by.as_str()).filter(|by| !by.is_empty()))
+        .with("by", Some(by))
         .with("since", since.as_deref())
         .with("until", until.as_deref())
         .with("every", every.as_deref())

@@ -86,6 +86,23 @@ fn exchanges_are_usage_of_their_user() {
     });
     let row = |provider: &str, number| ("ada".to_owned(), provider.to_owned(), "get".to_owned(), number);
     assert_eq!(rows.collect::<Vec<_>>(), [row("a", 3), row("b", 1)]);
+    // The same rows by default, for all callers; one row on demand.
+    for path in ["/admin/usage", "/auth/usage"] {
+        let caller = if path.starts_with("/admin") { &admin } else { &ada };
+        for (query, by, rows) in [
+            ("", json!(["user", "model"]), 1),
+            ("?by=none", json!([]), 1),
+            ("?by=provider", json!(["provider"]), 2),
+        ] {
+            let report = caller.done(&format!("GET {path}{query}"), &Value::Null);
+            assert_eq!(
+                (&report["by"], report["rows"].as_array().unwrap().len()),
+                (&by, rows),
+                "{path}{query}"
+            );
+        }
+    }
+    assert!(site.home.done(&["usage", "--by", "none", "--csv"], "").starts_with("requests,"));
     let own = |api: &Api| api.done("GET /auth/usage?by=provider&top=1", &Value::Null);
     assert_eq!(
         (&own(&ada)["total"], own(&ada)["rows"][1]["other"].as_bool()),
@@ -124,6 +141,10 @@ fn a_wrong_question_is_refused_with_its_parameter() {
     check(
         "by=usr",
         "?by=: no such dimension; did you mean `user`? All are `user`, `token`, `group`, `provider`, `endpoint`, `model`, `key_owner`, with commas",
+    );
+    check(
+        "by=none,user",
+        "?by=: no such dimension; all are `user`, `token`, `group`, `provider`, `endpoint`, `model`, `key_owner`, with commas",
     );
     check("by=user,user", "?by=: `user` stands there twice");
     check("since=1d&since=2d", "?since=: it stands there twice: give it once");

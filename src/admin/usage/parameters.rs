@@ -30,6 +30,10 @@ const MAX_ROWS: usize = 50_000;
 const MAX_LIMIT: u64 = 1000;
 /// The exchanges of an answer by default.
 const LIMIT: u64 = 20;
+/// The dimensions of a row by default.
+pub const DEFAULT_BY: &str = "user,model";
+/// The word for no dimensions.
+const NO_DIMENSION: &str = "none";
 /// The length of the longest value, in bytes.
 const MAX_VALUE: usize = 256;
 
@@ -52,7 +56,7 @@ const USER: Parameter = text("user", "Count only exchanges of the user with this
 static REPORT: [Parameter; 14] = [
     text(
         "by",
-        "Dimensions of a row, with commas: `user`, `token`, `group`, `provider`, `endpoint`, `model`, `key_owner`; one row if left out",
+        "Dimensions of a row, with commas: `user`, `token`, `group`, `provider`, `endpoint`, `model`, `key_owner`; `user,model` if left out; `none` for one row",
     ),
     text(
         "since",
@@ -213,7 +217,7 @@ impl<'r> Parameters<'r> {
             invalid_query("?tz=: no such time zone: give an IANA name, such as `Europe/Berlin`")
         })?;
         let hours = self.hours(&zone, now_ms)?;
-        let by = self.value("by").map(|text| dimensions(&text)).transpose()?.unwrap_or_default();
+        let by = dimensions(self.value("by").as_deref().unwrap_or(DEFAULT_BY))?;
         let every = self.value("every");
         let parts = every.as_deref().map(|text| split(text, hours, &zone)).transpose()?;
         let most = MAX_ROWS / parts.as_ref().map_or(1, |parts| parts.len().max(1));
@@ -251,12 +255,12 @@ impl<'r> Parameters<'r> {
 fn dimensions(text: &str) -> Result<Vec<Dimension>, Fault> {
     let names = Dimension::ALL.map(Dimension::name);
     let mut all = Vec::new();
-    for name in text.split(',') {
+    for name in text.split(',').filter(|_| text != NO_DIMENSION) {
         let Some(found) = Dimension::ALL.into_iter().find(|one| one.name() == name) else {
-            let near = nearest(name, names).map(|near| format!("did you mean `{near}`? "));
-            let near = near.unwrap_or_default();
+            let near = nearest(name, names).map(|near| format!("did you mean `{near}`? All"));
+            let all = near.unwrap_or_else(|| "all".to_owned());
             return Err(invalid_query(format!(
-                "?by=: no such dimension; {near}All are {}, with commas",
+                "?by=: no such dimension; {all} are {}, with commas",
                 backticked(names)
             )));
         };
