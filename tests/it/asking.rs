@@ -221,3 +221,17 @@ fn a_body_that_stalls_or_breaks_off_reaches_no_upstream() {
     assert_ne!(world.gateway.wait_for_log("request")["status"], 200);
     world.upstream.saw_nothing();
 }
+
+#[test]
+fn a_body_of_many_small_values_costs_no_memory_of_its_own() {
+    let mut world = World::with(ASKS, &[]);
+    let body = format!(r#"{{"stream":[{}{{}}]}}"#, r#"{"":0},"#.repeat(590_000));
+    let request = with_length(&world, "", body.as_bytes());
+    let before = world.gateway.peak_bytes();
+    let (mut client, request, mut upstream) = sent(&mut world, &request);
+    assert!(request.body == body.as_bytes(), "{} bytes", request.body.len());
+    upstream.send(answer("Content-Type: application/json", b"{}"));
+    assert_eq!(client.answer().unwrap().body, b"{}");
+    let grown = world.gateway.peak_bytes() - before;
+    assert!(grown < 40 << 20, "{} MiB for a body of {} bytes", grown >> 20, body.len());
+}

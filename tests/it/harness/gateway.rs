@@ -480,8 +480,16 @@ impl Gateway {
 
     /// Its resident memory.
     pub fn resident_bytes(&self) -> usize {
-        let kib =
-            self.proc_status("VmRSS:").trim_end_matches(" kB").parse::<usize>().expect("a number of kB");
+        self.proc_bytes("VmRSS:")
+    }
+
+    /// The greatest resident memory that it had.
+    pub fn peak_bytes(&self) -> usize {
+        self.proc_bytes("VmHWM:")
+    }
+
+    fn proc_bytes(&self, key: &str) -> usize {
+        let kib = self.proc_status(key).trim_end_matches(" kB").parse::<usize>().expect("a number of kB");
         kib * 1024
     }
 

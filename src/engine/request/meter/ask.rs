@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{
     framing::Sse,
     reader::{NotJson, Reader},
 };
 use crate::{
     language::compile::metering::{Ask, ExtraEvent, Map},
-    request::splice::{Splice, SpliceProblem, find, splice},
+    request::splice::{Document, Splice, SpliceProblem},
 };
 
 /// The longest event that may be taken out, in bytes.
@@ -19,16 +21,26 @@ pub const MAX_HELD: usize = 64 * 1024;
 
 /// The replacement that makes a request ask for usage; none if it asks already, or is not to ask.
 pub fn ask(ask: &Ask, body: &[u8]) -> Result<Option<Splice>, SpliceProblem> {
+    let document = Document::parse(body)?;
     if let Some(when) = &ask.when
-        && find(body, when)? != Some(true.into())
+        && document.find(when)? != Some(b"true")
     {
         return Ok(None);
     }
-    match find(body, &ask.at) {
-        Ok(Some(value)) if value == ask.value => Ok(None),
-        Ok(_) => splice(body, &ask.at, &ask.value).map(Some),
-        Err(problem) => Err(problem),
+    match document.find(&ask.at)? {
+        Some(text) if is(text, &ask.value) => Ok(None),
+        Some(_) | None => document.splice(&ask.at, &ask.value).map(Some),
     }
+}
+
+/// True if a client's text is that string, number or boolean. A text that is too long for it is not parsed.
+fn is(text: &[u8], value: &Value) -> bool {
+    /// Each byte can be written as an escape of this length.
+    const ESCAPE: usize = 6;
+    text.len() <= ESCAPE * value.to_string().len()
+        && !text.starts_with(b"{")
+        && !text.starts_with(b"[")
+        && serde_json::from_slice::<Value>(text).is_ok_and(|text| text == *value)
 }
 
 /// The filter of an answer of server-sent events.
@@ -147,6 +159,9 @@ mod tests {
         );
         check(r#"{"stream":true,"stream_options":{"include_usage":true}}"#, Ok(None));
         check(r#"{"stream":false}"#, Ok(None));
+        check(r#"{"stream":[{"":0},{"":0}]}"#, Ok(None));
+        let list = r#"{"stream":true,"stream_options":{"include_usage":[{"":0},{"":0}]}}"#;
+        check(list, Ok(Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#)));
         check("{}", Ok(None));
         check(r#"{"stream":true,"stream":true}"#, Err(SpliceProblem::Repeated));
         check(r#"{"stream":true,"stream_options":7}"#, Err(SpliceProblem::NotAnObject));
