@@ -68,8 +68,10 @@ static METERING: LazyLock<Arc<Metering>> = LazyLock::new(|| {
     })
 });
 
-static EXTRA: LazyLock<ExtraEvent> =
-    LazyLock::new(|| ExtraEvent::new("/usage", "/choices").expect("they are pointers"));
+static EXTRA: LazyLock<Arc<ExtraEvent>> = LazyLock::new(|| {
+    let extra = ExtraEvent::new("/usage", "/choices", &["/id".into()], &METERING.event);
+    Arc::new(extra.expect("they are pointers"))
+});
 
 /// The bytes in pieces whose sizes come from a seed.
 fn pieces(mut bytes: &[u8], mut seed: u32) -> Vec<&[u8]> {

@@ -85,8 +85,7 @@ impl<'b> Document<'b> {
 
     fn walk(&self, pointer: &Pointer) -> Result<Way, SpliceProblem> {
         let body = self.body;
-        let mut way =
-            Way { steps: 0, value: self.root.clone(), is_object: false, is_empty: false, end: 0 };
+        let mut way = Way { steps: 0, value: self.root.clone(), is_object: false, is_empty: false, end: 0 };
         for step in pointer.steps() {
             let Step::Name(name) = step else { return Err(SpliceProblem::NotAnObject) };
             match &body[way.value.clone()] {

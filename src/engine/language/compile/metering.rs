@@ -319,38 +319,44 @@ pub struct Ask {
     pub value: Value,
     /// Only requests with true at this pointer are changed.
     pub when: Option<Pointer>,
-    /// The mark of the event to take out of the answer; none if the upstream sends no event of its own.
-    pub extra: Option<ExtraEvent>,
+    /// The event to take out of the answer; none if the upstream sends no event of its own.
+    pub extra: Option<Arc<ExtraEvent>>,
 }
 
-/// The mark of an event that the upstream sends only because it was asked: a value at one pointer, and an empty array at
-/// another.
+/// An event that the upstream sends only because it was asked: usage at one pointer, an empty array at another, and nothing
+/// else that a client does not know already.
 #[derive(Debug)]
 pub struct ExtraEvent {
-    /// A value other than null stands here.
+    /// An object with members stands here.
     pub at: Pointer,
     /// An empty array stands here.
     pub empty: Pointer,
-    /// Marks of both: [`Self::VALUE`], [`Self::ARRAY`], [`Self::ELEMENT`].
+    /// The strings, numbers and booleans that it may have besides.
+    pub with: Vec<Pointer>,
+    /// Marks of values, as they pass: [`Self::VALUE`], [`Self::ARRAY`], [`Self::PASSES`].
     pub map: Arc<Map>,
 }
 
 impl ExtraEvent {
-    /// The mark of the value.
+    /// The mark of a value at [`Self::at`].
     pub const VALUE: u8 = 0;
-    /// The mark of the array.
+    /// The mark of a value at [`Self::empty`].
     pub const ARRAY: u8 = 1;
-    /// The mark of an element of the array.
-    pub const ELEMENT: u8 = 2;
+    /// The mark of a value that the event cannot have: an element of the array, or an error.
+    pub const PASSES: u8 = 2;
 
-    /// The event with a value at one pointer and an empty array at another.
-    pub fn new(at: &str, empty: &str) -> Result<Self, PointerProblem> {
+    /// The event with such places, in a format whose events have the places `event`.
+    pub fn new(at: &str, empty: &str, with: &[String], event: &Map) -> Result<Self, PointerProblem> {
         let mut map = MapBuilder::new();
         map.add(at, Target::Mark(Self::VALUE))?;
         map.add(empty, Target::Mark(Self::ARRAY))?;
-        map.add(&format!("{empty}/*"), Target::Mark(Self::ELEMENT))?;
+        map.add(&format!("{empty}/*"), Target::Mark(Self::PASSES))?;
+        for entry in event.entries().iter().filter(|entry| entry.target == Target::Error) {
+            map.add(entry.pointer.as_str(), Target::Mark(Self::PASSES))?;
+        }
         let (at, empty) = (Pointer::parse_single(at)?, Pointer::parse_single(empty)?);
-        Ok(Self { at, empty, map: Arc::new(map.build()?) })
+        let with = with.iter().map(|pointer| Pointer::parse_single(pointer)).collect::<Result<_, _>>()?;
+        Ok(Self { at, empty, with, map: Arc::new(map.build()?) })
     }
 }
 

@@ -176,16 +176,17 @@ pub struct Ask {
     #[schemars(example = &"/stream")]
     #[schemars(extend("maxLength" = 256))]
     pub when: Option<String>,
-    /// The mark of the event that the upstream sends only because it was asked. It is taken out of the answer.
-    #[schemars(example = json!({ "at": "/usage", "empty": "/choices" }))]
+    /// The event that the upstream sends only because it was asked. It is taken out of the answer.
+    #[schemars(example = json!({ "at": "/usage", "empty": "/choices", "with": ["/id", "/model"] }))]
     pub extra: Option<ExtraEvent>,
 }
 
-/// The mark of an event: a value other than `null` at one pointer, and an empty array at another.
+/// An event with usage alone: an object with members at one pointer, an empty array at another, and no value besides that
+/// is not named in `with`. All other events pass.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtraEvent {
-    /// The pointer of the value.
+    /// The pointer of the usage, an object with members.
     #[schemars(example = &"/usage")]
     #[schemars(extend("maxLength" = 256))]
     pub at: String,
@@ -193,6 +194,11 @@ pub struct ExtraEvent {
     #[schemars(example = &"/choices")]
     #[schemars(extend("maxLength" = 256))]
     pub empty: String,
+    /// Pointers of strings, numbers and booleans that the event may have besides: those that tell a client nothing new.
+    #[schemars(example = json!(["/id", "/model"]))]
+    #[schemars(extend("maxItems" = 64))]
+    #[serde(default)]
+    pub with: Vec<String>,
 }
 
 /// Places of counts and names in an answer. Counts are disjoint: a token is in one of them only.

@@ -10,7 +10,7 @@ mod sse;
 use super::reader::{NotJson, Reader};
 use crate::language::compile::metering::{Framing, Map};
 
-pub(super) use sse::Sse;
+use sse::Sse;
 
 /// The state of a framing.
 #[derive(Debug)]

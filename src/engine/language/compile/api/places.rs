@@ -29,7 +29,7 @@ pub(super) fn compile(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>)
     let (model_capture, request) = reader.request(usage);
     let (body, event) = reader.answers(usage);
     let when_missing = usage.when_missing.map(when_missing).unwrap_or_default();
-    let ask = usage.ask.as_ref().and_then(|ask| reader.ask(ask)).map(Arc::new);
+    let ask = usage.ask.as_ref().and_then(|ask| reader.ask(ask, event.as_ref())).map(Arc::new);
     if when_missing == WhenMissing::Ask && usage.ask.is_none() {
         let help = "add `ask`, the key of the request that makes the upstream send usage";
         let message = "`ask` needs the key to ask with";
@@ -306,10 +306,11 @@ impl Reader<'_> {
         minus
     }
 
-    fn ask(&mut self, ask: &syntax::Ask) -> Option<Ask> {
+    /// `event`: the places of an event, if they have no error.
+    fn ask(&mut self, ask: &syntax::Ask, event: Option<&Map>) -> Option<Ask> {
         let at = self.single("/usage/ask/at", &ask.at);
         let when = ask.when.as_deref().map(|text| self.single("/usage/ask/when", text));
-        let extra = ask.extra.as_ref().map(|extra| self.extra(extra));
+        let extra = ask.extra.as_ref().map(|extra| self.extra(extra, event).ok_or(Reported));
         if matches!(ask.value, serde_json::Value::Array(_) | serde_json::Value::Object(_)) {
             let help = "the value is a string, a number or a boolean";
             let message = "one value is inserted into the request, no table or list";
@@ -323,14 +324,28 @@ impl Reader<'_> {
         Some(Ask { at: at.ok()?, value: ask.value.clone(), when, extra })
     }
 
-    fn extra(&mut self, extra: &syntax::ExtraEvent) -> Result<ExtraEvent, Reported> {
-        let at = self.single("/usage/ask/extra/at", &extra.at);
-        let empty = self.single("/usage/ask/extra/empty", &extra.empty);
-        at.and(empty)?;
-        ExtraEvent::new(&extra.at, &extra.empty).map_err(|problem| {
-            self.problem("/usage/ask/extra/empty", &extra.empty, problem);
-            Reported
-        })
+    fn extra(&mut self, extra: &syntax::ExtraEvent, event: Option<&Map>) -> Option<Arc<ExtraEvent>> {
+        let own = [("at".to_owned(), &extra.at), ("empty".to_owned(), &extra.empty)];
+        let with = extra.with.iter().enumerate().map(|(index, text)| (format!("with/{index}"), text));
+        let mut known: Vec<Pointer> = Vec::new();
+        let mut is_good = true;
+        for (key, text) in own.into_iter().chain(with) {
+            let place = format!("/usage/ask/extra/{key}");
+            let Ok(pointer) = self.single(&place, text) else {
+                is_good = false;
+                continue;
+            };
+            if let Some(other) = known.iter().find(|one| one.contains(&pointer) || pointer.contains(one)) {
+                let message = format!("`{pointer}` and `{other}` are not two places: one contains the other");
+                self.report(Code::BadValue, self.value(&place), message, "name each place once");
+                is_good = false;
+            }
+            known.push(pointer);
+        }
+        let made = ExtraEvent::new(&extra.at, &extra.empty, &extra.with, event.filter(|_| is_good)?);
+        made.map_err(|problem| self.problem("/usage/ask/extra/empty", &extra.empty, problem))
+            .ok()
+            .map(Arc::new)
     }
 
     // === pointers ===

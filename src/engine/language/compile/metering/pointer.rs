@@ -87,6 +87,11 @@ impl Pointer {
         &self.text
     }
 
+    /// True if the value there has that of the other pointer within it, or is it.
+    pub fn contains(&self, other: &Self) -> bool {
+        other.steps.starts_with(&self.steps)
+    }
+
     /// Its steps.
     pub fn steps(&self) -> &[Step] {
         &self.steps

@@ -180,6 +180,16 @@ fn asking_for_usage() {
          TG013 4:32 one value is inserted into the request, no table or list | the value is a string, a number or a boolean",
     );
     ask(
+        "{ at = \"/a\", value = 1, extra = { at = \"/u\", empty = \"/c\", with = [\"/id\", \"/m/a\", \"/m/b\"] } }",
+        "",
+    );
+    ask(
+        "{ at = \"/a\", value = 1, extra = { at = \"/u\", empty = \"/c\", with = [\"/id\", \"/u/a\", \"\", \"/*\"] } }",
+        "TG013 4:87 `/u/a` and `/u` are not two places: one contains the other | name each place once\n\
+         TG013 4:95 `` and `/u` are not two places: one contains the other | name each place once\n\
+         TG013 4:99 `/*` cannot be read: this JSON pointer stands for one value, so it has no `*`",
+    );
+    ask(
         "{ at = \"/a\", value = 1, extra = { at = \"/u\", empty = \"/c/*\" } }",
         "TG013 4:66 `/c/*` cannot be read: this JSON pointer stands for one value, so it has no `*`",
     );

@@ -57,13 +57,7 @@ impl Sse {
 
     /// Reads on up to the end of an event, which is a blank line. Returns the place after it; none if the event goes on
     /// after the bytes.
-    pub(in crate::request::meter) fn feed_event(
-        &mut self,
-        map: &Map,
-        bytes: &[u8],
-        mut at: usize,
-        reader: &mut Reader,
-    ) -> Option<usize> {
+    fn feed_event(&mut self, map: &Map, bytes: &[u8], mut at: usize, reader: &mut Reader) -> Option<usize> {
         while at < bytes.len() {
             if core::mem::take(&mut self.after_cr) && bytes[at] == b'\n' {
                 at += 1;
