@@ -2,7 +2,8 @@
 //! sends for it is taken out of the answer.
 //!
 //! It guarantees: all other bytes of both bodies pass as they are, in order; of an answer, at most one event is held back. A
-//! body that cannot be changed passes as it is. Read next: `meter::ask` in the engine, `read_ahead` in `upstream`.
+//! body that cannot be changed passes as it is; so does a signed one. Digests of a body that is changed do not pass.
+//! Read next: `meter::ask` in the engine, `read_ahead` in `upstream`.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::{InFlight, context::RequestContext, relay::send_fault};
 use crate::{
     compile::metering::{Ask, WhenMissing},
     fault::{Fault, FaultKind},
-    meter::ask::{ExtraFilter, ask},
+    meter::ask::{ExtraFilter, ask, is_changeable, remove_digests},
     splice::SpliceProblem,
     table::Hit,
     upstream::{CutError, Upload},
@@ -31,7 +32,7 @@ pub(super) struct Asked(Arc<Ask>);
 pub(super) fn wanted<'h>(hit: &'h Hit, head: &Parts) -> Option<&'h Arc<Ask>> {
     let metering = hit.endpoint().metering.as_ref()?;
     let ask = metering.ask.as_ref().filter(|_| metering.when_missing == WhenMissing::Ask)?;
-    is_plain(&head.headers).then_some(ask)
+    is_changeable(&head.headers).then_some(ask)
 }
 
 /// Inserts the key. None if the body stays as it is: it is to ask for nothing, asks already, is no JSON, has another value
@@ -67,29 +68,24 @@ fn ambiguous(wanted: &Ask) -> Fault {
     Fault::new(FaultKind::AmbiguousBody, message)
 }
 
-/// True if no content coding is named. RFC 9110, section 8.4.1: `identity` is none.
-fn is_plain(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 impl Asked {
-    /// Asks for an answer without a content coding, if an event is to be taken out of it.
-    pub(super) fn set_accept_encoding(&self, headers: &mut HeaderMap) {
+    /// Removes digests of the body that was changed, and asks for an answer without a content coding, if an event is to be
+    /// taken out of it.
+    pub(super) fn change_headers(&self, headers: &mut HeaderMap) {
+        remove_digests(headers);
         if self.0.extra.is_some() {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
     }
 
     /// What takes the event out of the answer. None if there is none to take out: an error, no server-sent events, or an
-    /// answer with a content coding all the same.
+    /// answer with a content coding all the same, or with a signature.
     pub(super) fn extra(&self, answer: &response::Parts) -> Option<Box<Extra>> {
         let extra = self.0.extra.as_ref().filter(|_| answer.status.is_success())?;
         let content_type = answer.headers.get(header::CONTENT_TYPE)?.as_bytes();
         let essence = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
-        let is_filtered = essence.eq_ignore_ascii_case(b"text/event-stream") && is_plain(&answer.headers);
+        let is_filtered =
+            essence.eq_ignore_ascii_case(b"text/event-stream") && is_changeable(&answer.headers);
         is_filtered.then(|| Box::new(Extra { filter: Some(ExtraFilter::new(extra)), late: None }))
     }
 }
@@ -130,6 +126,7 @@ impl Extra {
                 (!out.is_empty()).then(|| Some(Ok(Frame::data(out.into()))))
             }
             last => {
+                let last = last.map(|frame| frame.map(without_digests));
                 self.end(&mut out);
                 if out.is_empty() {
                     return Some(last);
@@ -144,5 +141,16 @@ impl Extra {
         if let Some(filter) = self.filter.take() {
             filter.finish(out);
         }
+    }
+}
+
+/// A frame of trailers without digests of a body that was changed.
+fn without_digests(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            remove_digests(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     compile::metering::Ask,
     decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
     fault::{Fault, FaultKind},
+    meter::ask::remove_digests,
     rewrite::{self, RewrittenResponse},
     table::Hit,
     telemetry::shown,
@@ -117,7 +118,7 @@ async fn ask(
         body::read_rest_of(&request.worker.tasks, watch, context.connection());
     })?;
     if let Some(asked) = &asked {
-        asked.set_accept_encoding(&mut upstream.headers);
+        asked.change_headers(&mut upstream.headers);
     }
     Ok(asked)
 }
@@ -138,6 +139,7 @@ fn response(
         RewrittenResponse::Relayed(mut headers) => {
             if extra.is_some() {
                 headers.remove(CONTENT_LENGTH);
+                remove_digests(&mut headers);
             }
             let (tasks, connection) = (worker.tasks.clone(), context.connection().clone());
             let mut answer = Response::new(Body::relay(download, extra, trailers, watch, tasks, connection));
@@ -208,7 +210,7 @@ async fn retry(
     context.hide(sendable.chosen.map(|chosen| chosen.secret).into_iter());
     let mut upstream = sendable.request(0).ok()?;
     if let Some(asked) = sent.asked {
-        asked.set_accept_encoding(&mut upstream.headers);
+        asked.change_headers(&mut upstream.headers);
     }
     // Boxed, since it is rare: a warm request should not carry its state.
     let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;

@@ -179,6 +179,75 @@ fn errors_and_encoded_answers_pass_unchanged() {
 }
 
 #[test]
+fn comments_pass_at_once_and_events_with_more_than_usage_pass() {
+    let mut world = World::with(ASKS, &[]);
+    let request = with_length(&world, "", br#"{"stream":true}"#);
+    let (mut client, _, mut upstream) = sent(&mut world, &request);
+    upstream.send(format!("HTTP/1.1 200 OK\r\n{SSE}\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    client.head().unwrap();
+    for passes in [
+        ": ping\n",
+        ": ping\n",
+        "id: 7\n",
+        "data: {\"error\":{\"message\":\"quota exceeded\"},\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\n",
+        "data: {\"choices\":{\"0\":{\"delta\":{\"content\":\"secret\"}}},\"usage\":{\"prompt_tokens\":3}}\n\n",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3},\"citations\":[\"a\"]}\n\n",
+        "event: error\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\n",
+    ] {
+        upstream.send(chunk(passes.as_bytes()));
+        assert_eq!(
+            client.chunk().unwrap().unwrap().escape_ascii().to_string(),
+            passes.as_bytes().escape_ascii().to_string()
+        );
+    }
+    upstream.send(chunk(format!("id: 8\nevent: message\n{EXTRA}").as_bytes()));
+    assert_eq!(client.chunk().unwrap().unwrap(), b"id: 8\n");
+    upstream.send(b"0\r\n\r\n");
+    assert_eq!(client.chunk(), Ok(None));
+}
+
+/// Digests in heads and trailers, of a request and of an answer.
+#[test]
+fn digests_pass_only_with_their_body() {
+    const NAMES: [&str; 7] = [
+        "content-digest",
+        "repr-digest",
+        "unencoded-digest",
+        "digest",
+        "content-md5",
+        "x-amz-content-sha256",
+        "x-ms-content-sha256",
+    ];
+    let lines: String = NAMES.map(|name| format!("{name}: sha-256=:a:\r\n")).concat();
+    let mut world = World::with(ASKS, &[]);
+    for (body, signature, is_changed) in [
+        (r#"{"stream":true}"#, "", true),
+        (r#"{"stream":false}"#, "", false),
+        (r#"{"stream":true}"#, "Signature-Input: a=()\r\nSignature: a=:b:\r\n", false),
+    ] {
+        let request = with_length(&world, &format!("TE: trailers\r\n{lines}{signature}"), body.as_bytes());
+        let (mut client, request, mut upstream) = sent(&mut world, &request);
+        assert_eq!(request.body != body.as_bytes(), is_changed);
+        let trailer = "0\r\nContent-Digest: sha-256=:a:\r\nX-Other: 1\r\n\r\n";
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{SSE}\r\n{lines}Trailer: Content-Digest, X-Other\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        upstream.send([head.as_bytes(), &chunk(TEXT.as_bytes()), trailer.as_bytes()].concat());
+        let (answer, _) = ended(&mut world, &mut client);
+        assert_eq!(answer.body, TEXT.as_bytes());
+        for name in NAMES {
+            assert_eq!(request.head.get(name).is_none(), is_changed, "{name} of the request");
+            assert_eq!(answer.head.get(name).is_none(), is_changed, "{name} of the answer");
+        }
+        assert_eq!(
+            answer.trailers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-digest")),
+            !is_changed
+        );
+        assert!(answer.trailers.iter().any(|(name, _)| name.eq_ignore_ascii_case("x-other")));
+    }
+}
+
+#[test]
 fn a_key_twice_is_refused_and_the_connection_goes_on() {
     let mut world = World::with(ASKS, &[]);
     let message = "The request's body has a key twice on the way to `/stream_options/include_usage` or `/stream`, so that it could be read in two ways: send each key once";

@@ -13,7 +13,7 @@ mod reasons;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::{HeaderMap, HeaderName, header::ACCEPT_ENCODING, request::Parts};
 
 use crate::{
     base::{
@@ -25,10 +25,14 @@ use crate::{
     },
     language::{
         bind::{self, Lookup, OverlaySource},
-        compile::{self, Files, Tree, Var},
+        compile::{
+            self, Files, Tree, Var,
+            metering::{Ask, WhenMissing},
+        },
     },
     request::{
         decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
+        meter::ask,
         rewrite::{self, Chosen, Fate, TokenLocation, TokenPart, TokenSearch, Withheld, Witness},
         table::{self, Hit, Table},
     },
@@ -37,7 +41,7 @@ use crate::{
 pub use document::*;
 
 use mask::{Mask, STAND_IN, STAND_IN_SECRET};
-use positions::RuleLocator;
+use positions::{RuleLocator, engine_step};
 
 /// The time of all explained requests. [`StoredValue::Expired`] marks expired logins, so that no clock is needed.
 const NOW_MS: u64 = 0;
@@ -320,7 +324,7 @@ impl Explainer<'_> {
             query: self.query(&rewritten, &locator),
             timeouts: locator.timeouts(),
             max_body: self.hit.provider.max_body,
-            metering: locator.metering(),
+            metering: locator.metering(self.ask()),
             fault,
         }
     }
@@ -479,6 +483,13 @@ impl Explainer<'_> {
         Ok(Rewritten { url: out.url(), headers: out.headers, fates: recorder })
     }
 
+    /// The key that the request asks for usage with, if its body allows that.
+    fn ask(&self) -> Option<&Ask> {
+        let metering = self.hit.endpoint().metering.as_ref()?;
+        let ask = metering.ask.as_deref().filter(|_| metering.when_missing == WhenMissing::Ask);
+        ask.filter(|_| ask::is_changeable(&self.head.headers))
+    }
+
     /// Sorted: headers that are sent first, then by name.
     fn headers(&self, rewritten: &Rewritten, mask: &Mask, locator: &RuleLocator<'_>) -> Vec<Header> {
         let one = |(name, fates): &(HeaderName, Vec<Fate>)| {
@@ -490,6 +501,9 @@ impl Explainer<'_> {
             }
         };
         let mut headers: Vec<Header> = rewritten.fates.headers.iter().map(one).collect();
+        if let Some(ask) = self.ask() {
+            asks(ask, &mut headers);
+        }
         headers.sort_by(|a, b| (a.values.is_empty(), &a.name).cmp(&(b.values.is_empty(), &b.name)));
         headers
     }
@@ -507,6 +521,25 @@ impl Explainer<'_> {
         let holds_token = TokenSearch::new(self.token).is_in(name.as_bytes());
         if holds_token { mask::MASKED } else { name }.to_owned()
     }
+}
+
+/// Changes the headers of a request whose body asks for usage.
+fn asks(ask: &Ask, headers: &mut Vec<Header>) {
+    let is_digest = |one: &&mut Header| !one.values.is_empty() && ask::DIGESTS.contains(&one.name.as_str());
+    for digest in headers.iter_mut().filter(is_digest) {
+        digest.values.clear();
+        digest.steps.push(engine_step(Action::Removed, reasons::DIGEST));
+    }
+    if ask.extra.is_none() {
+        return;
+    }
+    let name = ACCEPT_ENCODING.as_str();
+    let at = headers.iter().position(|one| one.name == name).unwrap_or_else(|| {
+        headers.push(Header { name: name.to_owned(), values: Vec::new(), steps: Vec::new() });
+        headers.len() - 1
+    });
+    headers[at].values = vec!["identity".to_owned()];
+    headers[at].steps.push(engine_step(Action::Set, reasons::ASKED));
 }
 
 fn error_reply(fault: &Fault) -> ErrorReply {

@@ -204,6 +204,8 @@ pub struct Metering {
     pub when_missing: Option<&'static str>,
     /// The key that is inserted into the request's body to ask for usage. Null if the body passes unchanged.
     pub inserts: Option<Inserted>,
+    /// The event that is taken out of the answer then. Null if none is.
+    pub takes_out: Option<TakenOut>,
     /// The reason why the answer is not metered. Null if it is.
     pub reason: Option<String>,
     /// The position of the endpoint's key that decides about it.
@@ -219,6 +221,17 @@ pub struct Inserted {
     pub value: serde_json::Value,
     /// The JSON pointer of a value that has to be true. Null if the key is always inserted.
     pub when: Option<String>,
+}
+
+/// An event with usage alone.
+#[derive(Debug, Clone, Serialize)]
+pub struct TakenOut {
+    /// The JSON pointer of the usage.
+    pub at: String,
+    /// The JSON pointer of the empty array.
+    pub empty: String,
+    /// The JSON pointers of other values that it may have.
+    pub with: Vec<String>,
 }
 
 /// tollgate's own error response.

@@ -3,7 +3,7 @@
 
 use http::HeaderName;
 
-use super::{Action, Context, Inserted, Metering, Position, Step, Timeout, Timeouts, reasons};
+use super::{Action, Context, Inserted, Metering, Position, Step, TakenOut, Timeout, Timeouts, reasons};
 use crate::{
     base::{
         diag::{Location, Sources},
@@ -11,7 +11,7 @@ use crate::{
     },
     language::{
         bind::OverlaySource,
-        compile::{self, SourceMap, metering::WhenMissing},
+        compile::{self, SourceMap, metering::Ask},
         syntax::pointer_step,
     },
     request::{
@@ -236,32 +236,28 @@ impl RuleLocator<'_> {
         }
     }
 
-    pub(super) fn metering(&self) -> Metering {
+    /// `ask`: the key that the request asks with.
+    pub(super) fn metering(&self, ask: Option<&Ask>) -> Metering {
         let endpoint = self.hit.endpoint();
         let own = self.own();
         let keys = ["when_missing", "metered", "api"].map(|key| format!("{}/{key}", self.endpoint()));
         let at = keys.iter().find_map(|key| self.position(&own.as_ref()?.key(key)?));
         let Some(metering) = &endpoint.metering else {
             let reason = Some(reasons::unmetered(endpoint));
-            return Metering { api: None, when_missing: None, inserts: None, reason, at };
+            return Metering { api: None, when_missing: None, inserts: None, takes_out: None, reason, at };
         };
-        let compile::metering::Metering {
-            request: _,
-            body: _,
-            event: _,
-            framings: _,
-            when_missing,
-            ask,
-            model_capture: _,
-        } = &**metering;
-        let ask = ask.as_ref().filter(|_| *when_missing == WhenMissing::Ask);
         Metering {
             api: endpoint.api.as_ref().map(|api| api.name.to_string()),
-            when_missing: Some(when_missing.name()),
+            when_missing: Some(metering.when_missing.name()),
             inserts: ask.map(|ask| Inserted {
                 at: ask.at.to_string(),
                 value: ask.value.clone(),
                 when: ask.when.as_ref().map(ToString::to_string),
+            }),
+            takes_out: ask.and_then(|ask| ask.extra.as_ref()).map(|extra| TakenOut {
+                at: extra.at.to_string(),
+                empty: extra.empty.to_string(),
+                with: extra.with.iter().map(ToString::to_string).collect(),
             }),
             reason: None,
             at,
@@ -277,7 +273,7 @@ fn sets<'r>(
     rules.iter().map(|(name, _)| (format!("{table}/set/{}", pointer_step(name.as_str())), name)).collect()
 }
 
-fn engine_step(action: Action, reason: &str) -> Step {
+pub(super) fn engine_step(action: Action, reason: &str) -> Step {
     Step { action, rule: None, reason: Some(reason.to_owned()), at: None }
 }
 

@@ -20,6 +20,12 @@ pub(super) const NOT_REACHED: &str = "not checked: an earlier entry is used";
 
 pub(super) const EXPIRED: &str = "the stored login has expired";
 
+/// Conditions of a request that asks for usage.
+pub(super) const NOT_ASKED: &str =
+    "inserts nothing: a request with a signature or a `content-encoding` is not changed";
+pub(super) const ASKED: &str = "for a body that asks for usage: an event is taken out of the answer";
+pub(super) const DIGEST: &str = "for a body that asks for usage: this is the digest of another body";
+
 /// A request that tollgate answers itself. None for any other.
 pub(super) fn own_answer(head: &Parts, table: &Table) -> Option<String> {
     if head.method == Method::OPTIONS {

@@ -4,10 +4,11 @@ use std::fmt;
 
 use super::{
     Action, CallerInfo, Choice, ErrorReply, Explanation, Inserted, Metering, Miss, Position, Route, Step,
-    Timeout,
+    TakenOut, Timeout, reasons,
 };
 use crate::{
     base::{escape, fault::FaultKind, suggest::backticked},
+    language::compile::metering::WhenMissing,
     request::decide::TokenKind,
 };
 
@@ -147,16 +148,25 @@ fn timeout(out: &mut fmt::Formatter<'_>, label: &str, name: &str, one: &Timeout)
 }
 
 fn metering(out: &mut fmt::Formatter<'_>, metering: &Metering) -> fmt::Result {
-    let Metering { api, when_missing, inserts, reason, at } = metering;
+    let Metering { api, when_missing, inserts, takes_out, reason, at } = metering;
     let text = match (api, when_missing, reason) {
         (Some(api), Some(when_missing), _) => format!("as `{api}`, when missing: {when_missing}"),
         (_, _, Some(reason)) => format!("none: {reason}"),
         _ => "none".to_owned(),
     };
     line(out, "metering", &text, at.as_ref())?;
-    let Some(Inserted { at, value, when }) = inserts else { return Ok(()) };
+    let Some(Inserted { at, value, when }) = inserts else {
+        let asks = *when_missing == Some(WhenMissing::Ask.name());
+        return if asks { line(out, "", reasons::NOT_ASKED, None) } else { Ok(()) };
+    };
     let when = when.as_ref().map(|when| format!(", if `{when}` is true")).unwrap_or_default();
-    line(out, "", &format!("inserts `{at}` = `{value}` into the body{when}"), None)
+    line(out, "", &format!("inserts `{at}` = `{value}` into the body{when}"), None)?;
+    let Some(TakenOut { at, empty, with }) = takes_out else { return Ok(()) };
+    let with = if with.is_empty() { String::new() } else { format!(" but {}", backticked(with)) };
+    let text = format!(
+        "takes out of the answer then: events with `{at}`, an empty `{empty}`, and nothing else{with}"
+    );
+    line(out, "", &text, None)
 }
 
 fn steps(out: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {

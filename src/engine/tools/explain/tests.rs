@@ -90,7 +90,8 @@ fn loaded() -> Loaded {
 const METERED: &str = r#"title = "Metered"
 error.body = {}
 usage.body.input = "/in"
-usage.ask = { at = "/options/usage", value = true, when = "/stream" }
+usage.stream = "sse"
+usage.ask = { at = "/options/usage", value = true, when = "/stream", extra = { at = "/usage", empty = "/choices", with = ["/id"] } }
 "#;
 
 /// A request: method and target, headers as `name: value` lines, vars and credentials as `name=value` words.
@@ -181,8 +182,9 @@ fn metering() {
         &[
             &format!("metering  as `metered`, when missing: ask  (demo.toml:{})", line + 5),
             "inserts `/options/usage` = `true` into the body, if `/stream` is true",
+            "takes out of the answer then: events with `/usage`, an empty `/choices`, and nothing else but `/id`",
         ],
-        &[],
+        &["inserts nothing"],
     );
     check(
         "POST /demo/chatting",
@@ -194,6 +196,37 @@ fn metering() {
         &[&format!("metering  none: `metered` is `false`  (demo.toml:{})", line + 14)],
         &["inserts"],
     );
+}
+
+#[test]
+fn headers_of_a_request_that_asks_for_usage() {
+    let check = |headers, expected: &[&str], absent: &[&str]| {
+        check(Case { request: "POST /demo/asking", headers, ..ITEM }, expected, absent);
+    };
+    let asked = "set by the engine: for a body that asks for usage: an event is taken out of the answer";
+    check("", &["accept-encoding: identity", asked], &[]);
+    check(
+        "accept-encoding: gzip\ncontent-digest: sha-256=:a:",
+        &[
+            "accept-encoding: identity",
+            asked,
+            "headers removed",
+            "content-digest",
+            "removed by the engine: for a body that asks for usage: this is the digest of another body",
+        ],
+        &["gzip", "sha-256"],
+    );
+    for headers in ["accept-encoding: gzip\ncontent-encoding: br", "accept-encoding: gzip\nsignature: a=:b:"]
+    {
+        check(
+            headers,
+            &[
+                "inserts nothing: a request with a signature or a `content-encoding` is not changed",
+                "accept-encoding: gzip",
+            ],
+            &["takes out", "identity"],
+        );
+    }
 }
 
 #[test]
