@@ -6,8 +6,8 @@
 // The engine: pure. Its rooms are known here by their own names.
 pub use tollgate_engine::{
     base::{
-        budget, content_coding, day, diag, escape, fault, hex, money, name, numbers, origin, own_paths, ranking,
-        secret, secret_scan, suggest, usage, written,
+        budget, content_coding, day, diag, escape, fault, hex, money, name, numbers, origin, own_paths,
+        ranking, secret, secret_scan, suggest, usage, written,
     },
     language::{bind, compile, fields, format, lint, starter, syntax, variables},
     pipeline,

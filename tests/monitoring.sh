@@ -50,7 +50,7 @@ input      = 2
 output     = 8
 cache_read = 0.5
 END
-# The mock takes what is exported, too.
+# The mock refuses what is exported: it answers 404.
 cat >tollgate.toml <<END
 [exporter.main]
 kind = "otlp"
@@ -89,6 +89,10 @@ statuses=$(
   curl -s -o answer -w '%{http_code}\n' "http://127.0.0.1:$serve/wp-login.php"
 )
 [ "$(sort <<<"$statuses" | uniq -c | xargs)" = "12 200 1 401 2 429 1 500 1 502" ] || { echo "the answers: $statuses" >&2; exit 1; }
+
+# Before the first scrape: what is given up later fires an alert.
+gave_up() { curl -sf "http://127.0.0.1:$serve/metrics" | grep -q '^tollgate_exporter_entries_total.*"given_up"} 16$'; }
+until_done gave_up
 
 cat >prometheus.yml <<END
 global: { scrape_interval: 1s, evaluation_interval: 5s }
@@ -129,8 +133,8 @@ expect 'tollgate_usage_units_total{provider="two",unit="characters"}' 5
 expect 'tollgate_usage_not_counted_total{provider="two",reason="content_type"}' 1
 expect 'sum(tollgate_user_requests_total)' 16
 expect 'sum(tollgate_upstream_connections_total)' 16
-expect 'tollgate_exporter_entries_total{exporter="main",signal="logs",result="sent"}' 16
-expect 'sum(tollgate_exporter_entries_total{result!="sent"})' 0
+expect 'tollgate_exporter_entries_total{exporter="main",signal="logs",result="given_up"}' 16
+expect 'sum(tollgate_exporter_entries_total{result!="given_up"})' 0
 # A rate needs two scrapes.
 expect 'count(rate(tollgate_requests_total[1m])) > bool 0' 1
 expect 'tollgate_config_files{state="live"}' 3

@@ -58,7 +58,9 @@ impl Reader<'_> {
         // A label of the metrics, for all other models.
         let is_free = |name: &str| name != "(other)";
         let is_good = |name: &str| {
-            is_free(name) && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
+            is_free(name)
+                && !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,".contains(&byte))
         };
         match names.iter().find(|name| !is_good(name)) {
             None => Ok(names.into_iter().collect()),

@@ -130,9 +130,9 @@ impl Usage {
     /// and upstreams echo headers.
     pub fn hide(&mut self, secrets: &[Option<SecretStart>]) {
         let is_secret = |label: &str| {
-            let mut searches = secrets.iter().flatten().map(SecretStart::search);
             let label = label.as_bytes();
-            TokenSearch::generated().is_in(label) || searches.any(|search| search.is_in(label))
+            TokenSearch::generated().is_in(label)
+                || secrets.iter().flatten().any(|secret| secret.is_in(label))
         };
         for label in
             [&mut self.model, &mut self.request_model, &mut self.response_id, &mut self.finish_reason]

@@ -421,7 +421,7 @@ fn variables_precede_the_attributes_of_the_table() {
         let given = Given { name: "otlp", table: None, variables: Some(&lookup) };
         let resource = resource(&given, &serde_json::from_value(keys).unwrap()).unwrap();
         let body = Envelope::new(&resource).body(&[]);
-        let request = ExportTraceServiceRequest::decode(body).unwrap();
+        let request: ExportTraceServiceRequest = prost::Message::decode(body).unwrap();
         let found = labels(&request.resource_spans[0].resource.as_ref().unwrap().attributes);
         (found["service.name"].clone(), found["service.version"].clone())
     };

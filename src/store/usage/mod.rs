@@ -41,7 +41,7 @@ pub struct UsageKey {
     pub endpoint: Arc<str>,
     /// The model of the answer, else of the request; bounded.
     pub model: Arc<str>,
-    /// The threshold of the price tier that the prompt reached, in tokens; zero without tiers.
+    /// The greatest boundary that the prompt exceeds, in tokens; zero if it exceeds none.
     pub context: u64,
     /// The owner of the credential that was used.
     pub key_owner: Arc<str>,

@@ -126,7 +126,7 @@ impl Store {
         let days: Vec<_> = days(&hours).into_iter().collect();
         for (statements, rows) in [(&UPSERT_HOURS, hours), (&UPSERT_DAYS, days)] {
             for (sql, rows) in chunks(statements, &rows) {
-                let query = query(sql, rows, |parameters, row| parameters.sums(row));
+                let query = query(sql, rows, Parameters::sums);
                 self.step(&mut transaction, query).await?;
             }
         }
@@ -176,7 +176,7 @@ impl Store {
         let mut ids = Ids::default();
         let rest = self.find(transaction, last_days.into_iter().collect(), &mut ids).await?;
         for (sql, keys) in chunks(&UPSERT_KEYS, &rest) {
-            self.step(transaction, query(sql, keys, |parameters, key| parameters.key(key))).await?;
+            self.step(transaction, query(sql, keys, Parameters::key)).await?;
         }
         if !self.find(transaction, rest, &mut ids).await?.is_empty() {
             return Err(self.corrupt("a key of the usage ledger is not found again".to_owned()));
@@ -192,7 +192,7 @@ impl Store {
         ids: &mut Ids<'b>,
     ) -> Result<Vec<(&'b UsageKey, u64)>> {
         for (sql, keys) in chunks(&FIND_KEYS, &keys) {
-            let query = query(sql, keys, |parameters, key| parameters.key(key));
+            let query = query(sql, keys, Parameters::key);
             for row in transaction.fetch_all(query).await? {
                 let number = usize::try_from(self.at::<i64>(&row, 0)?).unwrap_or(usize::MAX);
                 if let Some((key, _)) = keys.get(number) {

@@ -127,7 +127,10 @@ fn content(
         match &map.entries()[usize::from(value.entry)].target {
             Target::Prompt(name) => {
                 content.is_cut |= value.is_cut;
-                content.prompt.push((name.clone(), json(&value)));
+                // Without room, nothing of it is known.
+                if !value.bytes.is_empty() {
+                    content.prompt.push((name.clone(), json(&value)));
+                }
             }
             Target::Parameter(name) if !value.is_cut && is_plain(&value.bytes) => {
                 content.parameters.push((name.clone(), json(&value)));

@@ -59,9 +59,9 @@ impl SecretStart {
         (length >= MIN_TOKEN).then_some(Self { bytes, length })
     }
 
-    /// A search for it.
-    pub fn search(&self) -> TokenSearch<'_> {
-        TokenSearch(Some(Needle::Token(&self.bytes[..self.length])))
+    /// True if the text holds it as it is: no encoding is undone, since that costs more than a warm request may.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        contains(text, &self.bytes[..self.length])
     }
 }
 

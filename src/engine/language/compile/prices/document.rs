@@ -92,7 +92,8 @@ impl Reader<'_> {
     fn currency(&mut self, code: &str) -> Currency {
         Currency::new(code).unwrap_or_else(|| {
             let folded = code.to_ascii_uppercase();
-            let help = match nearest(&folded, Currency::codes()) {
+            let swapped = Currency::codes().find(|code| letters(code) == letters(&folded));
+            let help = match swapped.or_else(|| nearest(&folded, Currency::codes())) {
                 Some(near) => {
                     format!("did you mean `{near}`? A currency is three capital letters, such as `USD`")
                 }
@@ -218,6 +219,13 @@ impl Reader<'_> {
             self.found.push(found.related(first.at.clone(), "as specific, from the same day").help(help));
         }
     }
+}
+
+/// The letters of a code, sorted: codes are short, so that most errors swap letters.
+fn letters(code: &str) -> Vec<u8> {
+    let mut letters = code.as_bytes().to_vec();
+    letters.sort_unstable();
+    letters
 }
 
 /// The pico-units for one unit of a price for `per` units. The error is a fragment.

@@ -210,8 +210,12 @@ fn what_is_kept_is_bounded() {
     let total: usize = content.prompt.iter().map(|(_, json)| json.len()).sum();
     assert!(total < 1 << 20, "{total}");
     for (name, json) in &content.prompt {
-        let value: serde_json::Value =
-            serde_json::from_str(json).unwrap_or_else(|_| panic!("{name} is no JSON"));
-        assert_eq!(value.is_array(), **name == *"messages", "{name} keeps its form");
+        assert!(serde_json::from_str::<serde_json::Value>(json).is_ok(), "{name} is valid JSON");
     }
+    let request = format!(r#"{{"messages":["{long}","{long}"]}}"#);
+    let content = Exchange::new(&request, JSON, b"{}").usage(chat()).content.unwrap();
+    let [(name, json)] = content.prompt.as_slice() else { panic!("one prompt") };
+    let texts: Vec<String> = serde_json::from_str(json).unwrap();
+    let lengths: Vec<usize> = texts.iter().map(|text| text.chars().count()).collect();
+    assert_eq!((&**name, lengths, content.is_cut), ("messages", vec![262_143], true));
 }

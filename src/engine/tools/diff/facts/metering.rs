@@ -62,9 +62,12 @@ impl Listing<'_> {
         let fact = Fact { added: Some(INSERTS), changed: Some(INSERTS), ..Fact::of(value) };
         self.metered(format!("{endpoint}: ask"), owner, fact);
         if let Some(extra) = extra {
-            // Its map is made of both pointers.
-            let ExtraEvent { at, empty, map: _ } = extra;
-            let value = format!("the event with a value at `{at}` and an empty array at `{empty}`");
+            // Its map is made of the pointers, and of those of errors.
+            let ExtraEvent { at, empty, with, map: _ } = &**extra;
+            let mut value = format!("the event with a value at `{at}` and an empty array at `{empty}`");
+            for pointer in with {
+                let _ = write!(value, ", with `{pointer}`");
+            }
             let fact = Fact { added: Some(TAKES_OUT), changed: Some(TAKES_OUT), ..Fact::of(value) };
             self.metered(format!("{endpoint}: ask, taken out"), owner, fact);
         }
