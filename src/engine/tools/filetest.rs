@@ -29,14 +29,12 @@ use crate::{
         syntax::{self, TestAnswer, VarValue},
     },
     request::{
-        access_record::Usage,
         decide::{self, Begun, CallerFacts, Candidate, ListenerRole, OwnAnswer, ProviderCall},
         rewrite::{self, Chosen, RewrittenResponse},
         table::{Hit, Table},
     },
 };
 
-use absent::Absent;
 pub use coverage::{Coverage, Item};
 pub use junit::{Case, Problem, Suite, junit};
 pub use prices::run_one as run_price_test;
@@ -217,8 +215,8 @@ struct Observed {
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
-    /// The usage of the exchange, and the places that hold nothing; none if it is not metered.
-    usage: Option<(Usage, Absent)>,
+    /// The exchange; none if it is not metered.
+    metered: Option<usage::Metered>,
     /// The test has an answer.
     has_answer: bool,
     /// The reason why the exchange cannot be metered, as a sentence.
@@ -302,11 +300,11 @@ fn answered(hit: &Hit, test: &syntax::Test, answer: &TestAnswer) -> Observed {
     let status = StatusCode::from_u16(answer.status()).unwrap_or_default();
     match rewrite::response(hit, status, answer_headers(answer), false) {
         RewrittenResponse::Relayed(_) => {
-            let (usage, unmeterable) = match usage::metered(hit, &test.request, answer) {
-                Ok(usage) => (usage, None),
+            let (metered, unmeterable) = match usage::metered(hit, &test.request, answer) {
+                Ok(metered) => (metered, None),
                 Err(reason) => (None, Some(reason)),
             };
-            Observed { status: Some(status), usage, unmeterable, ..Observed::default() }
+            Observed { status: Some(status), metered, unmeterable, ..Observed::default() }
         }
         RewrittenResponse::Replaced(rule) => {
             let fault = Fault::new(FaultKind::ResponseRule, rule.message.clone());
@@ -435,7 +433,7 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
     }
     match &observed.unmeterable {
         Some(reason) => mismatches.push(Mismatch::Other(reason.clone())),
-        None => mismatches.extend(usage::compare(expect, observed.usage.as_ref(), observed.has_answer)),
+        None => mismatches.extend(usage::compare(expect, observed.metered.as_ref(), observed.has_answer)),
     }
     let refused = observed.code.is_some() && observed.url.is_none();
     if refused && expects_no_refusal(expect) {

@@ -163,6 +163,10 @@ pub struct Expect {
     /// The metered usage of the exchange.
     #[schemars(example = json!({ "input": 3, "output": 5 }))]
     pub usage: Option<ExpectUsage>,
+    /// The events of a metered stream that the client gets: all of the answer but one that tollgate asked for.
+    #[schemars(example = json!(["[DONE]"]))]
+    #[schemars(extend("maxItems" = 1000))]
+    pub events: Option<Vec<Payload>>,
 }
 
 /// The metered usage of an exchange. Counters that are left out have to be zero, and flags `false`. Names that are left out

@@ -199,6 +199,7 @@ error.body = {}
 request = { model = "/model", max_output = "/max" }
 usage.stream = ["sse", "json-array"]
 usage.body = { input = { at = "/usage/in", minus = ["cache_read"] }, cache_read = "/usage/cached", output = "/usage/out", model = "/model", id = "/id", error = "/error" }
+usage.ask = { at = "/ask", value = true, when = "/stream", extra = { at = "/usage", empty = "/texts", with = ["/id"] } }
 text = { prompt = ["/prompt"], body = ["/text"] }
 content = { prompt = { p = "/prompt" }, parameters = { t = "/t" }, body = ["/text"] }
 [fixture]
@@ -207,6 +208,7 @@ path_prefix = "/demo"
 base_url = "https://api.example.com"
 endpoint.chat = { method = "POST", path = "/chat", api = "chat" }
 endpoint.free = { method = "POST", path = "/free", api = "chat", metered = false }
+endpoint.ask = { method = "POST", path = "/ask", api = "chat", when_missing = "ask" }
 response = [{ when = { status = 403 }, reply = { status = 502, message = "no" } }]
 [[test]]
 name = "case"
@@ -271,6 +273,34 @@ fn usage_of_streams_and_of_texts() {
     let cut = r#"{ events = [{ text = "Hi" }], cut = true }"#;
     check(cut, "{ usage = { estimated = true } }", "");
     check(r#"{ body = { error = "no" } }"#, "{ usage = { failed = true } }", "");
+}
+
+#[test]
+fn events_that_the_client_gets() {
+    let request = |path: &str, keys: &str| {
+        format!(r#"{{ method = "POST", path = "/demo/{path}", body = {{ stream = true{keys} }} }}"#)
+    };
+    let answer =
+        r#"{ events = ['{"text":"Hi"}', '{"texts":[],"usage":{"in":5,"out":7},"id":"1"}', "[DONE]"] }"#;
+    let check = |request: &str, events: &str, expected: &str| {
+        let expect = format!("{{ events = [{events}], usage = {{ input = 5, output = 7 }} }}");
+        usage(request, answer, &expect, expected);
+    };
+    let all = r#"'{"text":"Hi"}', '{"texts":[],"usage":{"in":5,"out":7},"id":"1"}', "[DONE]""#;
+    check(&request("ask", ""), r#"{ text = "Hi" }, "[DONE]""#, "");
+    // Nothing is asked for there.
+    check(&request("ask", ", ask = true"), all, "");
+    check(&request("chat", ""), all, "");
+    check(
+        &request("ask", ""),
+        all,
+        r#"the stream that the client gets is `data: {\"text\":\"Hi\"}\n\ndata: [DONE]\n\n`, expected `data: {\"text\":\"Hi\"}\n\ndata: {\"texts\":[],\"usage\":{\"in\":5,\"out\":7},\"id\":\"1\"}\n\ndata: [DONE]\n\n`"#,
+    );
+    let none = "`events` are expected, but the exchange has no metered stream";
+    for path in ["free", "ask"] {
+        let body = "{ body = { usage = { in = 5, out = 7 } } }";
+        usage(&request(path, ""), body, "{ events = [] }", none);
+    }
 }
 
 #[test]

@@ -13,10 +13,17 @@ use super::{
 use crate::{
     base::usage::{Counter, NotCounted},
     language::{
-        compile::metering::Metering,
+        compile::metering::{Framing, Metering, WhenMissing},
         syntax::{Expect, ExpectContent, ExpectUsage, Payload, TestAnswer, TestRequest},
     },
-    request::{access_record::Usage, meter::Meter, table::Hit},
+    request::{
+        access_record::Usage,
+        meter::{
+            Meter,
+            ask::{self, ExtraFilter},
+        },
+        table::Hit,
+    },
 };
 
 /// The exchange of a test, with bodies as they pass.
@@ -30,12 +37,22 @@ struct Exchange<'a> {
     is_complete: bool,
 }
 
-/// The usage of a test's exchange, and the places that hold nothing; none if it is not metered. The error is a sentence.
+/// A metered exchange.
+#[derive(Debug)]
+pub(super) struct Metered {
+    usage: Usage,
+    /// The places that hold nothing.
+    absent: Absent,
+    /// The stream that the client gets, and its framing. None if the answer is none.
+    stream: Option<(Framing, Vec<u8>)>,
+}
+
+/// A test's exchange; none if it is not metered. The error is a sentence.
 pub(super) fn metered(
     hit: &Hit,
     request: &TestRequest,
     answer: &TestAnswer,
-) -> Result<Option<(Usage, Absent)>, String> {
+) -> Result<Option<Metered>, String> {
     let metering = hit.endpoint().metering.as_ref();
     let written = [answer.body.is_some(), answer.text.is_some(), answer.events.is_some()];
     if written.into_iter().filter(|is_written| *is_written).count() > 1 {
@@ -79,7 +96,8 @@ pub(super) fn metered(
             "the usage depends on the pieces of the answer: {whole:?}, byte by byte {cut:?}"
         ));
     }
-    Ok(Some((whole, absent(metering, request, answer))))
+    let stream = stream.map(|(_, framing)| (framing, exchange.passed()));
+    Ok(Some(Metered { usage: whole, absent: absent(metering, request, answer), stream }))
 }
 
 fn body(answer: &TestAnswer) -> String {
@@ -103,11 +121,25 @@ impl Exchange<'_> {
         self.answer.chunks(most).for_each(|piece| meter.bytes(piece));
         meter.finish(self.is_complete)
     }
+
+    /// The answer as the client gets it.
+    fn passed(&self) -> Vec<u8> {
+        let Metering { when_missing, ask, .. } = &**self.metering;
+        let ask = ask.as_ref().filter(|_| *when_missing == WhenMissing::Ask);
+        let asked = ask.filter(|ask| matches!(ask::ask(ask, self.request.as_bytes()), Ok(Some(_))));
+        let is_sse = self.content_type.as_deref() == Some(frames::content_type(Framing::Sse));
+        let extra = asked.and_then(|ask| ask.extra.as_ref()).filter(|_| is_sse);
+        let Some(extra) = extra else { return self.answer.clone() };
+        let (mut filter, mut passed) = (ExtraFilter::new(extra), Vec::new());
+        filter.push(&self.answer, &mut passed);
+        filter.finish(&mut passed);
+        passed
+    }
 }
 
-/// The differences from the expected usage. `has_answer`: the test has one.
-pub(super) fn compare(expect: &Expect, metered: Option<&(Usage, Absent)>, has_answer: bool) -> Vec<Mismatch> {
-    let usage = metered.map(|(usage, _)| usage);
+/// The differences from the expected usage and events. `has_answer`: the test has one.
+pub(super) fn compare(expect: &Expect, metered: Option<&Metered>, has_answer: bool) -> Vec<Mismatch> {
+    let usage = metered.map(|metered| &metered.usage);
     let mut mismatches = Vec::new();
     if !has_answer && (expect.metered == Some(true) || expect.usage.is_some()) {
         let sentence = "the test has no `answer`, so that there is nothing to meter: add one".to_owned();
@@ -126,9 +158,27 @@ pub(super) fn compare(expect: &Expect, metered: Option<&(Usage, Absent)>, has_an
         (Some(expected), Some(usage)) => mismatches.extend(differences(expected, usage)),
         (None, _) => {}
     }
-    let places = metered.map(|(_, absent)| empty_places(&mismatches, absent)).unwrap_or_default();
+    let places = metered.map(|metered| empty_places(&mismatches, &metered.absent)).unwrap_or_default();
     mismatches.extend(places);
+    if let Some(expected) = &expect.events {
+        mismatches.extend(events(expected, metered));
+    }
     mismatches
+}
+
+/// The difference from the expected events.
+fn events(expected: &[Payload], metered: Option<&Metered>) -> Option<Mismatch> {
+    let Some((framing, stream)) = metered.and_then(|metered| metered.stream.as_ref()) else {
+        let sentence = "`events` are expected, but the exchange has no metered stream".to_owned();
+        return Some(Mismatch::Other(sentence));
+    };
+    let expected = frames::stream(*framing, expected);
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).escape_debug().to_string();
+    (expected != *stream).then(|| Mismatch::Differs {
+        what: "the stream that the client gets".to_owned(),
+        expected: shown(&expected),
+        actual: Some(shown(stream)),
+    })
 }
 
 /// The places without a value of those values that are missing, or zero.
