@@ -324,7 +324,7 @@ pub struct Ask {
 }
 
 /// An event that the upstream sends only because it was asked: usage at one pointer, an empty array at another, and nothing
-/// else that a client does not know already.
+/// else that is new to a client.
 #[derive(Debug)]
 pub struct ExtraEvent {
     /// An object with members stands here.

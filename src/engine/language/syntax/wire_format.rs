@@ -194,7 +194,7 @@ pub struct ExtraEvent {
     #[schemars(example = &"/choices")]
     #[schemars(extend("maxLength" = 256))]
     pub empty: String,
-    /// Pointers of strings, numbers and booleans that the event may have besides: those that tell a client nothing new.
+    /// Pointers of strings, numbers and booleans that the event may have besides: those that a client knows without it.
     #[schemars(example = json!(["/id", "/model"]))]
     #[schemars(extend("maxItems" = 64))]
     #[serde(default)]

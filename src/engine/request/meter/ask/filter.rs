@@ -168,7 +168,7 @@ impl ExtraFilter {
         }
     }
 
-    /// Tells the current line by its name, once that is complete.
+    /// Classifies the current line by its name, once that is complete.
     fn name(&mut self) {
         self.line = Line::of(&self.held[self.start..]);
         match self.line {

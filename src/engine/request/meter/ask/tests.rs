@@ -206,7 +206,7 @@ fn an_event_is_held_back_only_while_it_may_be_the_extra_one() {
     // Keep-alives and other lines that are not the event.
     check(&[(": ping", ": ping"), ("\n", "\n"), (": ping\n", ": ping\n"), ("\n", "\n"), (":", ":")]);
     check(&[("i", ""), ("d: 7", "id: 7"), ("\r", "\r"), ("\n", "\n"), ("retry: 1\n", "retry: 1\n")]);
-    // What comes after a line that is held back waits for it: bytes stay in order.
+    // A line after one that is held back waits for it: bytes stay in order.
     check(&[("data: {", ""), ("}\n: ping\n", ""), ("\n", "data: {}\n: ping\n\n")]);
     let long = format!("data: {{\"x\":\"{}\"", "x".repeat(MAX_HELD));
     check(&[(long.as_str(), long.as_str())]);
