@@ -135,7 +135,7 @@ const ROWS: &[Row] = &[
     Row("", Only, "GET /config/", &[], Known, no_route("Route not implemented in AI Gateway: /config/")),
     // The metrics.
     Row("Metrics, for a program of this machine", Only, "GET /metrics", &["Host: localhost"], Nobody, Own(200)),
-    Row("", Only, "HEAD /metrics", &["Host: 127.0.0.1:8787"], Unknown, Own(200)),
+    Row("", Only, "HEAD /metrics", &["Host: 127.0.0.1:8787"], Nobody, Own(200)),
     Row("What comes through a proxy or a browser needs an admin token", Only, "GET /metrics", &["Host: localhost", "X-Forwarded-For: 127.0.0.1"], Nobody, NO_ADMIN),
     Row("", Only, "GET /metrics", &["Host: localhost", "Forwarded: for=127.0.0.1"], Known, NO_ADMIN),
     Row("", Only, "GET /metrics", &["Host: localhost", "Origin: http://localhost"], Nobody, NO_ADMIN),
