@@ -275,3 +275,29 @@ fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Ar
 pub(super) fn display_path(root: &Path, folder: Folder, name: &FileName) -> Arc<str> {
     root.join(folder.name()).join(format!("{name}.toml")).to_string_lossy().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_built_in_text_is_known_wherever_it_was_read() {
+        let api = EMBEDDED.get_dir(Folder::Apis.name()).unwrap().files().next().unwrap().contents();
+        let files = [
+            ("apis/copy.toml", api.to_vec()),
+            ("apis/changed.toml", [api, b"#"].concat()),
+            ("presets/moved.toml", api.to_vec()),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), Ok(text)));
+        let tree = SourceTree::from_contents("dir", files);
+        let own = tree.input_files().filter(|(_, input)| !input.filled_in);
+        let own: Vec<_> = own.map(|(file, input)| (&**file, input.is_built_in)).collect();
+        let expected = [
+            ("dir/apis/changed.toml", false),
+            ("dir/apis/copy.toml", true),
+            ("dir/presets/moved.toml", false),
+        ];
+        assert_eq!(own, expected);
+        assert!(tree.input_files().filter(|(_, input)| input.filled_in).all(|(_, input)| input.is_built_in));
+    }
+}
