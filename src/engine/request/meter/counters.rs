@@ -11,6 +11,8 @@ use crate::{
 pub(super) struct Counted {
     /// The value of each counter that has one.
     values: [Option<u64>; Counter::ALL.len()],
+    /// True for each counter whose own place has a value, and not only places that add to it.
+    is_whole: [bool; Counter::ALL.len()],
     /// The reason for which counts were left out.
     pub(super) reason: Option<NotCounted>,
 }
@@ -34,7 +36,8 @@ impl Counted {
     /// The counters of a map's counts.
     pub(super) fn new(map: &Map, counts: &[Count]) -> Self {
         let mut counted = Self::default();
-        let reported = reported(map, counts);
+        let (reported, is_whole) = reported(map, counts);
+        counted.is_whole = is_whole;
         for is_in in GROUPS {
             let mut values = counted.values;
             let group = Counter::ALL.into_iter().zip(&mut values).filter(|(counter, _)| is_in(*counter));
@@ -55,16 +58,21 @@ impl Counted {
 
     /// The counters of two documents; a counter that both have is that of the first.
     pub(super) fn or(self, other: Self) -> Self {
-        let mut values = self.values;
+        let (mut values, mut is_whole) = (self.values, self.is_whole);
         for (value, other) in values.iter_mut().zip(other.values) {
             *value = value.or(other);
         }
-        Self { values, reason: self.reason.or(other.reason) }
+        for (one, other) in is_whole.iter_mut().zip(other.is_whole) {
+            *one |= other;
+        }
+        Self { values, is_whole, reason: self.reason.or(other.reason) }
     }
 
     /// True if such a counter has a value.
     pub(super) fn has(&self, chosen: impl Fn(Counter) -> bool) -> bool {
-        Counter::ALL.into_iter().zip(self.values).any(|(counter, value)| value.is_some() && chosen(counter))
+        let has_value =
+            |counter: Counter| self.values[counter as usize].is_some() && self.is_whole[counter as usize];
+        Counter::ALL.into_iter().any(|counter| chosen(counter) && has_value(counter))
     }
 
     /// The values; none is zero.
@@ -94,8 +102,8 @@ fn disjoint(map: &Map, reported: &Reported, counter: Counter) -> Result<Option<u
     Ok(Some(value))
 }
 
-/// The first count of each counter that has a value, and the counts to add to it.
-fn reported(map: &Map, counts: &[Count]) -> Reported {
+/// The first count of each counter that has a value, and the counts to add to it. True for each counter that has the first.
+fn reported(map: &Map, counts: &[Count]) -> (Reported, [bool; Counter::ALL.len()]) {
     let mut reported = Reported::default();
     let mut has_first = [false; Counter::ALL.len()];
     for (entry, count) in map.entries().iter().zip(counts).filter(|(_, count)| **count != Count::Absent) {
@@ -107,5 +115,5 @@ fn reported(map: &Map, counts: &[Count]) -> Reported {
         let sum = &mut reported[counter as usize];
         *sum = number::sum(*sum, *count);
     }
-    reported
+    (reported, has_first)
 }

@@ -8,7 +8,8 @@
 //! - Only answers with a status from 200 to 299 use anything. Their content type selects the framing.
 //! - A count is good if it is a whole number from 0 to 2^53. One bad or contradictory count of a side, prompt or answer,
 //!   invalidates all counts of that side; [`Usage::not_counted`] has the reason.
-//! - A side needs an estimate if its format counts it and the answer did not: [`Usage::to_estimate`]. The counts of an
+//! - A side needs an estimate if its format counts it and the answer did not: [`Usage::to_estimate`]. A side is counted if
+//!   its main counter, input or output, has a value: its parts alone, such as reasoning, do not say its size. The counts of an
 //!   answer are final if no text came after the event that has them; else the answer needs an estimate, too, and the
 //!   greater of both is used. This is the case for a stream that broke off after a preliminary count.
 //! - Without any count of tokens, none are estimated where another unit was counted, such as images, nor for an answer

@@ -47,7 +47,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     let none = Tally::new(map, false);
     let tally = found.tally.as_ref().unwrap_or(&none);
     let counted = Counted::new(map, &tally.counts).or(Counted::new(&metering.request, &request.counts));
-    let missing = missing(map, &counted, tally);
+    let missing = missing([map, &metering.request], &counted, tally);
     usage.counters = counted.counters();
     usage.model = tally.model.get().or_else(|| usage.request_model.clone());
     usage.response_id = tally.id.get();
@@ -65,11 +65,11 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     usage
 }
 
-/// The sides that the format counts, and the answer did not.
-fn missing(map: &Map, counted: &Counted, tally: &Tally) -> Sides {
-    let has_prompt = counted.has(Counter::is_prompt);
-    let has_answer = counted.has(is_answer);
-    if !has_prompt && !has_answer {
+/// The sides that the format counts, and the answer did not. The first map is that of the answer.
+fn missing(maps: [&Map; 2], counted: &Counted, tally: &Tally) -> Sides {
+    let has_prompt = has_side(maps, counted, Counter::Input, Counter::is_prompt);
+    let has_answer = has_side(maps, counted, Counter::Output, is_answer);
+    if !counted.has(Counter::is_tokens) {
         let has_units = counted.counters().iter().any(|(counter, value)| !counter.is_tokens() && value > 0);
         let only_error = tally.failed && tally.text_bytes == 0;
         if has_units || only_error {
@@ -78,9 +78,16 @@ fn missing(map: &Map, counted: &Counted, tally: &Tally) -> Sides {
     }
     let is_final = has_answer && tally.text_bytes == tally.text_bytes_counted;
     Sides {
-        prompt: !has_prompt && map.counts(Counter::is_prompt),
-        answer: !is_final && map.counts(is_answer),
+        prompt: !has_prompt && maps[0].counts(Counter::is_prompt),
+        answer: !is_final && maps[0].counts(is_answer),
     }
+}
+
+/// True if a side was counted: its main counter has a value. Parts of it alone do not say its size; only where no format has
+/// a place for the main counter, they are all that there is.
+fn has_side(maps: [&Map; 2], counted: &Counted, main: Counter, side: fn(Counter) -> bool) -> bool {
+    let has_place = maps.iter().any(|map| map.counts(|counter| counter == main));
+    counted.has(|counter| if has_place { counter == main } else { side(counter) })
 }
 
 impl Found {

@@ -117,3 +117,31 @@ fn an_unknown_coding_is_reported() {
     meter.bytes(b"age\":{\"prompt_tokens\":9}}\n\n");
     assert_eq!(shown(&meter.finish(true)), "input=4 streamed estimate-answer content_coding");
 }
+
+#[test]
+fn parts_of_a_side_alone_do_not_count_it() {
+    let check = |metering: Metering, usage: &str, expected: &str| {
+        let answer = format!(r#"{{"choices":[{{"message":{{"content":"Hi there"}}}}],"usage":{usage}}}"#);
+        Exchange::new(ASKED, JSON, answer.as_bytes()).check(metering, expected);
+    };
+    let rest = "model=asked prompt=5 answer=8 max=9";
+    check(
+        chat(),
+        r#"{"prompt_tokens":20,"completion_tokens_details":{"reasoning_tokens":4}}"#,
+        &format!("input=20 reasoning=4 {rest} estimate-answer"),
+    );
+    check(
+        chat(),
+        r#"{"prompt_tokens_details":{"cached_tokens":3},"completion_tokens":9}"#,
+        &format!("output=9 cache_read=3 {rest} estimate-prompt"),
+    );
+    // Places that add to a count are parts, too. Formats without an input or output are counted by their parts.
+    let text = "text /choices/*/message/content";
+    let body = |usage: &str| metering(&[], "model /model\ntext /messages/*/content", &format!("{usage}\n{text}"), "");
+    let plus = body("input /usage/in plus /usage/citations\noutput /usage/out");
+    check(plus.clone(), r#"{"citations":2,"out":1}"#, "input=2 output=1 model=asked prompt=5 answer=8 estimate-prompt");
+    check(plus, r#"{"citations":2,"in":4,"out":1}"#, "input=6 output=1 model=asked prompt=5 answer=8");
+    let audio = body("input /usage/in\naudio_output /usage/out\nunits /usage/searches");
+    check(audio.clone(), r#"{"in":3,"out":4}"#, "input=3 audio_output=4 model=asked prompt=5 answer=8");
+    check(audio, r#"{"searches":1}"#, "units=1 model=asked prompt=5 answer=8");
+}
