@@ -42,9 +42,12 @@ mod tests {
     async fn a_restart_keeps_what_was_learned() {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
+        let (answer_bytes, answer_text_tokens) = (250_000, 100_000);
         let mut counters = Counters::ZERO;
-        counters.set(Counter::Output, 100_000);
-        let sums = UsageSums { requests: 9, counters, answer_bytes: 250_000, ..UsageSums::default() };
+        // Most tokens are those of other things than text.
+        counters.set(Counter::Output, 900_000);
+        let sums =
+            UsageSums { requests: 9, counters, answer_bytes, answer_text_tokens, ..UsageSums::default() };
         let key = UsageKey { provider: "demo".into(), model: "m".into(), ..UsageKey::default() };
         let hours = vec![(now_ms() / 3_600_000, key, sums)];
         let batch = UsageBatch { number: 1, hours, exchanges: Vec::new() };

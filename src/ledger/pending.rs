@@ -12,8 +12,9 @@ use foldhash::fast::RandomState;
 
 use super::{DAY_MS, PriceTier, model_names::ModelNames};
 use crate::{
-    access_record::{AccessRecord, Usage},
+    access_record::AccessRecord,
     fault::FaultKind,
+    meter::Ratios,
     name::{GroupName, Owner, TokenId},
     numbers::millis,
     store::{Exchange, UsageBatch, UsageKey, UsageSums},
@@ -132,7 +133,9 @@ pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceT
     sums.count_outcome(outcome);
     sums.not_counted = u64::from(not_counted.is_some());
     if let Some(usage) = usage {
-        (sums.prompt_bytes, sums.answer_bytes) = counted_bytes(usage);
+        let [prompt, answer] = Ratios::text(usage);
+        (sums.prompt_bytes, sums.prompt_text_tokens) = (prompt.bytes, prompt.tokens);
+        (sums.answer_bytes, sums.answer_text_tokens) = (answer.bytes, answer.tokens);
     }
     let exchange = Exchange {
         number: 0,
@@ -150,14 +153,4 @@ pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceT
         estimated_answer,
     };
     Some(Entry { hour: ended_at_ms / HOUR_MS, sums, exchange })
-}
-
-/// The bytes of text of the sides that were counted and not estimated: estimates learn from them.
-fn counted_bytes(usage: &Usage) -> (u64, u64) {
-    let Usage { counters, estimated, .. } = usage;
-    let is_counted = |all: u64, estimated: u64| usage.not_counted.is_none() && all > 0 && estimated == 0;
-    let prompt = is_counted(counters.prompt_tokens(), estimated.prompt_tokens());
-    let answers = |counters: &Counters| counters.tokens() - counters.prompt_tokens();
-    let answer = is_counted(answers(counters), answers(estimated));
-    (if prompt { usage.prompt_bytes } else { 0 }, if answer { usage.answer_bytes } else { 0 })
 }

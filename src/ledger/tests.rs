@@ -109,7 +109,8 @@ async fn finished_exchanges_become_sums_and_rows() {
     assert_eq!((plain.requests, plain.failed(), plain.not_counted), (2, 0, 1));
     assert_eq!((plain.counters.tokens(), plain.prompt_bytes, plain.answer_bytes), (13, 40, 9));
     assert_eq!((tiered.estimated_answer, tiered.estimated_prompt), (30, 0));
-    assert_eq!((tiered.prompt_bytes, tiered.answer_bytes), (40, 0), "only what was counted teaches");
+    assert_eq!((plain.prompt_text_tokens, plain.answer_text_tokens), (10, 3));
+    assert_eq!((tiered.prompt_bytes, tiered.answer_bytes), (0, 0), "only counted text teaches");
     let rows = store.last_exchanges(&UsageFilter::default(), 9).await.unwrap();
     let shown: Vec<_> = rows.iter().map(|row| (&*row.outcome, row.not_counted.as_deref())).collect();
     let expected =

@@ -240,6 +240,8 @@ const USAGE: &str = "
         not_counted       BIGINT NOT NULL,
         prompt_bytes      BIGINT NOT NULL,
         answer_bytes      BIGINT NOT NULL,
+        prompt_text_tokens BIGINT NOT NULL,
+        answer_text_tokens BIGINT NOT NULL,
         PRIMARY KEY (hour, key)
     ) WITHOUT ROWID;
     CREATE TABLE usage_days (
@@ -270,6 +272,8 @@ const USAGE: &str = "
         not_counted       BIGINT NOT NULL,
         prompt_bytes      BIGINT NOT NULL,
         answer_bytes      BIGINT NOT NULL,
+        prompt_text_tokens BIGINT NOT NULL,
+        answer_text_tokens BIGINT NOT NULL,
         PRIMARY KEY (day, key)
     ) WITHOUT ROWID;
     CREATE TABLE exchanges (

@@ -228,12 +228,19 @@ pub(super) async fn sums_are_bounded(store: Store) {
 }
 
 pub(super) async fn ratios_are_learned_from_counts(store: Store) {
-    let counted = UsageSums { prompt_bytes: 400, answer_bytes: 90, ..sums(1, 100, 30) };
-    let mut estimated = UsageSums { estimated_prompt: 50, estimated_answer: 20, ..sums(1, 50, 20) };
-    estimated.not_counted = 1;
+    let counted = UsageSums {
+        prompt_bytes: 400,
+        prompt_text_tokens: 100,
+        answer_bytes: 90,
+        answer_text_tokens: 30,
+        ..sums(1, 100, 30)
+    };
+    // Counted and estimated tokens that are not those of known text.
+    let mut other = UsageSums { estimated_prompt: 50, estimated_answer: 20, ..sums(1, 50_000, 20_000) };
+    other.not_counted = 1;
     let hours = vec![
         (24, key("a", "m"), counted),
-        (25, key("b", "m"), estimated),
+        (25, key("b", "m"), other),
         (25, key("b", "n"), counted),
         (0, key("a", "old"), counted),
         (25, key("a", ""), counted),

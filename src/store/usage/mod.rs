@@ -62,10 +62,14 @@ pub struct UsageSums {
     pub estimated_answer: u64,
     /// Exchanges that were not counted, or not wholly.
     pub not_counted: u64,
-    /// Bytes of text of counted prompts.
+    /// Bytes of text of the prompts that estimates learn from.
     pub prompt_bytes: u64,
-    /// Bytes of text of counted answers.
+    /// Bytes of text of the answers that estimates learn from.
     pub answer_bytes: u64,
+    /// The tokens of these prompts.
+    pub prompt_text_tokens: u64,
+    /// The tokens of these answers.
+    pub answer_text_tokens: u64,
 }
 
 /// The outcomes that have a column, in its order.
@@ -75,13 +79,21 @@ pub(super) fn failures() -> impl Iterator<Item = Outcome> {
 
 impl UsageSums {
     /// Number of values.
-    pub(super) const VALUES: usize = Outcome::ALL.len() + Counter::ALL.len() + 5;
+    pub(super) const VALUES: usize = Outcome::ALL.len() + Counter::ALL.len() + 7;
 
     /// The names of the columns, in their order.
     pub(super) fn columns() -> impl Iterator<Item = &'static str> {
         let failures = failures().map(Outcome::as_str);
         let counters = Counter::ALL.into_iter().map(Counter::name);
-        let others = ["estimated_prompt", "estimated_answer", "not_counted", "prompt_bytes", "answer_bytes"];
+        let others = [
+            "estimated_prompt",
+            "estimated_answer",
+            "not_counted",
+            "prompt_bytes",
+            "answer_bytes",
+            "prompt_text_tokens",
+            "answer_text_tokens",
+        ];
         std::iter::once("requests").chain(failures).chain(counters).chain(others)
     }
 
@@ -94,6 +106,8 @@ impl UsageSums {
             self.not_counted,
             self.prompt_bytes,
             self.answer_bytes,
+            self.prompt_text_tokens,
+            self.answer_text_tokens,
         ];
         std::iter::once(self.requests).chain(self.failures).chain(counters).chain(others)
     }
@@ -108,17 +122,18 @@ impl UsageSums {
         for counter in Counter::ALL {
             counters.set(counter, next());
         }
-        let [estimated_prompt, estimated_answer, not_counted, prompt_bytes, answer_bytes] =
-            std::array::from_fn(|_| next());
+        // Struct fields are evaluated in the order in which they stand here.
         Self {
             requests,
             failures,
             counters,
-            estimated_prompt,
-            estimated_answer,
-            not_counted,
-            prompt_bytes,
-            answer_bytes,
+            estimated_prompt: next(),
+            estimated_answer: next(),
+            not_counted: next(),
+            prompt_bytes: next(),
+            answer_bytes: next(),
+            prompt_text_tokens: next(),
+            answer_text_tokens: next(),
         }
     }
 
@@ -133,6 +148,8 @@ impl UsageSums {
             not_counted,
             prompt_bytes,
             answer_bytes,
+            prompt_text_tokens,
+            answer_text_tokens,
         } = other;
         let add = |own: &mut u64, other: &u64| *own = own.saturating_add(*other);
         add(&mut self.requests, requests);
@@ -143,6 +160,8 @@ impl UsageSums {
         add(&mut self.not_counted, not_counted);
         add(&mut self.prompt_bytes, prompt_bytes);
         add(&mut self.answer_bytes, answer_bytes);
+        add(&mut self.prompt_text_tokens, prompt_text_tokens);
+        add(&mut self.answer_text_tokens, answer_text_tokens);
     }
 
     /// The exchanges that did not succeed.

@@ -48,20 +48,20 @@ pub struct UsageFilter {
     pub key_owner: Option<String>,
 }
 
-/// Bytes of text and counted tokens of a model, by which estimates begin.
+/// Bytes and tokens of the text of a model that estimates learn from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearnedBytes {
     /// The provider.
     pub provider: String,
     /// The model.
     pub model: String,
-    /// Bytes of text of counted prompts.
+    /// Bytes of text of the prompts.
     pub prompt_bytes: u64,
-    /// Tokens of prompts that were counted.
+    /// Tokens of these prompts.
     pub prompt_tokens: u64,
-    /// Bytes of text of counted answers.
+    /// Bytes of text of the answers.
     pub answer_bytes: u64,
-    /// Tokens of answers that were counted.
+    /// Tokens of these answers.
     pub answer_tokens: u64,
 }
 
@@ -205,11 +205,10 @@ impl Store {
         rows.iter().map(|row| Ok((self.at(row, 0)?, self.at(row, 1)?))).collect()
     }
 
-    /// Bytes of text and counted tokens since a day, by provider and model: those with the most requests, at most `limit`.
+    /// Bytes and tokens of the text that estimates learn from since a day, by provider and model: those with the most requests, at most `limit`.
     pub async fn learned_bytes(&self, since_day: u64, limit: u64) -> Result<Vec<LearnedBytes>> {
         let select = "SELECT k.provider, k.model, sum(u.prompt_bytes), sum(u.answer_bytes),
-                 sum(max(u.input + u.cache_read + u.cache_write - u.estimated_prompt, 0)),
-                 sum(max(u.output + u.reasoning - u.estimated_answer, 0))
+                 sum(u.prompt_text_tokens), sum(u.answer_text_tokens)
              FROM usage_days u JOIN usage_keys k ON k.id = u.key
              WHERE u.day >= $1 AND k.model <> '' GROUP BY k.provider, k.model
              ORDER BY sum(u.requests) DESC, k.provider, k.model LIMIT $2";

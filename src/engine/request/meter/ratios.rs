@@ -34,7 +34,7 @@ pub struct Ratios {
 }
 
 /// Text of counted exchanges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TextSum {
     /// Its size in bytes.
     pub bytes: u64,
@@ -80,40 +80,42 @@ impl Ratio {
 }
 
 impl Ratios {
-    /// Learns from an exchange that was counted wholly; from others nothing.
-    pub fn learn(&mut self, provider: &str, usage: &Usage) {
+    /// The text of the prompt and of the answer that ratios are learned from: of sides that were counted wholly, and have
+    /// nothing but text. Zero for others.
+    pub fn text(usage: &Usage) -> [TextSum; 2] {
         if usage.not_counted.is_some() || usage.failed {
-            return;
+            return [TextSum::default(); 2];
         }
         let tokens = |chosen: fn(Counter) -> bool| sum(&usage.counters, chosen);
         let is_estimated = |chosen: fn(Counter) -> bool| sum(&usage.estimated, chosen) > 0;
         let prompt = !usage.to_estimate.prompt
             && !is_estimated(Counter::is_prompt)
-            && usage.counters.get(Counter::AudioInput) == 0
-            && is_text(usage.prompt_bytes, tokens(Counter::is_prompt));
+            && usage.counters.get(Counter::AudioInput) == 0;
         let answer = !usage.to_estimate.answer
             && !is_estimated(is_answer)
-            && usage.counters.get(Counter::AudioOutput) == 0
-            && is_text(usage.answer_bytes, tokens(is_answer));
-        if !prompt && !answer {
-            return;
-        }
-        let learned = self.entry(provider, usage.model.as_deref().unwrap_or_default());
-        if prompt {
-            learned.prompt.learn(usage.prompt_bytes, tokens(Counter::is_prompt));
-        }
-        if answer {
-            learned.answer.learn(usage.answer_bytes, tokens(is_answer));
-        }
+            && usage.counters.get(Counter::AudioOutput) == 0;
+        let of = |is_counted: bool, bytes: u64, tokens: u64| {
+            let sum = TextSum { bytes, tokens };
+            if is_counted && sum.is_text() { sum } else { TextSum::default() }
+        };
+        [
+            of(prompt, usage.prompt_bytes, tokens(Counter::is_prompt)),
+            of(answer, usage.answer_bytes, tokens(is_answer)),
+        ]
+    }
+
+    /// Learns from the [text](Self::text) of an exchange.
+    pub fn learn(&mut self, provider: &str, usage: &Usage) {
+        let [prompt, answer] = Self::text(usage);
+        self.seed(provider, usage.model.as_deref().unwrap_or_default(), prompt, answer);
     }
 
     /// Learns from sums of counted exchanges of earlier times.
     pub fn seed(&mut self, provider: &str, model: &str, prompt: TextSum, answer: TextSum) {
-        let is_text = |sum: TextSum| is_text(sum.bytes, sum.tokens);
-        if is_text(prompt) || is_text(answer) {
+        if prompt.is_text() || answer.is_text() {
             let learned = self.entry(provider, model);
             for (ratio, sum) in [(&mut learned.prompt, prompt), (&mut learned.answer, answer)] {
-                if is_text(sum) {
+                if sum.is_text() {
                     ratio.learn(sum.bytes, sum.tokens);
                 }
             }
@@ -181,12 +183,15 @@ fn sum(counters: &Counters, chosen: fn(Counter) -> bool) -> u64 {
     counters.iter().filter(|(one, _)| chosen(*one)).fold(0, |sum, (_, value)| sum.saturating_add(value))
 }
 
-/// True if so many tokens can be those of so much text.
-fn is_text(bytes: u64, tokens: u64) -> bool {
-    bytes > 0
-        && tokens > 0
-        && bytes <= tokens.saturating_mul(MAX_BYTES_PER_TOKEN)
-        && tokens <= bytes.saturating_mul(MAX_TOKENS_PER_BYTE)
+impl TextSum {
+    /// True if so many tokens can be those of so much text.
+    fn is_text(self) -> bool {
+        let Self { bytes, tokens } = self;
+        bytes > 0
+            && tokens > 0
+            && bytes <= tokens.saturating_mul(MAX_BYTES_PER_TOKEN)
+            && tokens <= bytes.saturating_mul(MAX_TOKENS_PER_BYTE)
+    }
 }
 
 /// Raises a side to so many tokens, if it has fewer.
