@@ -161,7 +161,7 @@ impl Counters {
 /// The reason for which an exchange was not counted, or not wholly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotCounted {
-    /// The answer carries no usage, and its api file says `when_missing = "none"`.
+    /// The answer carries no usage, and there is no text to estimate from, or its api file says `when_missing = "none"`.
     Missing,
     /// A count is negative, not whole, too great, or no number.
     BadCount,

@@ -12,6 +12,8 @@
 //!   its main counter, input or output, has a value: its parts alone, such as reasoning, do not say its size. The counts of an
 //!   answer are final if no text came after the event that has them; else the answer needs an estimate, too, and the
 //!   greater of both is used. This is the case for a stream that broke off after a preliminary count.
+//! - Nothing unknown looks like a counted zero. A count of zero beside text of its side is none; a side that lacks counts and
+//!   has no text is reported as [`NotCounted::Missing`].
 //! - Without any count of tokens, none are estimated where another unit was counted, such as images, nor for an answer
 //!   that has nothing but an error.
 //! - An answer that is not wholly in its format keeps the counts that it has, and is reported as [`NotCounted::Format`]; a

@@ -47,7 +47,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     let none = Tally::new(map, false);
     let tally = found.tally.as_ref().unwrap_or(&none);
     let counted = Counted::new(map, &tally.counts).or(Counted::new(&metering.request, &request.counts));
-    let missing = missing([map, &metering.request], &counted, tally);
+    let missing = missing([map, &metering.request], &counted, [request.text_bytes, tally.text_bytes], tally);
     usage.counters = counted.counters();
     usage.model = tally.model.get().or_else(|| usage.request_model.clone());
     usage.response_id = tally.id.get();
@@ -56,22 +56,33 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     usage.failed = tally.failed;
     usage.answer_bytes = tally.text_bytes;
     usage.not_counted = found.reason(is_undecodable, is_complete, missing).or(counted.reason);
-    if metering.when_missing == WhenMissing::None {
-        let is_missing = missing != Sides::default();
-        usage.not_counted = usage.not_counted.or(is_missing.then_some(NotCounted::Missing));
-    } else {
-        usage.to_estimate = missing;
-    }
+    lacks(&mut usage, metering.when_missing, missing);
     usage
 }
 
-/// The sides that the format counts, and the answer did not. The first map is that of the answer.
-fn missing(maps: [&Map; 2], counted: &Counted, tally: &Tally) -> Sides {
-    let has_prompt = has_side(maps, counted, Counter::Input, Counter::is_prompt);
-    let has_answer = has_side(maps, counted, Counter::Output, is_answer);
-    if !counted.has(Counter::is_tokens) {
-        let has_units = counted.counters().iter().any(|(counter, value)| !counter.is_tokens() && value > 0);
-        let only_error = tally.failed && tally.text_bytes == 0;
+/// Sides without counts are estimated, or reported as missing. Without any text, there is nothing to estimate from: a zero would
+/// look as if it was counted.
+fn lacks(usage: &mut Usage, when_missing: WhenMissing, missing: Sides) {
+    let is_missing = if when_missing == WhenMissing::None {
+        missing != Sides::default()
+    } else {
+        usage.to_estimate = missing;
+        missing.prompt && usage.prompt_bytes == 0 || missing.answer && usage.answer_bytes == 0
+    };
+    usage.not_counted = usage.not_counted.or(is_missing.then_some(NotCounted::Missing));
+}
+
+/// The sides that the format counts, and the answer did not. The first map is that of the answer. A count of zero beside text is
+/// none.
+fn missing(maps: [&Map; 2], counted: &Counted, text: [u64; 2], tally: &Tally) -> Sides {
+    let counters = counted.counters();
+    let (prompt, all) = (counters.prompt_tokens(), counters.tokens());
+    let has_prompt =
+        has_side(maps, counted, Counter::Input, Counter::is_prompt) && (prompt > 0 || text[0] == 0);
+    let has_answer = has_side(maps, counted, Counter::Output, is_answer) && (all > prompt || text[1] == 0);
+    if all == 0 {
+        let has_units = counters.iter().any(|(counter, value)| !counter.is_tokens() && value > 0);
+        let only_error = tally.failed && text[1] == 0;
         if has_units || only_error {
             return Sides::default();
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::counters::is_answer;
 use crate::{
-    base::usage::{Counter, Counters},
+    base::usage::{Counter, Counters, NotCounted},
     request::access_record::Usage,
 };
 
@@ -199,12 +199,16 @@ fn raise(usage: &mut Usage, counter: Counter, side: fn(Counter) -> bool, tokens:
     let missing = tokens.saturating_sub(sum(&usage.counters, side));
     usage.counters.add(counter, missing);
     usage.estimated.add(counter, missing);
+    if usage.counters.get(counter) == 0 {
+        // Parts of the side that were counted exceed the estimate: nothing says how much there is besides.
+        usage.not_counted = usage.not_counted.or(Some(NotCounted::Missing));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::usage::NotCounted, request::access_record::Sides};
+    use crate::request::access_record::Sides;
 
     fn counted(model: &str, bytes: u64, tokens: u64) -> Usage {
         let mut usage =
@@ -298,6 +302,18 @@ mod tests {
         let (input, output, marked) = estimated(&Ratios::default(), usage);
         assert_eq!((input, output), (0, 8));
         assert_eq!((marked.get(Counter::Output), marked.tokens()), (7, 7));
+    }
+
+    #[test]
+    fn a_side_without_an_estimate_is_no_counted_zero() {
+        let mut usage = uncounted("m", 40);
+        usage.counters.set(Counter::Output, 100);
+        Ratios::default().estimate("demo", &mut usage);
+        assert_eq!(usage.not_counted, None);
+        usage.counters.set(Counter::CacheRead, 500);
+        usage.counters.set(Counter::Input, 0);
+        Ratios::default().estimate("demo", &mut usage);
+        assert_eq!(usage.not_counted, Some(NotCounted::Missing));
     }
 
     #[test]

@@ -312,7 +312,7 @@ fn exchanges_that_are_not_metered() {
         CHAT_REQUEST,
         "{ body = { usage = { outt = 5 } } }",
         "{ usage = { output = 5, estimated = true } }",
-        "the count `output` is `0`, expected `5` | also: nothing is at `/usage/out`",
+        "the count `output` is `0`, expected `5` | also: `not_counted` is `usage_missing`, expected `none`\n      nothing is at `/usage/out`",
     );
     usage(
         CHAT_REQUEST,

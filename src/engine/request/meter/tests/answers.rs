@@ -145,3 +145,23 @@ fn parts_of_a_side_alone_do_not_count_it() {
     check(audio.clone(), r#"{"in":3,"out":4}"#, "input=3 audio_output=4 model=asked prompt=5 answer=8");
     check(audio, r#"{"searches":1}"#, "units=1 model=asked prompt=5 answer=8");
 }
+
+#[test]
+fn nothing_unknown_looks_like_a_counted_zero() {
+    let check = |request: &str, answer: &str, expected: &str| {
+        Exchange::new(request, JSON, answer.as_bytes()).check(chat(), expected);
+    };
+    let text = r#"{"messages":[{"content":"Hello"}]}"#;
+    let image = r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"x"}}]}]}"#;
+    let said = |usage: &str| format!(r#"{{"choices":[{{"message":{{"content":"Hi there"}}}}],"usage":{usage}}}"#);
+    check(text, r#"{"output":"text at an unknown place"}"#, "prompt=5 estimate-prompt estimate-answer usage_missing");
+    check(image, &said("null"), "answer=8 estimate-prompt estimate-answer usage_missing");
+    check(image, &said(r#"{"prompt_tokens":9,"completion_tokens":2}"#), "input=9 output=2 answer=8");
+    let zeros = r#"{"prompt_tokens":0,"completion_tokens":0}"#;
+    check(text, &said(zeros), "prompt=5 answer=8 estimate-prompt estimate-answer");
+    check(image, &said(zeros), "answer=8 estimate-answer");
+    check("{}", &format!(r#"{{"choices":[],"usage":{zeros}}}"#), "");
+    // Hidden reasoning is all that was counted.
+    let reasoned = r#"{"prompt_tokens":1,"completion_tokens":4,"completion_tokens_details":{"reasoning_tokens":4}}"#;
+    check(text, &said(reasoned), "input=1 reasoning=4 prompt=5 answer=8");
+}

@@ -25,7 +25,7 @@ fn lies_about_usage_are_reported() {
         check("4", bad, "input=4 estimate-answer bad_count");
         check(bad, "2", "output=2 estimate-prompt bad_count");
     }
-    check("4", "null", "input=4 estimate-answer");
+    check("4", "null", "input=4 estimate-answer usage_missing");
     check("4.0", "2e0", "input=4 output=2");
     check("9007199254740992", "0", "input=9007199254740992");
     let answer =
@@ -109,7 +109,7 @@ fn strings_may_hold_any_byte() {
         [b"{\"choices\":[{\"message\":{\"content\":\"", bytes, b"\"}}],\"model\":\"m\"}"].concat()
     };
     let check = |bytes: &[u8], length: u64| {
-        let usage = Exchange::new("{}", JSON, &text(bytes)).usage(chat());
+        let usage = Exchange::new(ASKED, JSON, &text(bytes)).usage(chat());
         assert_eq!((usage.answer_bytes, usage.not_counted), (length, None), "{}", bytes.escape_ascii());
         assert_eq!(usage.model.as_deref(), Some("m"));
     };
@@ -128,7 +128,7 @@ fn keys_are_compared_as_characters() {
     let check = |body: &str, expected: &str| {
         Exchange::new("{}", JSON, body.as_bytes()).check(chat(), expected);
     };
-    let estimate = "estimate-answer";
+    let estimate = "estimate-answer usage_missing";
     check(r#"{"us\u0061ge":{"prompt\u005ftokens":4}}"#, &format!("input=4 {estimate}"));
     check(r#"{"usage\u0000":{"prompt_tokens":4}}"#, &format!("estimate-prompt {estimate}"));
     let long = "usage".repeat(4000);

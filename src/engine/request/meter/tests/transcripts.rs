@@ -82,9 +82,9 @@ fn a_stream_that_broke_off_keeps_what_it_has() {
     let rest = "max=9 streamed estimate-prompt estimate-answer";
     check(&format!("{text}\n\n"), &format!("model=m-1 prompt=5 answer=2 {rest}"));
     check(&format!("{text}\n\n{}", &text[..text.len() - 6]), &format!("model=m-1 prompt=5 answer=3 {rest}"));
-    check("", &format!("model=asked prompt=5 {rest}"));
+    check("", &format!("model=asked prompt=5 {rest} usage_missing"));
     // A number that was cut is no count.
-    check("data: {\"usage\":{\"prompt_tokens\":12", &format!("model=asked prompt=5 {rest}"));
+    check("data: {\"usage\":{\"prompt_tokens\":12", &format!("model=asked prompt=5 {rest} usage_missing"));
     // Usage came, only the end is missing.
     check(
         &format!("{text}\n\ndata: {{\"usage\":{{\"prompt_tokens\":4,\"completion_tokens\":2}}}}\n\nda"),
@@ -296,28 +296,33 @@ fn a_binary_event_stream() {
     );
     let check = |messages: &[&[u8]], complete: bool, expected: &str| {
         let answer = messages.concat();
+        let request = r#"{"messages":[{"content":[{"text":"Hello"}]}]}"#;
         let media = Some("application/vnd.amazon.eventstream");
-        let exchange = Exchange::new("{}", media, &answer);
+        let exchange = Exchange::new(request, media, &answer);
         Exchange { complete, ..exchange }.check(converse(), expected);
     };
     check(
         &[&start, &delta, &delta, &stop, &usage],
         true,
-        "input=7 output=3 finish=end_turn answer=10 streamed",
+        "input=7 output=3 finish=end_turn prompt=5 answer=10 streamed",
     );
     let estimates = "streamed estimate-prompt estimate-answer";
-    check(&[&start, &delta, &stop[..30]], false, &format!("answer=5 {estimates}"));
-    check(&[&start, &delta, &stop[..30]], true, &format!("answer=5 {estimates} wrong_format"));
+    check(&[&start, &delta, &stop[..30]], false, &format!("prompt=5 answer=5 {estimates}"));
+    check(&[&start, &delta, &stop[..30]], true, &format!("prompt=5 answer=5 {estimates} wrong_format"));
     let error = message(
         &[(":exception-type", "throttlingException"), (":message-type", "exception")],
         r#"{"message":"slow down"}"#,
     );
-    check(&[&start, &delta, &error], true, "answer=5 streamed failed estimate-prompt estimate-answer");
-    check(&[&start, &error], true, "streamed failed");
+    check(
+        &[&start, &delta, &error],
+        true,
+        "prompt=5 answer=5 streamed failed estimate-prompt estimate-answer",
+    );
+    check(&[&start, &error], true, "prompt=5 streamed failed");
     // Impossible lengths end the walk; an empty message is none.
     let mut bad = start.clone();
     bad[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
-    check(&[&delta, &bad, &usage], true, &format!("answer=5 {estimates} wrong_format"));
-    check(&[&[0; 12], &usage], true, &format!("{estimates} wrong_format"));
-    check(&[&message(&[], ""), &usage], true, "input=7 output=3 streamed");
+    check(&[&delta, &bad, &usage], true, &format!("prompt=5 answer=5 {estimates} wrong_format"));
+    check(&[&[0; 12], &usage], true, &format!("prompt=5 {estimates} wrong_format"));
+    check(&[&message(&[], ""), &usage], true, "input=7 output=3 prompt=5 streamed");
 }
