@@ -6,6 +6,8 @@
 //! The rules:
 //!
 //! - Only answers with a status from 200 to 299 use anything. Their content type selects the framing.
+//! - Of repeated keys in a request, the last counts, as for most parsers: a client cannot name another model than the upstream
+//!   reads.
 //! - A count is good if it is a whole number from 0 to 2^53. One bad or contradictory count of a side, prompt or answer,
 //!   invalidates all counts of that side; [`Usage::not_counted`] has the reason.
 //! - A side needs an estimate if its format counts it and the answer did not: [`Usage::to_estimate`]. A side is counted if
@@ -82,7 +84,7 @@ impl Meter {
     /// The meter of an exchange. Text is kept only with `keep_content`.
     pub fn new(metering: Arc<Metering>, captured_model: Option<&str>, keep_content: bool) -> Self {
         Self {
-            request: Reader::new(&metering.request, keep_content),
+            request: Reader::of_request(&metering.request, keep_content),
             captured_model: captured_model.map(Into::into),
             keep_content,
             request_ended: false,

@@ -39,6 +39,11 @@ impl Reader {
         }
     }
 
+    /// A walk over a request.
+    pub(super) fn of_request(map: &Map, content: bool) -> Self {
+        Self { scanner: Scanner::of_request(content), ..Self::new(map, content) }
+    }
+
     /// Reads on in a document. After its end, only space may follow.
     pub(super) fn feed(&mut self, map: &Map, bytes: &[u8]) {
         let end = self.feed_until_end(map, bytes);

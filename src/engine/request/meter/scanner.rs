@@ -3,7 +3,7 @@
 //!
 //! It guarantees: linear time; equal results for every way of cutting the bytes; fixed memory, except for captured values,
 //! which are bounded. A place that no pointer is about is skipped: there, only quotes and brackets are looked at. It is
-//! lenient where that is safe: strings may hold any byte, and a repeated key is a further match.
+//! lenient where that is safe: strings may hold any byte. Of a repeated key, all values are matches; in a request, the last.
 
 mod capture;
 mod members;
@@ -86,6 +86,8 @@ pub(super) struct Scanner {
     /// A document has ended before this one.
     is_again: bool,
     repeats: Option<Box<Repeats>>,
+    /// In a request, the keys that each open object had so far, as bits.
+    seen: Option<Box<[u64; MAX_STEPS]>>,
 }
 
 /// The start of a number or literal.
@@ -156,7 +158,13 @@ impl Scanner {
             captures: Captures::new(content),
             is_again: false,
             repeats: None,
+            seen: None,
         }
+    }
+
+    /// A scanner of which the last value of a repeated key counts, as for most parsers.
+    pub(super) fn of_request(content: bool) -> Self {
+        Self { seen: Some(Box::new([0; MAX_STEPS])), ..Self::new(content) }
     }
 
     /// Reads on. Returns the number of bytes up to the end of the document; all of them if it goes on or is broken.
@@ -178,7 +186,7 @@ impl Scanner {
                     self.state = State::SkippedText;
                     at + 1
                 }
-                State::KeyText => self.key_text(map, bytes, at),
+                State::KeyText => self.key_text(map, bytes, at, tally),
                 State::Scalar | State::SkippedScalar => self.scalar(map, bytes, at, tally),
                 State::Done => break,
                 State::Broken => bytes.len(),
@@ -329,6 +337,9 @@ impl Scanner {
         let Some(frame) = self.frames.get_mut(self.depth) else { return self.broken(bytes) };
         let is_array = bytes[at] == b'[';
         *frame = Frame { node: self.node, is_array, index: 0 };
+        if let Some(seen) = &mut self.seen {
+            seen[self.depth] = 0;
+        }
         self.depth += 1;
         if is_array {
             self.node = node.element(0);

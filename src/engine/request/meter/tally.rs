@@ -127,6 +127,29 @@ impl Tally {
         }
     }
 
+    /// Drops counts, labels and other values from a place on: another value follows there. Bytes of text stay.
+    pub(super) fn forget(&mut self, map: &Map, place: u16) {
+        let node = &map.nodes()[usize::from(place)];
+        for entry in &node.entries {
+            self.counts[usize::from(*entry)] = Count::Absent;
+            let target = &map.entries()[usize::from(*entry)].target;
+            match target {
+                Target::Stream => self.stream = None,
+                Target::MaxOutput if self.max_output.is_some_and(|(known, _)| known == *entry) => {
+                    self.max_output = None;
+                }
+                _ => {
+                    if let Some(label) = self.label_of(target).filter(|label| label.entry == *entry) {
+                        label.text.clear();
+                    }
+                }
+            }
+        }
+        for below in node.below() {
+            self.forget(map, below);
+        }
+    }
+
     /// The start of a string. Returns the uses of its text.
     pub(super) fn open_string(&mut self, map: &Map, node: &Node) -> u8 {
         if node.reads & reads::SCALAR != 0 {

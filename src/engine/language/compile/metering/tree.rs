@@ -59,6 +59,19 @@ impl Node {
         self.keys.iter().find(|(known, _)| is_key(known)).map_or(NO_NODE, |(_, node)| *node)
     }
 
+    /// The bit of the member that has this node. A map has too few pointers for two members to share one.
+    pub fn bit(&self, member: u16) -> u64 {
+        let index = self.keys.iter().position(|(_, node)| *node == member);
+        index.map_or(0, |index| 1 << (index & 63))
+    }
+
+    /// The nodes directly below.
+    pub fn below(&self) -> impl Iterator<Item = u16> {
+        let keys = self.keys.iter().map(|(_, node)| *node);
+        let elements = self.indexes.iter().map(|(_, node)| *node).chain([self.every]);
+        keys.chain(elements).filter(|node| *node != NO_NODE)
+    }
+
     /// The node of an array's element.
     #[inline]
     pub fn element(&self, index: u32) -> u16 {

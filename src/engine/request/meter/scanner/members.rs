@@ -2,7 +2,7 @@
 
 use super::{QUOTE, SCALAR, Scanner, State, class, is_space, node, scalar_end, text::quote_or_escape};
 use crate::{
-    language::compile::metering::{MAX_STEP, Map, NO_NODE, Node},
+    language::compile::metering::{MAX_STEP, Map, NO_NODE},
     request::meter::tally::Tally,
 };
 
@@ -13,8 +13,11 @@ impl Scanner {
         let (depth, object) = (self.depth, node(map, self.frame().node));
         loop {
             let end = if bytes.get(at) == Some(&b'"') { quote_or_escape(bytes, at + 1) } else { bytes.len() };
-            let Some([b'"', b':', first, ..]) = bytes.get(end..) else { return self.key(object, bytes, at) };
+            let Some([b'"', b':', first, ..]) = bytes.get(end..) else {
+                return self.key(map, bytes, at, tally);
+            };
             self.node = object.member(&bytes[at + 1..end]);
+            self.key_came(map, tally);
             let value = end + 2;
             let ended = if self.node == NO_NODE { skipped_end(bytes, value, *first) } else { None };
             at = if let Some(ended) = ended {
@@ -40,7 +43,7 @@ impl Scanner {
     }
 
     /// A key that stands for itself here, or something in its place.
-    fn key(&mut self, object: &Node, bytes: &[u8], at: usize) -> usize {
+    fn key(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
         match bytes.get(at) {
             None => return at,
             Some(b'"') => {}
@@ -50,7 +53,8 @@ impl Scanner {
         }
         let end = quote_or_escape(bytes, at + 1);
         if bytes.get(end) == Some(&b'"') {
-            self.node = object.member(&bytes[at + 1..end]);
+            self.node = node(map, self.frame().node).member(&bytes[at + 1..end]);
+            self.key_came(map, tally);
             self.state = State::Colon;
             return end + 1;
         }
@@ -59,7 +63,20 @@ impl Scanner {
         at + 1
     }
 
-    pub(super) fn key_text(&mut self, map: &Map, bytes: &[u8], at: usize) -> usize {
+    /// In a request, drops what an earlier value of the same key had. Within an array it stays: it may be that of another element.
+    #[inline]
+    fn key_came(&mut self, map: &Map, tally: &mut Tally) {
+        let Some(seen) = self.seen.as_deref_mut().filter(|_| self.node != NO_NODE) else { return };
+        let Some(last) = self.depth.checked_sub(1) else { return };
+        let key = node(map, self.frames[last].node).bit(self.node);
+        let is_repeated = seen[last] & key != 0;
+        if is_repeated && !self.frames[..=last].iter().any(|frame| frame.is_array) {
+            tally.forget(map, self.node);
+        }
+        seen[last] |= key;
+    }
+
+    pub(super) fn key_text(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
         let Self { unescape, buffer, length, .. } = self;
         let mut push = |part: &[u8]| {
             if let Some(room) = buffer.get_mut(*length..*length + part.len()) {
@@ -82,6 +99,7 @@ impl Scanner {
             Some(b'"') => {
                 let key = self.buffer.get(..self.length);
                 self.node = key.map_or(NO_NODE, |key| node(map, self.frame().node).member(key));
+                self.key_came(map, tally);
                 self.state = State::Colon;
                 end + 1
             }

@@ -159,3 +159,27 @@ fn matches_are_combined() {
     check("count", "units=4 streamed");
     check("length", "units=2 streamed");
 }
+
+#[test]
+fn of_repeated_keys_in_a_request_the_last_counts() {
+    let request = "model /model
+        characters /input combine length
+        images /parts/*/image combine count
+        max_output /max
+        stream /stream";
+    let metering = metering(&[Framing::Sse], request, "id /id", "units /units");
+    let check = |request: &str, expected: &str| {
+        Exchange::new(request, JSON, b"{\"id\":\"r\"}").check(metering.clone(), expected);
+    };
+    check(r#"{"model":"a","model":"b","input":"abc","input":"abcdef"}"#, "characters=6 model=b id=r");
+    check(r#"{"model":"a" , "mod\u0065l" : "b","max":1,"input":"abc","input":7}"#, "model=b id=r max=1");
+    check(r#"{"model":"a","model":null,"max":1,"max":"2"}"#, "id=r");
+    check(r#"{"parts":[{"image":1},{"image":1}],"parts":[{"image":1}]}"#, "images=1 id=r");
+    check(r#"{"parts":[{"image":1},{"image":1,"image":2}]}"#, "images=3 id=r");
+    check(r#"{"parts":[{"image":1}],"parts":[]}"#, "id=r");
+    // Of an answer, all are matches.
+    let event = "data: {\"units\":1,\"units\":2}\n\n";
+    Exchange::new("{}", SSE, event.as_bytes()).check(metering.clone(), "units=2 streamed");
+    let other = r#"{"stream":true,"stream":false}"#;
+    Exchange::new(other, None, b"{\"id\":\"r\"}").check(metering, "id=r");
+}
