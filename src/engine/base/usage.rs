@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+/// The greatest count of one exchange. No honest one comes near it, and a greater one would bury the sums of all others.
+pub const MAX_COUNT: u64 = 1_000_000_000;
+
 /// One counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Counter {

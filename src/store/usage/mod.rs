@@ -23,7 +23,8 @@ pub use self::{
 /// Concurrent reads of the ledger. They leave connections for lookups of callers.
 pub(super) const MAX_READS: usize = 2;
 
-/// The most that one cell of a roll-up holds. No honest count reaches it; sums over all hours of a key stay in 64 bits.
+/// The most that one cell of a roll-up holds. Counts of one exchange are below it by far; sums over all hours of a key stay in 64
+/// bits.
 const MAX_CELL: u64 = 1 << 43;
 
 /// The dimensions of usage. An empty text stands for none.

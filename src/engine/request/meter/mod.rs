@@ -8,7 +8,7 @@
 //! - Only answers with a status from 200 to 299 use anything. Their content type selects the framing.
 //! - Of repeated keys in a request, the last counts, as for most parsers: a client cannot name another model than the upstream
 //!   reads.
-//! - A count is good if it is a whole number from 0 to 2^53. One bad or contradictory count of a side, prompt or answer,
+//! - A count is good if it is a whole number from 0 to [`MAX_COUNT`](crate::base::usage::MAX_COUNT). One bad or contradictory count of a side, prompt or answer,
 //!   invalidates all counts of that side; [`Usage::not_counted`] has the reason.
 //! - A side needs an estimate if its format counts it and the answer did not: [`Usage::to_estimate`]. A side is counted if
 //!   its main counter, input or output, has a value: its parts alone, such as reasoning, do not say its size. The counts of an

@@ -1,35 +1,39 @@
 //! Counts as numbers of JSON.
 
 use super::tally::Count;
-use crate::base::usage::Counter;
+use crate::base::usage::{Counter, MAX_COUNT};
 
-/// The greatest count: up to here, every whole number is exact in JSON.
+/// Up to here, every whole number is exact in JSON.
 const GREATEST: u64 = 1 << 53;
 /// Longer numbers are no counts.
 const LONGEST: usize = 40;
 
 /// The count of a number's text. Seconds may have a fraction, which is rounded up.
 pub(super) fn parse(text: &[u8], counter: Counter) -> Count {
+    integer(text, counter == Counter::Seconds).map_or(Count::Bad, good)
+}
+
+/// A whole number that is not negative. A fraction is rounded up, or makes it none.
+pub(super) fn integer(text: &[u8], rounds_up: bool) -> Option<u64> {
+    let exact = |value: u64| Some(value).filter(|value| *value <= GREATEST);
     let digits = text.len() <= 16 && text.iter().all(u8::is_ascii_digit);
     if digits && (text.len() == 1 || text[0] != b'0') {
         let value = text.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-        return good(value);
+        return exact(value);
     }
     let text = str::from_utf8(text).ok().filter(|text| text.len() <= LONGEST && !digits);
-    let Some(value) = text.and_then(|text| text.parse::<f64>().ok()).filter(|value| value.is_finite()) else {
-        return Count::Bad;
-    };
-    let value = if counter == Counter::Seconds && value > 0.0 { value.ceil() } else { value };
+    let value = text.and_then(|text| text.parse::<f64>().ok()).filter(|value| value.is_finite())?;
+    let value = if rounds_up && value > 0.0 { value.ceil() } else { value };
     if value < 0.0 || value.fract() != 0.0 {
-        return Count::Bad;
+        return None;
     }
     // Its digits without a sign: of minus zero, too.
-    format!("{:.0}", value.abs()).parse().map_or(Count::Bad, good)
+    format!("{:.0}", value.abs()).parse().ok().and_then(exact)
 }
 
 /// A count, unless it is too great.
 pub(super) fn good(value: u64) -> Count {
-    if value <= GREATEST { Count::Good(value) } else { Count::Bad }
+    if value <= MAX_COUNT { Count::Good(value) } else { Count::Bad }
 }
 
 /// The sum of two counts.
@@ -67,8 +71,10 @@ mod tests {
         check("-0", Count::Good(0));
         check("12.0", Count::Good(12));
         check("1e3", Count::Good(1000));
-        check("9007199254740992", Count::Good(1 << 53));
-        check("9007199254740993", Count::Bad);
+        check("1000000000", Count::Good(MAX_COUNT));
+        check("1e9", Count::Good(MAX_COUNT));
+        check("1000000001", Count::Bad);
+        check("9007199254740992", Count::Bad);
         check("00000000000000000000000000000000000000000000000000000000001", Count::Bad);
         for bad in
             ["-1", "1.5", "1e300", "1e999", "-1e999", "01", "-", "1x", "1e", "--1", "99999999999999999999"]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::counters::is_answer;
 use crate::{
-    base::usage::{Counter, Counters, NotCounted},
+    base::usage::{Counter, Counters, MAX_COUNT, NotCounted},
     request::access_record::Usage,
 };
 
@@ -196,7 +196,7 @@ impl TextSum {
 
 /// Raises a side to so many tokens, if it has fewer.
 fn raise(usage: &mut Usage, counter: Counter, side: fn(Counter) -> bool, tokens: u64) {
-    let missing = tokens.saturating_sub(sum(&usage.counters, side));
+    let missing = tokens.min(MAX_COUNT).saturating_sub(sum(&usage.counters, side));
     usage.counters.add(counter, missing);
     usage.estimated.add(counter, missing);
     if usage.counters.get(counter) == 0 {
@@ -302,6 +302,12 @@ mod tests {
         let (input, output, marked) = estimated(&Ratios::default(), usage);
         assert_eq!((input, output), (0, 8));
         assert_eq!((marked.get(Counter::Output), marked.tokens()), (7, 7));
+    }
+
+    #[test]
+    fn no_estimate_is_greater_than_a_count() {
+        let (input, output, _) = estimated(&Ratios::default(), uncounted("m", u64::MAX));
+        assert_eq!((input, output), (MAX_COUNT, MAX_COUNT));
     }
 
     #[test]

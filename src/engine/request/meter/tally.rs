@@ -17,7 +17,7 @@ pub(super) enum Count {
     /// No value.
     #[default]
     Absent,
-    /// A whole number that is not negative, up to 2^53.
+    /// A whole number that is not negative, up to [`MAX_COUNT`](crate::base::usage::MAX_COUNT).
     Good(u64),
     /// Another value.
     Bad,
@@ -270,7 +270,7 @@ impl Tally {
 
     fn cap(&mut self, entry: u16, found: Found<'_>) {
         let Found::Number(number) = found else { return };
-        if let Count::Good(value) = number::parse(number, Counter::Output)
+        if let Some(value) = number::integer(number, false)
             && self.max_output.is_none_or(|(known, _)| entry <= known)
         {
             self.max_output = Some((entry, value));

@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::*;
 use crate::{
+    base::usage::MAX_COUNT,
     language::compile::metering::Step,
     request::meter::{
         number::whole,
@@ -145,12 +146,7 @@ impl Values {
         };
         let caps = |entry| {
             let mut good = at(entry).filter_map(|tree| match tree {
-                Tree::Number(number) => {
-                    match count(Combine::Last, Counter::Output, [&Tree::Number(*number)].into_iter()) {
-                        Count::Good(value) => Some(value),
-                        Count::Absent | Count::Bad => None,
-                    }
-                }
+                Tree::Number(number) => integer(*number),
                 _ => None,
             });
             good.next_back()
@@ -219,7 +215,7 @@ fn count<'t>(combine: Combine, counter: Counter, matches: impl Iterator<Item = &
         Combine::Max => all().map(|all| all.into_iter().max().unwrap()),
         Combine::Sum | Combine::Count | Combine::Length => all().map(|all| all.into_iter().sum()),
     };
-    combined.filter(|value| *value <= 1 << 53).map_or(Count::Bad, Count::Good)
+    combined.filter(|value| *value <= MAX_COUNT).map_or(Count::Bad, Count::Good)
 }
 
 #[expect(
@@ -227,7 +223,11 @@ fn count<'t>(combine: Combine, counter: Counter, matches: impl Iterator<Item = &
     clippy::cast_sign_loss,
     reason = "the number is within the bounds"
 )]
+fn integer(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
+}
+
 fn good(number: f64, counter: Counter) -> Option<u64> {
     let number = if counter == Counter::Seconds { number.ceil() } else { number };
-    (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
+    integer(number).filter(|count| *count <= MAX_COUNT)
 }
