@@ -115,6 +115,8 @@ pub struct Usage {
     pub failed: bool,
     /// Bytes of text in the prompt.
     pub prompt_bytes: u64,
+    /// True if the prompt has parts that are no text, such as images.
+    pub prompt_has_other: bool,
     /// Bytes of text in the answer.
     pub answer_bytes: u64,
     /// Sides that carry no counts, and are to be estimated from their bytes of text.

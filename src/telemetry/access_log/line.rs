@@ -109,6 +109,7 @@ impl Line<'_> {
             prompt_bytes,
             answer_bytes,
             to_estimate: _, // The estimate has been made.
+            prompt_has_other: _,
             has_content: _, // It is a property of the api file.
             content: _,     // Never.
         } = usage;

@@ -49,6 +49,7 @@ fn full() -> AccessRecord {
         streamed: true,
         failed: true,
         prompt_bytes: 11,
+        prompt_has_other: true,
         answer_bytes: 12,
         to_estimate: Sides { prompt: true, answer: true },
         has_content: true,

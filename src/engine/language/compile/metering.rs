@@ -139,6 +139,8 @@ pub enum Target {
     Stream,
     /// Text of the side that the map describes, for estimates.
     Text,
+    /// A part of the prompt that is no text. Any value but null is one.
+    Other,
     /// Text of the answer, for exporters.
     Content,
     /// A JSON value of the request, for exporters, by its name.

@@ -316,6 +316,11 @@ pub struct ApiText {
     #[schemars(example = json!(["/messages/*/content"]))]
     #[schemars(extend("maxItems" = 64))]
     pub prompt: Option<Vec<String>>,
+    /// Parts of the prompt that are no text in the request, such as images and files. Estimates do not learn from a prompt that
+    /// has one.
+    #[schemars(example = json!(["/messages/*/content/*/image_url"]))]
+    #[schemars(extend("maxItems" = 64))]
+    pub other: Option<Vec<String>>,
     /// In an answer that is no stream.
     #[schemars(example = json!(["/choices/*/message/content"]))]
     #[schemars(extend("maxItems" = 64))]

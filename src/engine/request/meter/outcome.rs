@@ -37,6 +37,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     let mut usage = Usage {
         max_output: request.max_output(),
         prompt_bytes: request.text_bytes,
+        prompt_has_other: request.has_other,
         content: content(&metering.request, captured, found.as_ref(), keep_content),
         has_content: metering.has_content(),
         request_model,

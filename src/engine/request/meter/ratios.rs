@@ -20,9 +20,11 @@ const DEFAULT_WEIGHT: u64 = 64;
 pub const WINDOW: u64 = 100_000;
 /// The greatest number of models. Beyond it, the model that was counted longest ago is forgotten.
 pub const MAX_MODELS: usize = 1_000;
-/// Bytes per token outside of these are not learned: other things than text were counted.
+/// Bytes per token outside of these are not learned: other things than text were counted. A tokenizer makes at most one token of
+/// a byte; an answer may have hidden reasoning besides.
 const MAX_BYTES_PER_TOKEN: u64 = 64;
-const MAX_TOKENS_PER_BYTE: u64 = 4;
+const MAX_PROMPT_TOKENS_PER_BYTE: u64 = 1;
+const MAX_ANSWER_TOKENS_PER_BYTE: u64 = 4;
 
 /// Learned bytes per token of each provider and model.
 #[derive(Debug, Default)]
@@ -90,18 +92,15 @@ impl Ratios {
         let is_estimated = |chosen: fn(Counter) -> bool| sum(&usage.estimated, chosen) > 0;
         let prompt = !usage.to_estimate.prompt
             && !is_estimated(Counter::is_prompt)
-            && usage.counters.get(Counter::AudioInput) == 0;
+            && usage.counters.get(Counter::AudioInput) == 0
+            && !usage.prompt_has_other;
         let answer = !usage.to_estimate.answer
             && !is_estimated(is_answer)
             && usage.counters.get(Counter::AudioOutput) == 0;
-        let of = |is_counted: bool, bytes: u64, tokens: u64| {
-            let sum = TextSum { bytes, tokens };
-            if is_counted && sum.is_text() { sum } else { TextSum::default() }
-        };
-        [
-            of(prompt, usage.prompt_bytes, tokens(Counter::is_prompt)),
-            of(answer, usage.answer_bytes, tokens(is_answer)),
-        ]
+        let of = |is_text: bool, sum: TextSum| if is_text { sum } else { TextSum::default() };
+        let in_prompt = TextSum { bytes: usage.prompt_bytes, tokens: tokens(Counter::is_prompt) };
+        let in_answer = TextSum { bytes: usage.answer_bytes, tokens: tokens(is_answer) };
+        [of(prompt && in_prompt.is_prompt(), in_prompt), of(answer && in_answer.is_answer(), in_answer)]
     }
 
     /// Learns from the [text](Self::text) of an exchange.
@@ -112,13 +111,15 @@ impl Ratios {
 
     /// Learns from sums of counted exchanges of earlier times.
     pub fn seed(&mut self, provider: &str, model: &str, prompt: TextSum, answer: TextSum) {
-        if prompt.is_text() || answer.is_text() {
-            let learned = self.entry(provider, model);
-            for (ratio, sum) in [(&mut learned.prompt, prompt), (&mut learned.answer, answer)] {
-                if sum.is_text() {
-                    ratio.learn(sum.bytes, sum.tokens);
-                }
-            }
+        if !prompt.is_prompt() && !answer.is_answer() {
+            return;
+        }
+        let learned = self.entry(provider, model);
+        if prompt.is_prompt() {
+            learned.prompt.learn(prompt.bytes, prompt.tokens);
+        }
+        if answer.is_answer() {
+            learned.answer.learn(answer.bytes, answer.tokens);
         }
     }
 
@@ -184,13 +185,23 @@ fn sum(counters: &Counters, chosen: fn(Counter) -> bool) -> u64 {
 }
 
 impl TextSum {
+    /// True if it can be the text of prompts.
+    fn is_prompt(self) -> bool {
+        self.is_text(MAX_PROMPT_TOKENS_PER_BYTE)
+    }
+
+    /// True if it can be the text of answers.
+    fn is_answer(self) -> bool {
+        self.is_text(MAX_ANSWER_TOKENS_PER_BYTE)
+    }
+
     /// True if so many tokens can be those of so much text.
-    fn is_text(self) -> bool {
+    fn is_text(self, max_tokens_per_byte: u64) -> bool {
         let Self { bytes, tokens } = self;
         bytes > 0
             && tokens > 0
             && bytes <= tokens.saturating_mul(MAX_BYTES_PER_TOKEN)
-            && tokens <= bytes.saturating_mul(MAX_TOKENS_PER_BYTE)
+            && tokens <= bytes.saturating_mul(max_tokens_per_byte)
     }
 }
 
@@ -302,6 +313,22 @@ mod tests {
         let (input, output, marked) = estimated(&Ratios::default(), usage);
         assert_eq!((input, output), (0, 8));
         assert_eq!((marked.get(Counter::Output), marked.tokens()), (7, 7));
+    }
+
+    #[test]
+    fn prompts_with_other_parts_than_text_teach_nothing() {
+        let mut ratios = Ratios::default();
+        let with_image = Usage { prompt_has_other: true, answer_bytes: 0, ..counted("m", 300, 275) };
+        let dense = Usage { answer_bytes: 0, ..counted("m", 300, 301) };
+        for _ in 0..60 {
+            ratios.learn("demo", &with_image);
+            ratios.learn("demo", &dense);
+        }
+        assert!(ratios.is_empty());
+        // An answer may have hidden reasoning.
+        ratios.learn("demo", &Usage { prompt_bytes: 0, ..counted("m", 300, 1_200) });
+        assert_eq!(ratios.len(), 1);
+        assert_eq!(estimated(&ratios, uncounted("m", 4_000)).0, 1_000);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct Tally {
     pub(super) stream: Option<bool>,
     /// The answer reports an error.
     pub(super) failed: bool,
+    /// The request has a part of the prompt that is no text.
+    pub(super) has_other: bool,
     /// A bit for each mark.
     pub(super) marks: u64,
     /// Bytes of text.
@@ -105,6 +107,7 @@ impl Tally {
             max_output: None,
             stream: None,
             failed: false,
+            has_other: false,
             marks: 0,
             text_bytes: 0,
             text_bytes_counted: 0,
@@ -256,6 +259,7 @@ impl Tally {
                 Target::Error => self.failed |= found != Found::False,
                 Target::Mark(mark) => self.marks |= 1 << (mark & 63),
                 Target::Stream => self.stream = Some(found == Found::True),
+                Target::Other => self.has_other = true,
                 Target::MaxOutput => self.cap(*entry, found),
                 Target::Model
                 | Target::Id
@@ -313,6 +317,7 @@ impl Tally {
             | Target::MaxOutput
             | Target::Stream
             | Target::Text
+            | Target::Other
             | Target::Content
             | Target::Prompt(_)
             | Target::Parameter(_)

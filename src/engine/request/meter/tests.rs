@@ -50,6 +50,7 @@ fn target(name: &str) -> Target {
         "max_output" => Target::MaxOutput,
         "stream" => Target::Stream,
         "text" => Target::Text,
+        "other" => Target::Other,
         "content" => Target::Content,
         _ => match name.split_once(':') {
             Some(("prompt", name)) => Target::Prompt(name.into()),
@@ -90,6 +91,7 @@ fn chat() -> Metering {
          max_output /max_completion_tokens /max_tokens
          stream /stream
          text /messages/*/content /messages/*/content/*/text
+         other /messages/*/content/*/image_url
          prompt:messages /messages
          prompt:system /system
          parameter:temperature /temperature",
@@ -212,6 +214,7 @@ fn shown(usage: &Usage) -> String {
         streamed,
         failed,
         prompt_bytes,
+        prompt_has_other,
         answer_bytes,
         to_estimate,
         has_content: _,
@@ -235,6 +238,7 @@ fn shown(usage: &Usage) -> String {
         }
     }
     let flags = [
+        ("other", *prompt_has_other),
         ("streamed", *streamed),
         ("failed", *failed),
         ("estimate-prompt", to_estimate.prompt),

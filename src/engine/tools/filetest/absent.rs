@@ -55,6 +55,7 @@ fn name(target: &Target) -> Option<String> {
         | Target::Error
         | Target::Stream
         | Target::Text
+        | Target::Other
         | Target::Content
         | Target::Prompt(_)
         | Target::Parameter(_)

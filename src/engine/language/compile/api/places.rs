@@ -173,8 +173,10 @@ impl Reader<'_> {
         }
         let counts: Vec<_> = usage.request.iter().flat_map(syntax::RequestCounts::counts).collect();
         self.counts(&mut builder, "/usage/request", &counts);
-        let text = document.text.as_ref().and_then(|text| text.prompt.as_deref());
-        self.list(&mut builder, "/text/prompt", text, &Target::Text);
+        if let Some(text) = &document.text {
+            self.list(&mut builder, "/text/prompt", text.prompt.as_deref(), &Target::Text);
+            self.list(&mut builder, "/text/other", text.other.as_deref(), &Target::Other);
+        }
         if let Some(content) = &document.content {
             self.named(&mut builder, "/content/prompt", content.prompt.as_ref(), Target::Prompt);
             self.named(&mut builder, "/content/parameters", content.parameters.as_ref(), Target::Parameter);

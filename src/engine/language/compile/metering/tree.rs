@@ -162,7 +162,7 @@ fn finished(mut node: Node, entries: &[Entry], rules: &BTreeMap<Counter, Counter
         Target::Content => reads::CONTENT,
         Target::Model | Target::Id | Target::FinishReason => reads::LABEL,
         Target::Prompt(_) | Target::Parameter(_) => reads::JSON,
-        Target::Error | Target::MaxOutput | Target::Stream | Target::Mark(_) => reads::SCALAR,
+        Target::Other | Target::Error | Target::MaxOutput | Target::Stream | Target::Mark(_) => reads::SCALAR,
     });
     node.reads = uses.fold(0, |all, one| all | one);
     node

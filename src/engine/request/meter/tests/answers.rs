@@ -137,9 +137,15 @@ fn parts_of_a_side_alone_do_not_count_it() {
     );
     // Places that add to a count are parts, too. Formats without an input or output are counted by their parts.
     let text = "text /choices/*/message/content";
-    let body = |usage: &str| metering(&[], "model /model\ntext /messages/*/content", &format!("{usage}\n{text}"), "");
+    let body = |usage: &str| {
+        metering(&[], "model /model\ntext /messages/*/content", &format!("{usage}\n{text}"), "")
+    };
     let plus = body("input /usage/in plus /usage/citations\noutput /usage/out");
-    check(plus.clone(), r#"{"citations":2,"out":1}"#, "input=2 output=1 model=asked prompt=5 answer=8 estimate-prompt");
+    check(
+        plus.clone(),
+        r#"{"citations":2,"out":1}"#,
+        "input=2 output=1 model=asked prompt=5 answer=8 estimate-prompt",
+    );
     check(plus, r#"{"citations":2,"in":4,"out":1}"#, "input=6 output=1 model=asked prompt=5 answer=8");
     let audio = body("input /usage/in\naudio_output /usage/out\nunits /usage/searches");
     check(audio.clone(), r#"{"in":3,"out":4}"#, "input=3 audio_output=4 model=asked prompt=5 answer=8");
@@ -153,15 +159,21 @@ fn nothing_unknown_looks_like_a_counted_zero() {
     };
     let text = r#"{"messages":[{"content":"Hello"}]}"#;
     let image = r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"x"}}]}]}"#;
-    let said = |usage: &str| format!(r#"{{"choices":[{{"message":{{"content":"Hi there"}}}}],"usage":{usage}}}"#);
-    check(text, r#"{"output":"text at an unknown place"}"#, "prompt=5 estimate-prompt estimate-answer usage_missing");
-    check(image, &said("null"), "answer=8 estimate-prompt estimate-answer usage_missing");
-    check(image, &said(r#"{"prompt_tokens":9,"completion_tokens":2}"#), "input=9 output=2 answer=8");
+    let said =
+        |usage: &str| format!(r#"{{"choices":[{{"message":{{"content":"Hi there"}}}}],"usage":{usage}}}"#);
+    check(
+        text,
+        r#"{"output":"text at an unknown place"}"#,
+        "prompt=5 estimate-prompt estimate-answer usage_missing",
+    );
+    check(image, &said("null"), "answer=8 other estimate-prompt estimate-answer usage_missing");
+    check(image, &said(r#"{"prompt_tokens":9,"completion_tokens":2}"#), "input=9 output=2 answer=8 other");
     let zeros = r#"{"prompt_tokens":0,"completion_tokens":0}"#;
     check(text, &said(zeros), "prompt=5 answer=8 estimate-prompt estimate-answer");
-    check(image, &said(zeros), "answer=8 estimate-answer");
+    check(image, &said(zeros), "answer=8 other estimate-answer");
     check("{}", &format!(r#"{{"choices":[],"usage":{zeros}}}"#), "");
     // Hidden reasoning is all that was counted.
-    let reasoned = r#"{"prompt_tokens":1,"completion_tokens":4,"completion_tokens_details":{"reasoning_tokens":4}}"#;
+    let reasoned =
+        r#"{"prompt_tokens":1,"completion_tokens":4,"completion_tokens_details":{"reasoning_tokens":4}}"#;
     check(text, &said(reasoned), "input=1 reasoning=4 prompt=5 answer=8");
 }

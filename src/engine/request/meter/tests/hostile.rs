@@ -20,8 +20,7 @@ fn lies_about_usage_are_reported() {
         let usage = exchange.usage(chat());
         assert_eq!(shown(&Usage { streamed: false, ..usage }), expected);
     };
-    for bad in ["-1", "1e300", "1e999", "\"12\"", "1.5", "true", "[]", "{\"a\":1}", "1000000001", "00"]
-    {
+    for bad in ["-1", "1e300", "1e999", "\"12\"", "1.5", "true", "[]", "{\"a\":1}", "1000000001", "00"] {
         check("4", bad, "input=4 estimate-answer bad_count");
         check(bad, "2", "output=2 estimate-prompt bad_count");
     }

@@ -121,6 +121,7 @@ fn used(target: &Target) -> (String, bool) {
         Target::MaxOutput => "max_output",
         Target::Stream => "stream",
         Target::Text => "text",
+        Target::Other => "other parts of the prompt",
         Target::Content => return ("content".to_owned(), true),
         Target::Prompt(name) => return (format!("content `{name}`"), true),
         Target::Parameter(name) => return (format!("parameter `{name}`"), true),
