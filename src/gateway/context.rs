@@ -246,6 +246,20 @@ impl RequestContext {
         }
     }
 
+    /// The upstream's answer is not passed on yet: the request may be sent once more.
+    pub(super) fn meter_refused(&self) {
+        if let Some(metered) = &self.guard.metered {
+            metered.head_came();
+        }
+    }
+
+    /// The request is sent once more.
+    pub(super) fn meter_retry(&self) {
+        if let Some(metered) = &self.guard.metered {
+            metered.sent_again();
+        }
+    }
+
     /// Meters no answer: the upstream's is not passed on.
     pub(super) fn meter_no_answer(&self) {
         if let Some(metered) = &self.guard.metered {

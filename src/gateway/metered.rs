@@ -26,10 +26,21 @@ struct Shared(Mutex<State>);
 struct State {
     /// None once the exchange has ended.
     decoder: Option<Decoder<Meter>>,
+    head: Head,
     /// The answer that is passed on uses something.
     has_answer: bool,
     /// Secrets that no label may show. A retry may add a third.
     secrets: [Option<SecretStart>; 3],
+}
+
+/// The head of the upstream's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// Nothing of the request's body was sent yet.
+    NotAsked,
+    /// A part of it was.
+    Awaited,
+    Came,
 }
 
 impl Metered {
@@ -41,8 +52,12 @@ impl Metered {
     }
 
     fn of(meter: Meter) -> Self {
-        let state =
-            State { decoder: Some(Decoder::new(meter)), has_answer: false, secrets: [const { None }; 3] };
+        let state = State {
+            decoder: Some(Decoder::new(meter)),
+            head: Head::NotAsked,
+            has_answer: false,
+            secrets: [const { None }; 3],
+        };
         Self(Arc::new(Shared(Mutex::new(state))))
     }
 
@@ -62,6 +77,7 @@ impl Metered {
 
     /// The head of the answer that is passed on. Only successful answers use anything.
     pub(super) fn answer(&self, status: StatusCode, headers: &HeaderMap) {
+        self.head_came();
         if !status.is_success() {
             return;
         }
@@ -81,6 +97,16 @@ impl Metered {
         });
     }
 
+    /// The head of an answer came, which may not be passed on.
+    pub(super) fn head_came(&self) {
+        self.0.with(|state| state.head = Head::Came);
+    }
+
+    /// The request is sent once more.
+    pub(super) fn sent_again(&self) {
+        self.0.with(|state| state.head = Head::Awaited);
+    }
+
     /// The next bytes of the answer, as they came.
     pub(super) fn bytes(&self, bytes: &[u8]) {
         self.0.with(|state| {
@@ -95,17 +121,29 @@ impl Metered {
         self.0.with(|state| state.has_answer = false);
     }
 
-    /// The usage, at the end of the exchange. It is zero if no answer that uses anything was passed on.
+    /// The usage, at the end of the exchange. It is zero if no answer that uses anything was passed on; of a request that was sent
+    /// and not answered, it has the prompt.
     pub(super) fn finish(&self, complete: bool) -> Option<Usage> {
-        let (decoder, has_answer, secrets) =
-            self.0.with(|state| (state.decoder.take(), state.has_answer, take(&mut state.secrets)));
+        let (decoder, head, has_answer, secrets) = self
+            .0
+            .with(|state| (state.decoder.take(), state.head, state.has_answer, take(&mut state.secrets)));
         let mut meter = decoder?.finish(complete)?;
-        if !has_answer {
+        if head == Head::Awaited {
+            meter.lost();
+        } else if !has_answer {
             meter.no_answer();
         }
         let mut usage = meter.finish(complete);
         usage.hide(&secrets);
         Some(usage)
+    }
+}
+
+impl State {
+    fn with_meter(&mut self, change: impl FnOnce(&mut Meter)) {
+        if let Some(meter) = self.decoder.as_mut().and_then(Decoder::plain) {
+            change(meter);
+        }
     }
 }
 
@@ -115,17 +153,19 @@ impl Shared {
     }
 
     fn with_meter(&self, change: impl FnOnce(&mut Meter)) {
-        self.with(|state| {
-            if let Some(meter) = state.decoder.as_mut().and_then(Decoder::plain) {
-                change(meter);
-            }
-        });
+        self.with(|state| state.with_meter(change));
     }
 }
 
 impl Tap for Shared {
     fn data(&self, data: &[u8]) {
-        self.with_meter(|meter| meter.request(data));
+        self.with(|state| {
+            // The answer may begin before the request has ended.
+            if state.head == Head::NotAsked {
+                state.head = Head::Awaited;
+            }
+            state.with_meter(|meter| meter.request(data));
+        });
     }
 
     fn end(&self) {

@@ -89,6 +89,7 @@ pub(super) async fn relay(
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
             match sendable.refresh(RefreshReason::Refused).map(credential::refresh_request) {
                 Some(refused) => {
+                    context.meter_refused();
                     let sent = Sent { watch: watch.as_ref(), asked: asked.as_ref() };
                     retry(outbound, attempts, refused, sent, context).await.unwrap_or(reply)
                 }
@@ -212,6 +213,7 @@ async fn retry(
     if let Some(asked) = sent.asked {
         asked.change_headers(&mut upstream.headers);
     }
+    context.meter_retry();
     // Boxed, since it is rare: a warm request should not carry its state.
     let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;
     sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()

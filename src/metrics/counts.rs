@@ -166,8 +166,7 @@ impl Counts {
                 provider.not_counted[reason as usize] += 1;
             }
             let day = Day::of_seconds(record.ended_at_ms() / 1000);
-            let model = usage.model.as_deref().unwrap_or_default();
-            self.add_usage(name, usage, prices.find(name, model, day));
+            self.add_usage(name, usage, prices.find(name, usage.charged_model(), day));
         }
         self.add_user(record, outcome);
     }

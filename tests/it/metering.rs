@@ -163,6 +163,26 @@ fn broken_exchanges_have_what_was_seen() {
     }
 }
 
+/// The upstream may bill the prompt.
+#[test]
+fn exchanges_that_break_off_before_an_answer_have_their_prompt() {
+    let mut world = world("chat-completions");
+    for client_leaves in [false, true] {
+        let (client, upstream) = asked(&mut world, ASKED);
+        let shown = if client_leaves {
+            drop(client);
+            let shown = world.gateway.wait_for_log("request");
+            drop(upstream);
+            shown
+        } else {
+            drop(upstream);
+            world.gateway.wait_for_log("request")
+        };
+        assert_eq!(shown["request_model"], "m-1");
+        assert_eq!(usage(&shown), json!({ "usage_input": 2, "estimated_input": 2 }));
+    }
+}
+
 #[test]
 fn errors_use_nothing_and_lies_are_not_counted() {
     let mut world = world("chat-completions");

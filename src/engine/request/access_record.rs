@@ -65,8 +65,8 @@ pub struct AccessRecord {
     pub waits: Waits,
     /// The trace that it belongs to. None if the client named none, and none was handed on.
     pub trace: Option<Box<TraceContext>>,
-    /// The metered usage. None: nothing was sent to an endpoint that is metered. Without a successful answer, it is zero, and
-    /// has what the request says.
+    /// The metered usage. None: nothing was sent to an endpoint that is metered. With an answer that is an error, it is zero, and
+    /// has what the request says. Without any answer to a request that was sent, it has the prompt.
     pub usage: Option<Box<Usage>>,
 }
 
@@ -128,6 +128,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The model that prices and estimates are those of: that of the answer, else of the request. Empty without either.
+    pub fn charged_model(&self) -> &str {
+        self.model.as_deref().or(self.request_model.as_deref()).unwrap_or_default()
+    }
+
     /// Replaces each label that holds a secret by [`HIDDEN`]: a generated token of anyone, or one of these. Clients swap settings,
     /// and upstreams echo headers.
     pub fn hide(&mut self, secrets: &[Option<SecretStart>]) {

@@ -2,9 +2,9 @@ use http::HeaderValue;
 
 use super::*;
 use crate::{
-    access_record::HIDDEN,
+    access_record::{HIDDEN, Sides},
     compile::metering::{CounterRule, Framing, Map, MapBuilder, Metering, Target, WhenMissing},
-    usage::{Counter, NotCounted},
+    usage::{Counter, Counters, NotCounted},
 };
 
 fn map(pointers: &[(&str, Target)]) -> Arc<Map> {
@@ -72,12 +72,56 @@ fn only_successful_answers_use_anything() {
     check(|metered| metered.answer(StatusCode::BAD_REQUEST, &headers(&[JSON])));
     check(|metered| metered.answer(StatusCode::MOVED_PERMANENTLY, &headers(&[JSON])));
     check(|metered| metered.answer(StatusCode::BAD_GATEWAY, &headers(&[JSON])));
-    check(|_| ());
+    check(Metered::head_came);
     check(|metered| {
         metered.answer(StatusCode::OK, &headers(&[JSON]));
         metered.bytes(br#"{"usage":{"in":3,"#);
         metered.no_answer();
     });
+}
+
+/// The upstream may bill it.
+#[test]
+fn a_request_without_an_answer_has_its_prompt() {
+    let metered = metered();
+    metered.tap().data(br#"{"model":"m-1","prompt":"abc"}"#);
+    let usage = metered.finish(false).unwrap();
+    assert_eq!((usage.request_model.as_deref(), usage.prompt_bytes), (Some("m-1"), 3));
+    assert_eq!(usage.model, None, "no upstream has shown that it knows it");
+    assert_eq!(usage.to_estimate, Sides { prompt: true, answer: false });
+    assert_eq!((usage.counters, usage.not_counted), (Counters::ZERO, None));
+}
+
+#[test]
+fn a_prompt_that_broke_off_before_its_text_is_reported() {
+    let metered = metered();
+    metered.tap().data(br#"{"model":"m-1","#);
+    let usage = metered.finish(false).unwrap();
+    assert_eq!((usage.request_model.as_deref(), usage.not_counted), (Some("m-1"), Some(NotCounted::Missing)));
+}
+
+#[test]
+fn a_request_that_was_not_sent_has_no_usage() {
+    assert_eq!(metered().finish(false), Some(Usage::default()));
+}
+
+#[test]
+fn a_request_that_is_sent_again_awaits_another_answer() {
+    let metered = metered();
+    metered.tap().data(br#"{"model":"m-1","prompt":"abc"}"#);
+    metered.head_came();
+    metered.sent_again();
+    assert!(metered.finish(false).unwrap().to_estimate.prompt);
+}
+
+/// The answer may begin before the request has ended.
+#[test]
+fn a_request_that_goes_on_after_an_error_uses_nothing() {
+    let metered = metered();
+    metered.tap().data(br#"{"model":"m-1","#);
+    metered.answer(StatusCode::PAYLOAD_TOO_LARGE, &headers(&[JSON]));
+    metered.tap().data(br#""prompt":"abc"}"#);
+    assert_eq!(metered.finish(false).unwrap().to_estimate, Sides::default());
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //!
 //! The rules:
 //!
-//! - Only answers with a status from 200 to 299 use anything. Their content type selects the framing.
+//! - Only answers with a status from 200 to 299 use anything. Their content type selects the framing. Without any answer to a
+//!   request that was sent, the prompt needs an estimate.
 //! - Of repeated keys in a request, the last counts, as for most parsers: a client cannot name another model than the upstream
 //!   reads.
 //! - A count is good if it is a whole number from 0 to [`MAX_COUNT`](crate::base::usage::MAX_COUNT). One bad or contradictory count of a side, prompt or answer,
@@ -70,6 +71,8 @@ pub struct Meter {
 enum Answer {
     /// No answer, or none that uses anything.
     Nothing,
+    /// None came, although the upstream received the request or a part of it.
+    Lost,
     /// One that is not read, for that reason; without one, it has nothing to count.
     Unread(Option<NotCounted>),
     /// JSON whose first character decides: one value, or an array of events.
@@ -117,6 +120,11 @@ impl Meter {
         self.answer = Answer::Nothing;
     }
 
+    /// The exchange broke off before an answer, after the request or a part of it was sent: the upstream may bill the prompt.
+    pub fn lost(&mut self) {
+        self.answer = Answer::Lost;
+    }
+
     /// Reads on in the answer's body, without its content coding.
     pub fn bytes(&mut self, decoded: &[u8]) {
         if self.is_undecodable {
@@ -128,7 +136,7 @@ impl Meter {
         match &mut self.answer {
             Answer::Body(reader) => reader.feed(&self.metering.body, decoded),
             Answer::Stream(frames, reader) => frames.feed(&self.metering.event, decoded, reader),
-            Answer::Nothing | Answer::Unread(_) | Answer::Undecided => {}
+            Answer::Nothing | Answer::Lost | Answer::Unread(_) | Answer::Undecided => {}
         }
     }
 
@@ -147,7 +155,7 @@ impl Meter {
             Answer::Body(reader) if is_complete => reader.end(&self.metering.body, NotJson::Broken),
             Answer::Body(reader) => reader.end_cut(&self.metering.body, NotJson::Broken),
             Answer::Stream(frames, reader) => frames.end(&self.metering.event, reader, is_complete),
-            Answer::Nothing | Answer::Unread(_) | Answer::Undecided => {}
+            Answer::Nothing | Answer::Lost | Answer::Unread(_) | Answer::Undecided => {}
         }
         outcome::usage(self, is_complete)
     }

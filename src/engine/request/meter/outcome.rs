@@ -31,6 +31,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     let Meter { metering, captured_model, keep_content, request, request_ended: _, answer, is_undecodable } =
         meter;
     let (request, captured) = request.into_parts();
+    let is_lost = matches!(answer, Answer::Lost);
     let found = Found::new(answer);
     let request_model = captured_model.map(|model| bounded(model.as_bytes(), MAX_LABEL).into());
     let request_model = request_model.or_else(|| request.model.get());
@@ -43,7 +44,13 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
         request_model,
         ..Usage::default()
     };
-    let Some(found) = found else { return usage };
+    let Some(found) = found else {
+        if is_lost {
+            let prompt = [&metering.body, &metering.event].iter().any(|map| map.counts(Counter::is_prompt));
+            lacks(&mut usage, metering.when_missing, Sides { prompt, answer: false });
+        }
+        return usage;
+    };
     let map = if found.is_stream { &metering.event } else { &metering.body };
     let none = Tally::new(map, false);
     let tally = found.tally.as_ref().unwrap_or(&none);
@@ -107,7 +114,7 @@ impl Found {
         let unread =
             |reason| Self { tally: None, is_stream: false, is_broken: false, documents: 1, unread: reason };
         let (is_stream, reader) = match answer {
-            Answer::Nothing => return None,
+            Answer::Nothing | Answer::Lost => return None,
             Answer::Unread(reason) => return Some(unread(reason)),
             // No byte but space came.
             Answer::Undecided => return Some(Self { documents: 0, ..unread(None) }),

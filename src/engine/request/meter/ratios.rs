@@ -106,7 +106,7 @@ impl Ratios {
     /// Learns from the [text](Self::text) of an exchange.
     pub fn learn(&mut self, provider: &str, usage: &Usage) {
         let [prompt, answer] = Self::text(usage);
-        self.seed(provider, usage.model.as_deref().unwrap_or_default(), prompt, answer);
+        self.seed(provider, usage.charged_model(), prompt, answer);
     }
 
     /// Learns from sums of counted exchanges of earlier times.
@@ -125,7 +125,7 @@ impl Ratios {
 
     /// Adds estimates to the counters of sides that need them. A second call changes nothing.
     pub fn estimate(&self, provider: &str, usage: &mut Usage) {
-        let model = usage.model.as_deref().unwrap_or_default();
+        let model = usage.charged_model();
         let learned = self.providers.get(provider).and_then(|models| models.get(model));
         let learned = learned.copied().unwrap_or_default();
         if usage.to_estimate.prompt {
@@ -244,6 +244,16 @@ mod tests {
 
     fn uncounted(model: &str, bytes: u64) -> Usage {
         Usage { to_estimate: Sides { prompt: true, answer: true }, ..counted(model, bytes, 0) }
+    }
+
+    #[test]
+    fn without_an_answer_the_ratio_is_that_of_the_requested_model() {
+        let mut ratios = Ratios::default();
+        for _ in 0..100 {
+            ratios.learn("demo", &counted("m", 2000, 1000));
+        }
+        let asked = Usage { model: None, request_model: Some("m".into()), ..uncounted("m", 20_000) };
+        assert!((9_900..=10_000).contains(&estimated(&ratios, asked).0));
     }
 
     fn estimated(ratios: &Ratios, mut usage: Usage) -> (u64, u64, Counters) {
