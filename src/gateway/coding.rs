@@ -1,11 +1,12 @@
 //! Content codings of an answer (RFC 9110, section 8.4.1), undone on a copy for the meter: gzip, deflate, br, zstd.
 //!
 //! It guarantees: bounded memory, whatever the upstream sends (a window of at most 16 MiB); bounded work: beyond
-//! [`FREE_BYTES`], an answer that expands by more than [`MAX_RATIO`], or to more than [`MAX_BYTES`], is not read further. Only
-//! one coding is undone. It never changes what is relayed.
+//! [`FREE_BYTES`], an answer that expands by more than [`MAX_RATIO`], or to more than [`MAX_BYTES`], is not read further; nor is
+//! one of many small [`Parts`]. Only one coding is undone. It never changes what is relayed.
 //!
-//! Read next: `zstd`, whose library has no decoder that takes pieces.
+//! Read next: `gzip`; `zstd`, whose library has no decoder that takes pieces.
 
+mod gzip;
 mod zstd;
 
 use std::{
@@ -15,9 +16,10 @@ use std::{
 };
 
 use brotli_decompressor::{BrotliDecoderParameter, DecompressorWriter};
-use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::write::{DeflateDecoder, ZlibDecoder};
 
 use crate::content_coding::{ContentCoding, content_codings};
+use gzip::Gzip;
 use zstd::Zstd;
 
 /// Decoded bytes to which no ratio applies.
@@ -26,6 +28,10 @@ const FREE_BYTES: u64 = 1 << 20;
 const MAX_RATIO: u64 = 100;
 /// Decoded bytes of an answer.
 const MAX_BYTES: u64 = 256 << 20;
+/// Members of gzip, or frames of zstd, to which no size applies.
+const FREE_PARTS: u64 = 64;
+/// Encoded bytes for each further one: to begin one costs about as much as to decode these.
+const BYTES_PER_PART: u64 = 256;
 /// The buffer of the decoder of br, in bytes.
 const BUFFER: usize = 4 << 10;
 
@@ -44,7 +50,7 @@ pub(super) struct Decoder<P: Plain>(Coding<P>);
 enum Coding<P: Plain> {
     /// None. Before the head of the answer is known, too.
     Identity(P),
-    Gzip(Box<MultiGzDecoder<Output<P>>>),
+    Gzip(Box<Gzip<P>>),
     /// `deflate` is the zlib format; some servers send its content alone. The first byte decides.
     Deflate(Output<P>),
     Zlib(Box<ZlibDecoder<Output<P>>>),
@@ -70,7 +76,7 @@ impl<P: Plain> Decoder<P> {
         let coding = if codings.next().is_some() { ContentCoding::Unknown } else { first };
         let Some(mut plain) = self.take() else { return };
         self.0 = match coding {
-            ContentCoding::Gzip => Coding::Gzip(Box::new(MultiGzDecoder::new(Output::new(plain)))),
+            ContentCoding::Gzip => Coding::Gzip(Box::new(Gzip::new(Output::new(plain)))),
             ContentCoding::Deflate => Coding::Deflate(Output::new(plain)),
             ContentCoding::Brotli => {
                 let mut decoder = DecompressorWriter::new(Output::new(plain), BUFFER);
@@ -123,7 +129,7 @@ impl<P: Plain> Decoder<P> {
     pub(super) fn finish(mut self, complete: bool) -> Option<P> {
         let has_bytes = self.output().is_some_and(|output| output.encoded > 0);
         let ended = match &mut self.0 {
-            Coding::Gzip(decoder) if complete => decoder.try_finish(),
+            Coding::Gzip(decoder) if complete => decoder.finish(),
             Coding::Zlib(decoder) if complete => decoder.try_finish(),
             Coding::Raw(decoder) if complete => decoder.try_finish(),
             Coding::Brotli(decoder) if complete => decoder.close(),
@@ -177,7 +183,7 @@ impl<P: Plain> Decoder<P> {
 
     fn output(&mut self) -> Option<&mut Output<P>> {
         match &mut self.0 {
-            Coding::Gzip(decoder) => Some(decoder.get_mut()),
+            Coding::Gzip(decoder) => Some(decoder.output()),
             Coding::Deflate(output) => Some(output),
             Coding::Zlib(decoder) => Some(decoder.get_mut()),
             Coding::Raw(decoder) => Some(decoder.get_mut()),
@@ -207,6 +213,29 @@ impl<P: Plain> Decoder<P> {
 impl<P: Plain> fmt::Debug for Decoder<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Decoder")
+    }
+}
+
+/// Bounds the number of members or frames by the bytes that they have: many small ones cost far more than their bytes.
+#[derive(Debug, Default)]
+struct Parts {
+    encoded: u64,
+    begun: u64,
+}
+
+impl Parts {
+    /// So many encoded bytes were taken.
+    fn passed(&mut self, bytes: usize) {
+        self.encoded = self.encoded.saturating_add(bytes as u64);
+    }
+
+    /// Begins a further part. An error if there are too many.
+    fn begin(&mut self) -> io::Result<()> {
+        self.begun = self.begun.saturating_add(1);
+        if self.begun > FREE_PARTS + self.encoded / BYTES_PER_PART {
+            return Err(io::Error::other("the answer has too many small parts"));
+        }
+        Ok(())
     }
 }
 

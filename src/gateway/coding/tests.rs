@@ -161,3 +161,24 @@ fn bombs_end_the_decoding() {
     check("zstd", &[bytes("28b52ffd0068"), run.repeat(100_000)].concat());
     assert!(decoded("gzip", &gzip(&vec![b' '; 1 << 20]), 1 << 20, true).count == FREE_BYTES);
 }
+
+#[test]
+fn many_small_parts_are_not_read() {
+    let (gzip_part, zstd_part) = (gzip(b"x"), zstd(b"x"));
+    let skipped = b"\x50\x2a\x4d\x18\0\0\0\0".to_vec();
+    for (coding, part) in [("gzip", gzip(b"")), ("gzip", gzip_part), ("zstd", zstd_part), ("zstd", skipped)] {
+        for piece in [1, 7, 1 << 20] {
+            let few = decoded(coding, &part.repeat(60), piece, true);
+            assert!(!few.undecodable, "{coding} {piece}");
+            let many = decoded(coding, &part.repeat(1000), piece, true);
+            assert!(many.undecodable && many.count < 100, "{coding} {piece}: {}", many.count);
+        }
+    }
+    // Parts that have a size of their own are as many as they like.
+    let noise: Vec<u8> =
+        (0_u32..1000).flat_map(|number| (number.wrapping_mul(2_654_435_769) >> 7).to_le_bytes()).collect();
+    for (coding, part) in [("gzip", gzip(&noise)), ("zstd", zstd(&noise))] {
+        let probe = decoded(coding, &part.repeat(200), 16 << 10, true);
+        assert_eq!((probe.count, probe.undecodable), (200 * 4000, false), "{coding}");
+    }
+}

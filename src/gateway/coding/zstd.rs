@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::Parts;
+
 const MAX_WINDOW: u64 = 8 << 20;
 const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// The largest block, in bytes: RFC 8878, section 3.1.1.2.
@@ -20,6 +22,7 @@ pub(super) struct Zstd<W> {
     /// Bytes of the next unit, which is not complete.
     pending: Vec<u8>,
     next: Unit,
+    frames: Parts,
 }
 
 /// The unit that is expected next.
@@ -39,7 +42,7 @@ impl<W: Write> Zstd<W> {
     pub(super) fn new(output: W) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
-        Self { decoder, output, pending: Vec::new(), next: Unit::FrameHead }
+        Self { decoder, output, pending: Vec::new(), next: Unit::FrameHead, frames: Parts::default() }
     }
 
     pub(super) fn output(&mut self) -> &mut W {
@@ -89,6 +92,10 @@ impl<W: Write> Zstd<W> {
 
     /// Takes one whole unit.
     fn take(&mut self, unit: &[u8]) -> io::Result<()> {
+        if let Unit::FrameHead = self.next {
+            self.frames.begin()?;
+        }
+        self.frames.passed(unit.len());
         self.next = match self.next {
             Unit::FrameHead if is_skippable(unit) => {
                 let length = unit.get(4..8).and_then(|length| length.try_into().ok()).ok_or_else(damaged)?;
