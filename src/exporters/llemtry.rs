@@ -264,9 +264,10 @@ fn attributes(exchange: &Exchange) -> Map<String, Value> {
     let Exchange { span_id, provider, usage, .. } = exchange;
     let counters = &usage.counters;
     let sum = |all: &[Counter]| all.iter().fold(0_u64, |sum, one| sum.saturating_add(counters.get(*one)));
-    // Of a side without a count, zero is no value. A side that was counted may be empty beside the other.
-    let counted =
-        |value: u64| (value > 0 || counters.tokens() > 0 && usage.not_counted.is_none()).then_some(value);
+    // Of a side without a count, zero is no value. A side that was counted may be empty beside the other; an exchange without an
+    // answer has an estimate of its prompt alone.
+    let is_counted = counters.tokens() > 0 && usage.not_counted.is_none() && usage.estimated.is_zero();
+    let counted = |value: u64| (value > 0 || is_counted).then_some(value);
     let present = |value: u64| (value > 0).then_some(value);
     let parameter = |name: &str| {
         let (_, text) = usage.content.as_deref()?.parameters.iter().find(|(known, _)| &**known == name)?;
