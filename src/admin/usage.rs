@@ -19,10 +19,10 @@ use crate::{
     fault::Fault,
     ledger::{
         UsageBacklog,
-        report::{Dimension, Priced, report},
+        report::{Dimension, MAX_GROUPS, Priced, ReportError, report},
     },
     name::UserId,
-    store::Exchange,
+    store::{Exchange, StoreError, UsageReader},
     table::Table,
 };
 pub use document::{
@@ -39,8 +39,9 @@ impl Admin {
         let parameters = Parameters::of(request, known)?;
         let mut asked = parameters.report(now_ms())?;
         asked.query.filter.user = self.asked_user(&parameters, own).await?;
+        asked.query.filter.reader = reader(own);
         let pending = self.pending_usage(own);
-        let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(store_fault)?;
+        let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(report_fault)?;
         let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
         let values = found.rows.iter().filter_map(|row| Some(row.values.as_ref()?[user?].clone()));
         let names = self.store.user_names(values.collect()).await.map_err(store_fault)?;
@@ -58,6 +59,7 @@ impl Admin {
         let (format, limit, after) = (parameters.format()?, parameters.limit()?, parameters.after()?);
         let mut filter = parameters.filter();
         filter.user = self.asked_user(&parameters, own).await?;
+        filter.reader = reader(own);
         let pending = self.pending_usage(own);
         // Before the rows: a later exchange is then found by the next call.
         let last = self.store.last_exchange_number().await.map_err(store_fault)?;
@@ -68,7 +70,7 @@ impl Admin {
             (None, Some(after)) => self.store.exchanges_after(&filter, after, limit).await,
             (None, None) => self.store.last_exchanges(&filter, limit).await,
         };
-        let mut found = found.map_err(store_fault)?;
+        let mut found = found.map_err(read_fault)?;
         found.sort_by_key(|exchange| exchange.number);
         let ids = found.iter().map(|exchange| exchange.key.user.to_string()).collect();
         let names = self.store.user_names(ids).await.map_err(store_fault)?;
@@ -107,6 +109,31 @@ impl Admin {
             [] => Err(invalid_query("?user=: no user has this id or name")),
             _ => Err(invalid_query("?user=: several users have this name: give an id")),
         }
+    }
+}
+
+fn reader(own: Option<&UserId>) -> UsageReader {
+    if own.is_some() { UsageReader::User } else { UsageReader::Admin }
+}
+
+/// The fault for a report that is not made.
+fn report_fault(error: ReportError) -> Fault {
+    match error {
+        ReportError::Store(error) => read_fault(error),
+        ReportError::TooManyGroups => invalid_query(format!(
+            "?by=: the report has more than {MAX_GROUPS} groups: ask for fewer dimensions, a shorter range, or with filters"
+        )),
+    }
+}
+
+/// The fault for a read that failed. One that takes too long is no failure of the store.
+fn read_fault(error: StoreError) -> Fault {
+    match error {
+        StoreError::TooLong { limit } => invalid_query(format!(
+            "the answer takes longer than {} s: ask for a shorter range, or with filters",
+            limit.as_secs()
+        )),
+        error => store_fault(error),
     }
 }
 

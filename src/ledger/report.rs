@@ -1,12 +1,17 @@
 //! Reports: sums by dimensions and parts of time, the greatest first, with the cost under the prices of this moment.
 //!
-//! The store sums by key; names, groups and prices come afterwards, so that money is never stored and a corrected price
-//! corrects history. It guarantees that the parts of a report add up to its total. Read next: `range`; `store::usage`.
+//! The store sums by key; groups and prices come afterwards, so that money is never stored and a corrected price corrects
+//! history. It guarantees that the parts of a report add up to its total, and that memory is bounded by the groups and not
+//! by the keys, which users multiply. Read next: `range`; `store::usage`.
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+    sync::Arc,
 };
+
+use thiserror::Error;
 
 use super::{
     model_names::OTHER,
@@ -58,7 +63,7 @@ impl Dimension {
     }
 
     /// The value that a key has.
-    pub fn of(self, key: &UsageKey) -> &str {
+    fn of(self, key: &UsageKey) -> &Arc<str> {
         match self {
             Self::User => &key.user,
             Self::Token => &key.token,
@@ -69,6 +74,24 @@ impl Dimension {
             Self::KeyOwner => &key.key_owner,
         }
     }
+}
+
+/// The most groups of a report, shown or not: about 30 MB.
+pub const MAX_GROUPS: usize = 50_000;
+/// The most models without a price that are named; of each provider, the others are one.
+const MAX_UNPRICED: usize = 1000;
+/// The most prices that are kept while a report is made.
+const MAX_FOUND: usize = 10_000;
+
+/// The reason for which there is no report.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// An error of the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It has more than [`MAX_GROUPS`].
+    #[error("the report has more than {MAX_GROUPS} rows without their parts of time")]
+    TooManyGroups,
 }
 
 /// A question to the ledger.
@@ -148,107 +171,162 @@ fn unpriced(counters: &Counters, price: Option<&Price>, context: u64) -> u64 {
 }
 
 /// Answers a question.
-pub async fn report(store: &Store, prices: &Prices, query: &UsageQuery) -> Result<Report, StoreError> {
-    let keys: HashMap<i64, UsageKey> = store.usage_keys(&query.filter).await?.into_iter().collect();
-    let ids: Option<Vec<i64>> = (!query.filter.is_empty()).then(|| keys.keys().copied().collect());
-    let mut fold = Fold::new(query, &keys, prices);
-    let mut unpriced = BTreeMap::<(&str, &str), u64>::new();
-    let mut groups = vec![Priced::default(); fold.groups.len()];
+pub async fn report(store: &Store, prices: &Prices, query: &UsageQuery) -> Result<Report, ReportError> {
+    report_within(store, prices, query, MAX_GROUPS).await
+}
+
+async fn report_within(
+    store: &Store,
+    prices: &Prices,
+    query: &UsageQuery,
+    max_groups: usize,
+) -> Result<Report, ReportError> {
+    let mut fold = Fold::new(query, prices);
+    let price_days = fold.price_days();
     let whole = [query.hours];
-    each_slice(store, &whole, &fold.price_days(), ids.as_deref(), |slice, id, sums| {
-        let Some((group, key, own)) = fold.priced(slice, id, sums) else { return };
-        if own.unpriced_tokens > 0 {
-            *unpriced.entry((&key.provider, &key.model)).or_default() += own.unpriced_tokens;
-        }
-        groups[group].add(&own);
-    })
-    .await?;
-    let ranking = Ranking::new(&groups, &fold.groups, query.top);
-    let mut report = Report { unpriced: most(unpriced), ..Report::default() };
-    for group in &groups {
-        report.total.add(group);
+    let read = each_slice(store, &query.filter, &whole, &price_days, |slice, key, sums| {
+        fold.add(slice, key, sums, max_groups)
+    });
+    if read.await?.is_break() {
+        return Err(ReportError::TooManyGroups);
     }
+    let ranking = Ranking::new(&fold.sums, &fold.groups, query.top);
+    let mut report = Report { unpriced: most(std::mem::take(&mut fold.unpriced)), ..Report::default() };
     let cells = match &query.parts {
-        None => ranking.folded(groups.into_iter().enumerate().map(|(group, priced)| ((0, group), priced))),
+        None => {
+            let groups = std::mem::take(&mut fold.sums);
+            ranking.folded(groups.into_iter().enumerate().map(|(group, priced)| ((0, group), priced)))
+        }
         Some(parts) => {
             let hours: Vec<Hours> = parts.iter().map(|part| part.hours).collect();
             let mut cells = BTreeMap::<(usize, usize), Priced>::new();
-            each_slice(store, &hours, &fold.price_days(), ids.as_deref(), |slice, id, sums| {
-                let Some((group, _, own)) = fold.priced(slice, id, sums) else { return };
-                cells.entry((slice.part, ranking.places[group])).or_default().add(&own);
-            })
-            .await?;
+            let read = each_slice(store, &query.filter, &hours, &price_days, |slice, key, sums| {
+                // A group that is newer than the ranking is one of the others.
+                let place = fold.group(key).map_or(ranking.shown.len(), |group| ranking.places[group]);
+                let own = fold.priced(slice, key, sums);
+                cells.entry((slice.part, place)).or_default().add(&own);
+                ControlFlow::Continue(())
+            });
+            let _ = read.await?;
             cells
         }
     };
+    for cell in cells.values() {
+        report.total.add(cell);
+    }
     report.rows = rows(cells, &ranking, &fold.groups, query.parts.as_deref());
     Ok(report)
 }
 
-/// Calls `each` with the sums of all slices of the parts by key.
+/// Calls `each` with the sums of all slices of the parts by key, until it breaks.
 async fn each_slice(
     store: &Store,
+    filter: &UsageFilter,
     parts: &[Hours],
     price_days: &[u64],
-    ids: Option<&[i64]>,
-    mut each: impl FnMut(&Slice, i64, &UsageSums),
-) -> Result<(), StoreError> {
+    mut each: impl FnMut(&Slice, &UsageKey, &UsageSums) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, StoreError> {
     let slices = slices(parts, price_days);
     for (roll_ups, slices) in [(RollUps::Days, &slices.days), (RollUps::Hours, &slices.hours)] {
         let segments: Vec<UsageSegment> = slices.iter().map(|slice| slice.segment).collect();
-        store.sum_usage(roll_ups, &segments, ids, |index, id, sums| each(&slices[index], id, sums)).await?;
+        let read =
+            store.sum_usage(roll_ups, &segments, filter, |index, key, sums| each(&slices[index], key, sums));
+        if read.await?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
+
+/// The values of a group.
+type Values = Vec<Arc<str>>;
+
+/// A provider, a model and a day.
+type PriceAsked = (Arc<str>, Arc<str>, u64);
 
 /// The groups of a query, and the prices that were looked up.
 struct Fold<'q> {
-    keys: &'q HashMap<i64, UsageKey>,
+    query: &'q UsageQuery,
     prices: &'q Prices,
-    hours: Hours,
-    /// The values of each group.
-    groups: Vec<Vec<&'q str>>,
-    /// The group of each key.
-    group_of: HashMap<i64, usize>,
-    found: HashMap<(&'q str, &'q str, u64), Option<&'q Price>>,
+    /// The values of each group, and their sums.
+    groups: Vec<Values>,
+    sums: Vec<Priced>,
+    /// The group of values.
+    known: HashMap<Values, usize>,
+    /// Tokens without a price by provider and model.
+    unpriced: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    found: HashMap<PriceAsked, Option<&'q Price>>,
 }
 
 impl<'q> Fold<'q> {
-    fn new(query: &UsageQuery, keys: &'q HashMap<i64, UsageKey>, prices: &'q Prices) -> Self {
-        let (mut groups, mut group_of) = (Vec::new(), HashMap::new());
-        let mut known = HashMap::<Vec<&str>, usize>::new();
-        for (id, key) in keys {
-            let values: Vec<&str> = query.by.iter().map(|dimension| dimension.of(key)).collect();
-            let group = *known.entry(values).or_insert_with_key(|values| {
-                groups.push(values.clone());
-                groups.len() - 1
-            });
-            group_of.insert(*id, group);
+    fn new(query: &'q UsageQuery, prices: &'q Prices) -> Self {
+        Self {
+            query,
+            prices,
+            groups: Vec::new(),
+            sums: Vec::new(),
+            known: HashMap::new(),
+            unpriced: BTreeMap::new(),
+            found: HashMap::new(),
         }
-        Self { keys, prices, hours: query.hours, groups, group_of, found: HashMap::new() }
+    }
+
+    /// The group of a key, if there is one.
+    fn group(&self, key: &UsageKey) -> Option<usize> {
+        self.known.get(&self.values(key)).copied()
+    }
+
+    fn values(&self, key: &UsageKey) -> Values {
+        self.query.by.iter().map(|dimension| Arc::clone(dimension.of(key))).collect()
+    }
+
+    /// Adds sums to the group of their key. Breaks if there are too many groups.
+    fn add(&mut self, slice: &Slice, key: &UsageKey, sums: &UsageSums, max_groups: usize) -> ControlFlow<()> {
+        let values = self.values(key);
+        let group = match self.known.get(&values) {
+            Some(group) => *group,
+            None if self.groups.len() >= max_groups => return ControlFlow::Break(()),
+            None => {
+                self.groups.push(values.clone());
+                self.sums.push(Priced::default());
+                self.known.insert(values, self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        let own = self.priced(slice, key, sums);
+        if own.unpriced_tokens > 0 {
+            let mut named = (Arc::clone(&key.provider), Arc::clone(&key.model));
+            if self.unpriced.len() >= MAX_UNPRICED && !self.unpriced.contains_key(&named) {
+                named.1 = OTHER.into();
+            }
+            let tokens = self.unpriced.entry(named).or_default();
+            *tokens = tokens.saturating_add(own.unpriced_tokens);
+        }
+        self.sums[group].add(&own);
+        ControlFlow::Continue(())
     }
 
     /// The days within the range from which other prices hold.
     fn price_days(&self) -> Vec<u64> {
         let days = self.prices.entries().iter().map(|entry| u64::from(entry.price.from.0));
-        let mut days: Vec<u64> = days.filter(|day| *day > 0 && *day * 24 < self.hours.until).collect();
+        let mut days: Vec<u64> = days.filter(|day| *day > 0 && *day * 24 < self.query.hours.until).collect();
         days.sort_unstable();
         days.dedup();
         // Of those before the range, the last one stands for all.
-        let before = days.iter().filter(|day| **day * 24 <= self.hours.from).count();
+        let before = days.iter().filter(|day| **day * 24 <= self.query.hours.from).count();
         days.split_off(before.saturating_sub(1))
     }
 
-    /// The group and the key of sums, and the sums with their cost. `None` for a key that is newer than the query.
-    fn priced(&mut self, slice: &Slice, id: i64, sums: &UsageSums) -> Option<(usize, &'q UsageKey, Priced)> {
-        let key = self.keys.get(&id)?;
+    /// Sums with their cost.
+    fn priced(&mut self, slice: &Slice, key: &UsageKey, sums: &UsageSums) -> Priced {
         let day = Day(u32::try_from(slice.price_day).unwrap_or(u32::MAX));
-        let (prices, provider, model) = (self.prices, &*key.provider, &*key.model);
-        let price = *self
-            .found
-            .entry((provider, model, slice.price_day))
-            .or_insert_with(|| prices.find(provider, model, day));
-        Some((self.group_of[&id], key, Priced::new(sums, price, key.context)))
+        if self.found.len() >= MAX_FOUND {
+            self.found.clear();
+        }
+        let asked = (Arc::clone(&key.provider), Arc::clone(&key.model), slice.price_day);
+        let find = || self.prices.find(&key.provider, &key.model, day);
+        let price = *self.found.entry(asked).or_insert_with(find);
+        Priced::new(sums, price, key.context)
     }
 }
 
@@ -261,7 +339,7 @@ struct Ranking {
 }
 
 impl Ranking {
-    fn new(groups: &[Priced], values: &[Vec<&str>], top: usize) -> Self {
+    fn new(groups: &[Priced], values: &[Values], top: usize) -> Self {
         let mut order: Vec<usize> = (0..groups.len()).collect();
         order.retain(|group| groups[*group].sums.requests > 0);
         order.sort_by(|one, other| {
@@ -291,7 +369,7 @@ impl Ranking {
 fn rows(
     cells: BTreeMap<(usize, usize), Priced>,
     ranking: &Ranking,
-    groups: &[Vec<&str>],
+    groups: &[Values],
     parts: Option<&[Part]>,
 ) -> Vec<Row> {
     let filled = cells.into_iter().filter(|(_, priced)| priced.sums.requests > 0);
@@ -299,17 +377,17 @@ fn rows(
         let values = ranking.shown.get(place).map(|group| &groups[*group]);
         Row {
             part: parts.map(|parts| parts[part].label.clone()),
-            values: values.map(|values| values.iter().map(|value| (*value).to_owned()).collect()),
+            values: values.map(|values| values.iter().map(ToString::to_string).collect()),
             priced,
         }
     };
     filled.map(row).collect()
 }
 
-fn most(unpriced: BTreeMap<(&str, &str), u64>) -> Vec<(String, String, u64)> {
+fn most(unpriced: BTreeMap<(Arc<str>, Arc<str>), u64>) -> Vec<(String, String, u64)> {
     let mut all: Vec<_> = unpriced
         .into_iter()
-        .map(|((provider, model), tokens)| (provider.to_owned(), model.to_owned(), tokens))
+        .map(|((provider, model), tokens)| (provider.to_string(), model.to_string(), tokens))
         .collect();
     all.sort_by_key(|one| Reverse(one.2));
     all

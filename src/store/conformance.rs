@@ -40,6 +40,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     concurrent_changes_are_all_kept(open().await).await;
     usage::batches_count_once(open().await).await;
     usage::usage_is_filtered(open().await).await;
+    usage::reads_are_bounded(open().await).await;
     usage::exchanges_are_numbered(open().await).await;
     usage::usage_is_trimmed(open().await).await;
     usage::sums_are_bounded(open().await).await;

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -123,6 +124,12 @@ pub enum StoreError {
     /// The store took too long, or was stopped.
     #[error("the store did not answer in time: the log has the cause; try again after it is repaired")]
     Unanswered,
+    /// A read of the usage ledger took too long.
+    #[error("the usage ledger was read for {} s without an end: ask for a shorter time, or with filters", limit.as_secs())]
+    TooLong {
+        /// Its deadline.
+        limit: Duration,
+    },
     /// The user's token that gave the right to a change was revoked or has expired, or the user was disabled.
     #[error("the token for this change was revoked meanwhile: nothing was changed")]
     TokenRevoked,

@@ -46,7 +46,7 @@ use sqlx::{
         SqliteSynchronous,
     },
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 pub use self::{
     audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
@@ -69,14 +69,15 @@ pub use self::{
         TokenRotation, User, UserChange, UserCreation,
     },
     usage::{
-        Exchange, LearnedBytes, RollUps, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageSegment,
-        UsageSums,
+        Exchange, LearnedBytes, RollUps, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageReader,
+        UsageSegment, UsageSums,
     },
     users::InitialAccess,
 };
 use self::{
     data_dir::FileIdentity,
     invalidation::Invalidates,
+    usage::UsageReaders,
     writer::{Transaction, Writer},
 };
 pub use crate::decide::TokenKind;
@@ -97,8 +98,7 @@ pub struct Store {
     writer: Writer,
     /// A connection that never writes: `PRAGMA data_version` does not count the commits of its own connection.
     watch: Arc<Mutex<SqliteConnection>>,
-    /// Limits concurrent reads of the usage ledger, which may take long.
-    usage_reads: Arc<Semaphore>,
+    usage_readers: Arc<UsageReaders>,
     invalidations: InvalidationCounter,
 }
 
@@ -125,7 +125,9 @@ impl Store {
         // Connections stay open when they are idle: a process that is short of files could not open them again.
         let readers = SqlitePoolOptions::new().max_connections(MAX_READERS).acquire_timeout(lock_timeout);
         let readers = readers.idle_timeout(None).max_lifetime(None);
-        let readers = readers.connect_with(options.clone().pragma("query_only", "ON")).await;
+        let reading = options.clone().pragma("query_only", "ON");
+        let usage_readers = Arc::new(UsageReaders::new(reading.clone()));
+        let readers = readers.connect_with(reading).await;
         let readers = readers.map_err(failed)?;
         let watch = Arc::new(Mutex::new(first));
         let writer = Writer::open(&path, options, lock_timeout).await.map_err(failed)?;
@@ -136,7 +138,7 @@ impl Store {
             readers,
             writer,
             watch,
-            usage_reads: Arc::new(Semaphore::new(usage::MAX_READS)),
+            usage_readers,
             invalidations: InvalidationCounter::default(),
         })
     }
@@ -145,6 +147,7 @@ impl Store {
     /// connection moves the write-ahead log into the database file.
     pub async fn close(self) {
         self.readers.close().await;
+        self.usage_readers.close().await;
         self.writer.close().await;
         if let Some(watch) = Arc::into_inner(self.watch) {
             // Committed data is on disk whether this works or not.

@@ -18,7 +18,7 @@ use crate::{
         report::{Dimension, UsageQuery},
     },
     rewrite::value_of,
-    store::UsageFilter,
+    store::{UsageFilter, UsageReader},
     suggest::{backticked, nearest},
 };
 
@@ -175,6 +175,7 @@ impl<'r> Parameters<'r> {
 
     pub(super) fn filter(&self) -> UsageFilter {
         UsageFilter {
+            reader: UsageReader::default(),
             user: None,
             token: self.value("token"),
             group: self.value("group"),

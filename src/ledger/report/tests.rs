@@ -144,3 +144,17 @@ async fn parts_of_time_have_the_same_groups() {
     ];
     check(&store, &hours, &rows).await;
 }
+
+#[tokio::test]
+async fn groups_are_bounded() {
+    let dir = TempDir::new().unwrap();
+    let store = filled(&dir).await;
+    let found = async |by: &[Dimension], max| {
+        let query = query(0, 1000, by, None, 1);
+        report_within(&store, &prices(), &query, max).await.map(|report| report.total.sums.requests)
+    };
+    assert_eq!(found(&[User], 3).await.unwrap(), 7);
+    assert!(matches!(found(&[User], 2).await.unwrap_err(), ReportError::TooManyGroups));
+    assert!(matches!(found(&[User, Model], 3).await.unwrap_err(), ReportError::TooManyGroups));
+    assert_eq!(found(&[], 1).await.unwrap(), 7);
+}

@@ -1,10 +1,10 @@
 //! The usage ledger: batches that count once, sums, filters, single exchanges, retention.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::super::{
-    Exchange, LearnedBytes, RollUps, Store, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageSegment,
-    UsageSums,
+    Exchange, LearnedBytes, RollUps, Store, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageReader,
+    UsageSegment, UsageSums,
 };
 use crate::{
     access_record::Outcome,
@@ -42,18 +42,26 @@ async fn summed(
     segments: &[(u64, u64)],
     filter: UsageFilter,
 ) -> BTreeMap<(usize, String, String), UsageSums> {
-    let keys = store.usage_keys(&filter).await.unwrap();
-    let ids: Vec<i64> = keys.iter().map(|(id, _)| *id).collect();
-    let only = (!filter.is_empty()).then_some(ids.as_slice());
-    let names: BTreeMap<i64, UsageKey> = keys.iter().cloned().collect();
     let segments: Vec<_> = segments.iter().map(|&(from, until)| UsageSegment { from, until }).collect();
     let mut all = BTreeMap::new();
-    let each = |segment, id, sums: &UsageSums| {
-        let key = &names[&id];
+    let each = |segment, key: &UsageKey, sums: &UsageSums| {
         all.insert((segment, key.user.to_string(), key.model.to_string()), *sums);
+        ControlFlow::Continue(())
     };
-    store.sum_usage(roll_ups, &segments, only, each).await.unwrap();
+    assert!(store.sum_usage(roll_ups, &segments, &filter, each).await.unwrap().is_continue());
     all
+}
+
+/// The keys that a filter matches.
+async fn matching(store: &Store, filter: &UsageFilter) -> Vec<UsageKey> {
+    let mut keys = Vec::new();
+    let each = |_, key: &UsageKey, _: &UsageSums| {
+        keys.push(key.clone());
+        ControlFlow::Continue(())
+    };
+    let all = [UsageSegment { from: 0, until: 9999 }];
+    assert!(store.sum_usage(RollUps::Days, &all, filter, each).await.unwrap().is_continue());
+    keys
 }
 
 fn row(segment: usize, user: &str, sums: UsageSums) -> ((usize, String, String), UsageSums) {
@@ -114,9 +122,9 @@ pub(super) async fn usage_is_filtered(store: Store) {
     let exchanges = vec![exchange(&full, 5), exchange(&key("x", "y"), 6)];
     assert!(store.add_usage("writer", &batch(1, hours, exchanges), 0).await.unwrap());
     let check = async |filter: UsageFilter, keys: usize, exchanges: usize| {
-        let found = store.usage_keys(&filter).await.unwrap();
+        let found = matching(&store, &filter).await;
         assert_eq!(found.len(), keys, "{filter:?}");
-        assert!(keys == 3 || found.iter().all(|(_, one)| *one == full || *one == other), "{filter:?}");
+        assert!(keys == 3 || found.iter().all(|one| *one == full || *one == other), "{filter:?}");
         assert_eq!(store.last_exchanges(&filter, 9).await.unwrap().len(), exchanges, "{filter:?}");
     };
     let any = UsageFilter::default;
@@ -138,6 +146,30 @@ pub(super) async fn usage_is_filtered(store: Store) {
     );
     let models = store.models_of_day(0).await.unwrap();
     assert_eq!((models.len(), store.models_of_day(1).await.unwrap().len()), (2, 0));
+}
+
+/// A report costs what is in its range, and not what was before: keys of other days are not read.
+pub(super) async fn reads_are_bounded(store: Store) {
+    let old = (0..500).map(|number| (24, key("a", &format!("old{number}")), sums(1, 1, 1)));
+    let new = (0..5).map(|number| (240, key("a", &format!("new{number}")), sums(1, 1, 1)));
+    store.add_usage("one", &batch(1, old.chain(new).collect(), Vec::new()), 0).await.unwrap();
+    let rows = async |filter: &UsageFilter, from, most| -> (usize, bool) {
+        let mut rows = 0;
+        let each = |_, _: &UsageKey, _: &UsageSums| {
+            rows += 1;
+            if rows < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let segments = [UsageSegment { from, until: 999 }];
+        let end = store.sum_usage(RollUps::Hours, &segments, filter, each).await.unwrap();
+        (rows, end.is_continue())
+    };
+    for reader in [UsageReader::User, UsageReader::Admin] {
+        let own = UsageFilter { reader, user: Some("a".into()), ..UsageFilter::default() };
+        assert_eq!(rows(&own, 240, 999).await, (5, true));
+        assert_eq!(rows(&own, 24, 999).await, (505, true));
+        assert_eq!(rows(&own, 24, 7).await, (7, false), "it ends when it is asked to");
+        assert_eq!(rows(&own, 240, 999).await, (5, true), "after a read that was broken off");
+    }
 }
 
 pub(super) async fn exchanges_are_numbered(store: Store) {
@@ -198,7 +230,7 @@ pub(super) async fn usage_is_trimmed(store: Store) {
     let left = summed(&store, RollUps::Hours, &[(0, 1500), (1500, 1501)], UsageFilter::default()).await;
     assert_eq!(left, [row(0, "old", sums(12, 1, 0)), row(1, "new", sums(1, 0, 1))].into());
     let users = async || -> Vec<String> {
-        let keys = store.usage_keys(&UsageFilter::default()).await.unwrap();
+        let keys = store.usage_keys().await.unwrap();
         keys.into_iter().map(|(_, key)| key.user.to_string()).collect()
     };
     assert_eq!(users().await.len(), 2, "a key that is used stays");

@@ -5,6 +5,7 @@
 //! `retention`; the room `ledger` collects the batches.
 
 mod read;
+mod readers;
 mod retention;
 mod write;
 
@@ -15,13 +16,12 @@ use crate::{
     usage::{Counter, Counters},
 };
 
+pub(super) use self::readers::UsageReaders;
 pub use self::{
     read::{LearnedBytes, RollUps, UsageFilter, UsageSegment},
+    readers::UsageReader,
     retention::UsageLimits,
 };
-
-/// Concurrent reads of the ledger. They leave connections for lookups of callers.
-pub(super) const MAX_READS: usize = 2;
 
 /// The most that one cell of a roll-up holds. Counts of one exchange are below it by far; sums over all hours of a key stay in 64
 /// bits.

@@ -1,13 +1,13 @@
 //! Queries of the ledger. Sums are grouped by the number of the key, which is an integer; names are joined afterwards.
 
-use std::sync::LazyLock;
+use std::ops::ControlFlow;
 
-use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 
 use super::{
     super::{Query, Result, Store, from_db, to_db},
     Exchange, UsageKey, UsageSums,
+    readers::UsageReader,
 };
 use crate::usage::{Counter, Counters};
 
@@ -32,6 +32,8 @@ pub struct UsageSegment {
 /// The values that dimensions are restricted to. An absent one is any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageFilter {
+    /// The caller that asks. It restricts nothing.
+    pub reader: UsageReader,
     /// The id of the caller.
     pub user: Option<String>,
     /// The id of the token.
@@ -65,82 +67,104 @@ pub struct LearnedBytes {
     pub answer_tokens: u64,
 }
 
-/// Conditions on `usage_keys k`, with the parameters from `$1` on.
-const MATCHES: &str = "($1 IS NULL OR k.user_id = $1) AND ($2 IS NULL OR k.token_id = $2)
-    AND ($3 IS NULL OR k.group_name = $3) AND ($4 IS NULL OR k.provider = $4)
-    AND ($5 IS NULL OR k.endpoint = $5) AND ($6 IS NULL OR k.model = $6)
-    AND ($7 IS NULL OR k.key_owner = $7)";
-/// The columns of a key, the first eight of a row.
+/// The columns of a key, in the order of [`Store::usage_key`].
 const KEY: &str =
     "k.user_id, k.token_id, k.group_name, k.provider, k.endpoint, k.model, k.context, k.key_owner";
 
-static SUM_HOURS: LazyLock<String> = LazyLock::new(|| sum("usage_hours", "hour"));
-static SUM_DAYS: LazyLock<String> = LazyLock::new(|| sum("usage_days", "day"));
+/// The columns of [`KEY`].
+const KEY_COLUMNS: usize = 8;
 
-/// The sums of each segment (`$1`, an array of pairs) by key, of the keys in `$2` or of all.
-fn sum(table: &str, period: &str) -> String {
-    let sums: Vec<_> = UsageSums::columns().map(|column| format!("sum(u.{column})")).collect();
+/// A statement for the sums of each segment by key, with the columns of the key. The first parameter is an array of the
+/// segments as pairs, the second the first day.
+fn sum(roll_ups: RollUps, filter: &UsageFilter) -> String {
+    let (table, period) = match roll_ups {
+        RollUps::Hours => ("usage_hours", "hour"),
+        RollUps::Days => ("usage_days", "day"),
+    };
+    let sums: Vec<_> = UsageSums::columns().map(|column| format!("sum(u.{column}) AS {column}")).collect();
+    let columns: Vec<_> = UsageSums::columns().map(|column| format!("s.{column}")).collect();
+    let of = match filter.conditions(3) {
+        all if all.is_empty() => String::new(),
+        all => format!(
+            "WHERE u.key IN (SELECT k.id FROM usage_keys k WHERE {} AND k.last_day >= ?2)",
+            all.join(" AND ")
+        ),
+    };
     format!(
-        "SELECT s.key, u.key, {} FROM json_each($1) s CROSS JOIN {table} u
-         ON u.{period} >= s.value ->> 0 AND u.{period} < s.value ->> 1
-         WHERE $2 IS NULL OR u.key IN (SELECT value FROM json_each($2))
-         GROUP BY s.key, u.key",
-        sums.join(", ")
+        "SELECT s.segment, {KEY}, {} FROM (
+             SELECT p.key AS segment, u.key AS key, {} FROM json_each(?1) p CROSS JOIN {table} u
+             ON u.{period} >= p.value ->> 0 AND u.{period} < p.value ->> 1
+             {of} GROUP BY p.key, u.key
+         ) s CROSS JOIN usage_keys k ON k.id = s.key",
+        columns.join(", "),
+        sums.join(", "),
     )
 }
 
 impl UsageFilter {
-    /// True if it restricts nothing.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// The values, with their columns of `usage_keys`.
+    fn values(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let Self { reader: _, user, token, group, provider, endpoint, model, key_owner } = self;
+        let all = [
+            ("user_id", user),
+            ("token_id", token),
+            ("group_name", group),
+            ("provider", provider),
+            ("endpoint", endpoint),
+            ("model", model),
+            ("key_owner", key_owner),
+        ];
+        all.into_iter().filter_map(|(column, value)| Some((column, value.as_ref()?)))
+    }
+
+    /// Conditions on `usage_keys k`, for the values that are there only: others would keep indexes from use. The values are
+    /// the parameters from `first` on.
+    fn conditions(&self, first: usize) -> Vec<String> {
+        self.values().zip(first..).map(|((column, _), number)| format!("k.{column} = ?{number}")).collect()
     }
 
     fn bind(&self, query: Query) -> Query {
-        let Self { user, token, group, provider, endpoint, model, key_owner } = self.clone();
-        query.bind(user).bind(token).bind(group).bind(provider).bind(endpoint).bind(model).bind(key_owner)
+        self.values().fold(query, |query, (_, value)| query.bind(value.clone()))
     }
 }
 
 impl Store {
-    /// All keys that the filter matches, with their numbers.
-    pub async fn usage_keys(&self, filter: &UsageFilter) -> Result<Vec<(i64, UsageKey)>> {
-        let select = AssertSqlSafe(format!("SELECT {KEY}, k.id FROM usage_keys k WHERE {MATCHES}"));
-        let rows = self.read_usage(filter.bind(sqlx::query(select))).await?;
-        rows.iter().map(|row| Ok((self.at(row, 8)?, self.usage_key(row)?))).collect()
+    /// All keys, with their numbers.
+    #[cfg(test)]
+    pub async fn usage_keys(&self) -> Result<Vec<(i64, UsageKey)>> {
+        let select = AssertSqlSafe(format!("SELECT {KEY}, k.id FROM usage_keys k"));
+        let rows = self.read_usage(sqlx::query(select)).await?;
+        rows.iter().map(|row| Ok((self.at(row, KEY_COLUMNS)?, self.usage_key(row, 0)?))).collect()
     }
 
-    /// Sums each segment by key: of `keys`, or of all. Calls `each` with the index of the segment, the number of the key and
-    /// the sums; nothing else of the result is kept in memory.
+    /// Sums each segment by key, of those that the filter matches. Calls `each` with the index of the segment, the key and
+    /// the sums, until it breaks; nothing else of the result is kept in memory.
     pub async fn sum_usage(
         &self,
         roll_ups: RollUps,
         segments: &[UsageSegment],
-        keys: Option<&[i64]>,
-        mut each: impl FnMut(usize, i64, &UsageSums),
-    ) -> Result<()> {
-        if segments.is_empty() {
-            return Ok(());
-        }
-        self.check_in_place()?;
-        let _permit = self.usage_reads.acquire().await.expect("nothing closes the semaphore");
-        let pairs: Vec<[i64; 2]> = segments.iter().map(|one| [to_db(one.from), to_db(one.until)]).collect();
-        let sql = match roll_ups {
-            RollUps::Hours => SUM_HOURS.as_str(),
-            RollUps::Days => SUM_DAYS.as_str(),
+        filter: &UsageFilter,
+        mut each: impl FnMut(usize, &UsageKey, &UsageSums) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let Some(first) = segments.iter().map(|one| one.from).min() else {
+            return Ok(ControlFlow::Continue(()));
         };
-        let query: Query = sqlx::query(sql);
-        let query = query.bind(serde_json::json!(pairs).to_string());
-        let query = query.bind(keys.map(|keys| serde_json::json!(keys).to_string()));
-        let mut rows = query.fetch(&self.readers);
-        while let Some(row) = rows.try_next().await.map_err(|error| self.failed(error))? {
+        let first_day = match roll_ups {
+            RollUps::Hours => first / 24,
+            RollUps::Days => first,
+        };
+        let pairs: Vec<[i64; 2]> = segments.iter().map(|one| [to_db(one.from), to_db(one.until)]).collect();
+        let query: Query = sqlx::query(AssertSqlSafe(sum(roll_ups, filter)));
+        let query = query.bind(serde_json::json!(pairs).to_string()).bind(to_db(first_day));
+        self.each_row(filter.reader, filter.bind(query), |row| {
             let mut values = [0; UsageSums::VALUES];
             for (index, value) in values.iter_mut().enumerate() {
-                *value = from_db(self.at(&row, index + 2)?);
+                *value = from_db(self.at(row, index + 1 + KEY_COLUMNS)?);
             }
-            let segment = usize::try_from(self.at::<i64>(&row, 0)?).unwrap_or_default();
-            each(segment, self.at(&row, 1)?, &UsageSums::from_values(values));
-        }
-        Ok(())
+            let segment = usize::try_from(self.at::<i64>(row, 0)?).unwrap_or_default();
+            Ok(each(segment, &self.usage_key(row, 1)?, &UsageSums::from_values(values)))
+        })
+        .await
     }
 
     /// The last exchanges that the filter matches, the newest first.
@@ -178,16 +202,26 @@ impl Store {
         order: &'static str,
     ) -> Result<Vec<Exchange>> {
         let counters: Vec<_> = Counter::ALL.into_iter().map(|one| format!("e.{}", one.name())).collect();
+        let mut conditions = vec!["e.seq > ?1".to_owned()];
+        conditions.extend(request_id.map(|_| "e.request_id = ?3".to_owned()));
+        conditions.extend(filter.conditions(4));
         let select = AssertSqlSafe(format!(
             "SELECT {KEY}, e.seq, e.ended_at, e.duration, e.first_byte, e.request_id, e.status, e.outcome, e.fault,
                  e.not_counted, e.estimated_prompt, e.estimated_answer, {}
              FROM exchanges e CROSS JOIN usage_keys k ON k.id = e.key
-             WHERE {MATCHES} AND e.seq > $8 AND ($10 IS NULL OR e.request_id = $10) ORDER BY e.seq {order} LIMIT $9",
-            counters.join(", ")
+             WHERE {} ORDER BY e.seq {order} LIMIT ?2",
+            counters.join(", "),
+            conditions.join(" AND "),
         ));
-        let query = filter.bind(sqlx::query(select)).bind(to_db(after)).bind(to_db(limit));
+        let query = sqlx::query(select).bind(to_db(after)).bind(to_db(limit));
         let query = query.bind(request_id.map(str::to_owned));
-        self.read_usage(query).await?.iter().map(|row| self.exchange(row)).collect()
+        let mut found = Vec::new();
+        let read = self.each_row(filter.reader, filter.bind(query), |row| {
+            found.push(self.exchange(row)?);
+            Ok(ControlFlow::Continue(()))
+        });
+        let _ = read.await?;
+        Ok(found)
     }
 
     /// The number of the last exchange; zero before the first.
@@ -227,12 +261,22 @@ impl Store {
     }
 
     async fn read_usage(&self, query: Query) -> Result<Vec<SqliteRow>> {
-        let _permit = self.usage_reads.acquire().await.expect("nothing closes the semaphore");
         self.read(query).await
     }
 
-    fn usage_key(&self, row: &SqliteRow) -> Result<UsageKey> {
-        let text = |index| self.at::<&str>(row, index).map(Into::into);
+    async fn each_row(
+        &self,
+        reader: UsageReader,
+        query: Query,
+        each: impl FnMut(&SqliteRow) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        self.check_in_place()?;
+        self.usage_readers.read(&self.path, reader, query, each).await
+    }
+
+    /// The key in the columns from an index on.
+    fn usage_key(&self, row: &SqliteRow, from: usize) -> Result<UsageKey> {
+        let text = |index| self.at::<&str>(row, from + index).map(Into::into);
         Ok(UsageKey {
             user: text(0)?,
             token: text(1)?,
@@ -240,7 +284,7 @@ impl Store {
             provider: text(3)?,
             endpoint: text(4)?,
             model: text(5)?,
-            context: from_db(self.at(row, 6)?),
+            context: from_db(self.at(row, from + 6)?),
             key_owner: text(7)?,
         })
     }
@@ -256,7 +300,7 @@ impl Store {
             ended_at_ms: from_db(self.at(row, 9)?),
             duration_ms: from_db(self.at(row, 10)?),
             first_byte_ms: self.at::<Option<i64>>(row, 11)?.map(from_db),
-            key: self.usage_key(row)?,
+            key: self.usage_key(row, 0)?,
             request_id: self.at(row, 12)?,
             status: self.at::<Option<i64>>(row, 13)?.and_then(|status| u16::try_from(status).ok()),
             outcome: self.at::<String>(row, 14)?.into(),
