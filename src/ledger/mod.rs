@@ -14,6 +14,7 @@ pub mod report;
 mod retention;
 mod retry;
 mod write;
+mod user_keys;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -86,6 +87,7 @@ pub struct LedgerSink {
     names: model_names::ModelNames,
     tier: PriceTier,
     /// False if no single exchanges are kept.
+    keys: user_keys::UserKeys,
     keeps_exchanges: bool,
 }
 
@@ -105,7 +107,8 @@ pub async fn start(
     });
     let names = model_names::ModelNames::new(today, known);
     let keeps_exchanges = !retention.exchanges.is_zero();
-    let sink = LedgerSink { shared: Arc::clone(&shared), names, tier, keeps_exchanges };
+    let keys = user_keys::UserKeys::default();
+    let sink = LedgerSink { shared: Arc::clone(&shared), names, keys, tier, keeps_exchanges };
     (sink, write::run(shared, store, retention))
 }
 
@@ -128,7 +131,8 @@ impl Sink for LedgerSink {
     fn record(&mut self, records: &[AccessRecord]) {
         let mut state = self.shared.lock();
         for record in records {
-            let Some(entry) = pending::entry(record, &mut self.names, &self.tier) else { continue };
+            let Some(mut entry) = pending::entry(record, &mut self.names, &self.tier) else { continue };
+            self.keys.bound(entry.hour / 24, &mut entry.exchange.key);
             match state.pending.add(entry, self.keeps_exchanges) {
                 Room::Enough => {}
                 Room::NotForExchange => self.shared.dropped.exchanges.add(1),
