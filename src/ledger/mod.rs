@@ -6,6 +6,7 @@
 //! money: costs are derived in `report`. Read next: `pending`, `write`, `range`, `report`.
 
 mod backlog;
+mod checkpoints;
 mod learned;
 mod model_names;
 mod pending;

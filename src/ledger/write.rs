@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    Retention, Shared, retention,
+    Retention, Shared, checkpoints, retention,
     retry::{Deadline, Pauses},
 };
 use crate::{
@@ -21,13 +21,14 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries of a batch that the database refuses for another reason than its state.
 const MAX_REFUSALS: u32 = 3;
 
-/// Writes batches until the sink is closed and nothing is left, and deletes old rows meanwhile.
+/// Writes batches until the sink is closed and nothing is left, and meanwhile deletes old rows and keeps the log short.
 pub(super) async fn run(shared: Arc<Shared>, store: Store, retention: Retention) {
     let writer =
         Writer { shared, store: store.clone(), id: writer_id(), number: 0, deadline: Deadline::default() };
     tokio::select! {
         () = writer.run() => {}
         never = retention::run(&store, retention) => match never {},
+        never = checkpoints::run(&store) => match never {},
     }
 }
 

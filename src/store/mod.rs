@@ -7,6 +7,7 @@
 
 mod audit;
 mod backup;
+mod checkpoint;
 mod checksum;
 mod credentials;
 mod data_dir;
@@ -85,6 +86,8 @@ use crate::name::{Owner, UserId};
 
 /// The database file in the data directory.
 pub const DATABASE: &str = "tollgate.db";
+/// The length to which `SQLite` cuts the write-ahead log when it begins again: that at which it moves the pages.
+const LOG_BYTES: &str = "4194304";
 /// Connections for reading.
 const MAX_READERS: u32 = 4;
 
@@ -252,6 +255,7 @@ fn options(path: &Path, lock_timeout: Duration) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(lock_timeout)
         .foreign_keys(true)
+        .pragma("journal_size_limit", LOG_BYTES)
         .disable_statement_logging()
 }
 

@@ -118,10 +118,20 @@ impl UsageReaders {
         timeout(self.limit, read).await.unwrap_or(Err(StoreError::TooLong { limit: self.limit }))
     }
 
+    /// The options of their connections.
+    pub(in super::super) fn options(&self) -> SqliteConnectOptions {
+        self.options.clone()
+    }
+
+    /// Waits for the reads in progress. Others wait until the result is dropped.
+    pub(in super::super) async fn pause(&self) -> [SemaphorePermit<'_>; 2] {
+        [self.users.pause().await, self.admins.pause().await]
+    }
+
     /// Closes the connections after the reads in progress.
     pub(in super::super) async fn close(&self) {
+        let _pause = self.pause().await;
         for lane in [&self.users, &self.admins] {
-            let _all = lane.permits.acquire_many(MAX_READS).await.expect("nothing closes the semaphore");
             let idle = std::mem::take(&mut *lane.lock());
             for connection in idle {
                 // Nothing was written.
@@ -132,6 +142,10 @@ impl UsageReaders {
 }
 
 impl Lane {
+    async fn pause(&self) -> SemaphorePermit<'_> {
+        self.permits.acquire_many(MAX_READS).await.expect("nothing closes the semaphore")
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
