@@ -1,5 +1,5 @@
-//! Operations on usage: reports and the last exchanges, of all users for admins, and of the caller for users. A token of any
-//! scope sees all usage of its user.
+//! Operations on usage: reports and the last exchanges, of all users for admins, and of the caller for users. A token
+//! with scopes sees the usage of its scopes.
 //!
 //! Read next: `parameters`, the query parameters; `ledger::report`, which sums.
 
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use jiff::tz::TimeZone;
 
-use super::{Admin, ApiResult, Request, Response, page::invalid_query, store_fault};
+use super::{Admin, ApiResult, Principal, Request, Response, page::invalid_query, store_fault};
 use crate::{
     clock::{now_ms, utc},
     day::Day,
@@ -22,7 +22,7 @@ use crate::{
         report::{Dimension, MAX_GROUPS, Priced, ReportError, report},
     },
     name::UserId,
-    store::{Exchange, StoreError, UsageReader},
+    store::{Exchange, StoreError, UsageFilter, UsageReader},
     table::Table,
 };
 pub use document::{
@@ -39,7 +39,7 @@ impl Admin {
         let parameters = Parameters::of(request, known)?;
         let mut asked = parameters.report(now_ms())?;
         asked.query.filter.user = self.asked_user(&parameters, own).await?;
-        asked.query.filter.reader = reader(own);
+        restrict(&mut asked.query.filter, request, own);
         let pending = self.pending_usage(own);
         let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(report_fault)?;
         let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
@@ -59,7 +59,7 @@ impl Admin {
         let (format, limit, after) = (parameters.format()?, parameters.limit()?, parameters.after()?);
         let mut filter = parameters.filter();
         filter.user = self.asked_user(&parameters, own).await?;
-        filter.reader = reader(own);
+        restrict(&mut filter, request, own);
         let pending = self.pending_usage(own);
         // Before the rows: a later exchange is then found by the next call.
         let last = self.store.last_exchange_number().await.map_err(store_fault)?;
@@ -112,8 +112,13 @@ impl Admin {
     }
 }
 
-fn reader(own: Option<&UserId>) -> UsageReader {
-    if own.is_some() { UsageReader::User } else { UsageReader::Admin }
+/// Restricts a user's call to the scopes of the token.
+fn restrict(filter: &mut UsageFilter, request: &Request, own: Option<&UserId>) {
+    filter.reader = if own.is_some() { UsageReader::User } else { UsageReader::Admin };
+    filter.scopes = match &request.principal {
+        Principal::User(caller) => caller.token.scopes.clone(),
+        Principal::Local | Principal::Admin => None,
+    };
 }
 
 /// The fault for a report that is not made.

@@ -183,6 +183,7 @@ impl<'r> Parameters<'r> {
             endpoint: self.value("endpoint"),
             model: self.value("model"),
             key_owner: self.value("key_owner"),
+            scopes: None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::super::{
 };
 use crate::{
     access_record::Outcome,
+    name::Scope,
     usage::{Counter, Counters},
 };
 
@@ -124,7 +125,8 @@ pub(super) async fn usage_is_filtered(store: Store) {
     let check = async |filter: UsageFilter, keys: usize, exchanges: usize| {
         let found = matching(&store, &filter).await;
         assert_eq!(found.len(), keys, "{filter:?}");
-        assert!(keys == 3 || found.iter().all(|one| *one == full || *one == other), "{filter:?}");
+        let is_own = |one: &UsageKey| *one == full || *one == other;
+        assert!(keys != 2 || found.iter().all(is_own), "{filter:?}");
         assert_eq!(store.last_exchanges(&filter, 9).await.unwrap().len(), exchanges, "{filter:?}");
     };
     let any = UsageFilter::default;
@@ -136,6 +138,16 @@ pub(super) async fn usage_is_filtered(store: Store) {
     check(UsageFilter { endpoint: Some("e".into()), ..any() }, 2, 1).await;
     check(UsageFilter { model: Some(full.model.to_string()), ..any() }, 2, 1).await;
     check(UsageFilter { key_owner: Some("o".into()), ..any() }, 2, 1).await;
+    let within = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|scope| Scope::parse(scope).unwrap()).collect();
+        UsageFilter { scopes: Some(scopes), ..any() }
+    };
+    check(within(&[]), 0, 0).await;
+    check(within(&["p"]), 2, 1).await;
+    check(within(&["p/e"]), 2, 1).await;
+    check(within(&["p/other", "demo/e", "q"]), 0, 0).await;
+    check(within(&["p/e", "demo", "demo/chat"]), 3, 2).await;
+    check(UsageFilter { user: Some("x".into()), ..within(&["p/e", "demo/chat"]) }, 1, 1).await;
     check(UsageFilter { user: Some("u".into()), model: Some("y".into()), ..any() }, 0, 0).await;
     check(UsageFilter { user: Some("U".into()), ..any() }, 0, 0).await;
     assert_eq!(

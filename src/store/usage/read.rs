@@ -9,7 +9,10 @@ use super::{
     Exchange, UsageKey, UsageSums,
     readers::UsageReader,
 };
-use crate::usage::{Counter, Counters};
+use crate::{
+    name::Scope,
+    usage::{Counter, Counters},
+};
 
 /// A roll-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct UsageFilter {
     pub model: Option<String>,
     /// The owner of the credential.
     pub key_owner: Option<String>,
+    /// The endpoints of the calling token; none for all.
+    pub scopes: Option<Vec<Scope>>,
 }
 
 /// Bytes and tokens of the text of a model that estimates learn from.
@@ -104,7 +109,7 @@ fn sum(roll_ups: RollUps, filter: &UsageFilter) -> String {
 impl UsageFilter {
     /// The values, with their columns of `usage_keys`.
     fn values(&self) -> impl Iterator<Item = (&'static str, &String)> {
-        let Self { reader: _, user, token, group, provider, endpoint, model, key_owner } = self;
+        let Self { reader: _, user, token, group, provider, endpoint, model, key_owner, scopes: _ } = self;
         let all = [
             ("user_id", user),
             ("token_id", token),
@@ -117,14 +122,29 @@ impl UsageFilter {
         all.into_iter().filter_map(|(column, value)| Some((column, value.as_ref()?)))
     }
 
-    /// Conditions on `usage_keys k`, for the values that are there only: others would keep indexes from use. The values are
-    /// the parameters from `first` on.
+    /// Conditions on `usage_keys k`, for the values that are there only: others would keep indexes from use. Their parameters
+    /// are those of `bind`, from `first` on.
     fn conditions(&self, first: usize) -> Vec<String> {
-        self.values().zip(first..).map(|((column, _), number)| format!("k.{column} = ?{number}")).collect()
+        let mut numbers = first..;
+        let mut is = |column: &str| format!("k.{column} = ?{}", numbers.next().unwrap_or_default());
+        let mut all: Vec<_> = self.values().map(|(column, _)| is(column)).collect();
+        if let Some(scopes) = &self.scopes {
+            let mut one = |scope: &Scope| {
+                let endpoint = scope.endpoint.as_ref().map(|_| "endpoint");
+                let both: Vec<_> = ["provider"].into_iter().chain(endpoint).map(&mut is).collect();
+                both.join(" AND ")
+            };
+            let any: Vec<_> = scopes.iter().map(&mut one).collect();
+            all.push(if any.is_empty() { "FALSE".to_owned() } else { format!("({})", any.join(" OR ")) });
+        }
+        all
     }
 
     fn bind(&self, query: Query) -> Query {
-        self.values().fold(query, |query, (_, value)| query.bind(value.clone()))
+        let values = self.values().map(|(_, value)| value.clone());
+        let scopes = self.scopes.iter().flatten();
+        let scopes = scopes.flat_map(|one| [Some(one.provider.to_string()), one.endpoint.clone()]).flatten();
+        values.chain(scopes).fold(query, Query::bind)
     }
 }
 
