@@ -30,7 +30,9 @@ pub(super) async fn run(store: &Store, retention: Retention) -> Infallible {
 /// Deletes all rows that are too old at that time.
 pub async fn keep_within(store: &Store, retention: Retention, now_ms: u64) -> Result<(), StoreError> {
     let limits = limits(retention, now_ms);
-    while store.trim_usage(limits).await? {
+    let mut after = 0;
+    while let Some(next) = store.trim_usage(limits, after).await? {
+        after = next;
         sleep(PAUSE).await;
     }
     Ok(())
@@ -40,7 +42,7 @@ fn limits(Retention { roll_ups, exchanges }: Retention, now_ms: u64) -> UsageLim
     let before = |age: Duration| now_ms.saturating_sub(millis(age));
     // Without retention of single exchanges, those of a time with another setting go, whatever their clock was.
     let first_end_ms = if exchanges.is_zero() { u64::MAX } else { before(exchanges) };
-    UsageLimits { first_hour: before(roll_ups) / 3_600_000, first_end_ms }
+    UsageLimits { first_hour: before(roll_ups) / 3_600_000, first_end_ms, now_ms }
 }
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ mod tests {
         let check = |roll_ups, exchanges, now_ms, expected| {
             let hours = |number| Duration::from_hours(number);
             let retention = Retention { roll_ups: hours(roll_ups), exchanges: hours(exchanges) };
-            let UsageLimits { first_hour, first_end_ms } = limits(retention, now_ms);
+            let UsageLimits { first_hour, first_end_ms, .. } = limits(retention, now_ms);
             assert_eq!((first_hour, first_end_ms), expected);
         };
         check(48, 24, 100 * 3_600_000 + 5, (52, 76 * 3_600_000 + 5));

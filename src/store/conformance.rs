@@ -43,6 +43,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     usage::reads_are_bounded(open().await).await;
     usage::exchanges_are_numbered(open().await).await;
     usage::usage_is_trimmed(open().await).await;
+    usage::a_step_of_the_clock_keeps_no_old_exchange(open().await).await;
     usage::sums_are_bounded(open().await).await;
     usage::ratios_are_learned_from_counts(open().await).await;
 }

@@ -224,10 +224,31 @@ pub(super) async fn exchanges_are_numbered(store: Store) {
     assert_eq!(of_request("req_unknown", &any, 0).await, [0; 0]);
     assert_eq!(of_request(&own, &others, 0).await, [0; 0]);
     // Numbers never start again, also not when nothing is left.
-    let limits = UsageLimits { first_hour: 0, first_end_ms: 1000 };
-    assert!(!store.trim_usage(limits).await.unwrap());
+    let limits = UsageLimits { first_hour: 0, first_end_ms: 1000, now_ms: 1000 };
+    trim(&store, limits).await;
     store.add_usage("two", &batch(2, Vec::new(), vec![exchange(&key, 2000)]), 0).await.unwrap();
     assert_eq!((numbers(0).await, store.last_exchange_number().await.unwrap()), (vec![4], 4));
+}
+
+async fn trim(store: &Store, limits: UsageLimits) {
+    let mut after = 0;
+    while let Some(next) = store.trim_usage(limits, after).await.unwrap() {
+        after = next;
+    }
+}
+
+/// After a step of the clock, exchanges of the future lie before old ones.
+pub(super) async fn a_step_of_the_clock_keeps_no_old_exchange(store: Store) {
+    let key = key("a", "m");
+    let future = (0..1500).map(|_| exchange(&key, 99 * DAY_MS));
+    let old = (0..1500).map(|_| exchange(&key, DAY_MS));
+    let young = (0..5).map(|_| exchange(&key, 40 * DAY_MS));
+    let all = future.chain(old).chain(young).collect();
+    store.add_usage("one", &batch(1, Vec::new(), all), 0).await.unwrap();
+    trim(&store, UsageLimits { first_hour: 0, first_end_ms: 39 * DAY_MS, now_ms: 40 * DAY_MS }).await;
+    let left = store.last_exchanges(&UsageFilter::default(), 9999).await.unwrap();
+    assert_eq!(left.len(), 1505);
+    assert!(left.iter().all(|one| one.ended_at_ms >= 39 * DAY_MS));
 }
 
 pub(super) async fn usage_is_trimmed(store: Store) {
@@ -236,9 +257,11 @@ pub(super) async fn usage_is_trimmed(store: Store) {
     let hours: Vec<_> = hours.chain([(1500, new.clone(), sums(1, 0, 1))]).collect();
     let single = vec![exchange(&old, 1499 * 3_600_000), exchange(&new, 1500 * 3_600_000)];
     store.add_usage("one", &batch(1, hours, single), 0).await.unwrap();
-    let limits = UsageLimits { first_hour: 1488, first_end_ms: 1500 * 3_600_000 };
-    assert!(store.trim_usage(limits).await.unwrap(), "1488 rows are no small transaction");
-    assert!(!store.trim_usage(limits).await.unwrap());
+    let now_ms = 1500 * 3_600_000;
+    let limits = UsageLimits { first_hour: 1488, first_end_ms: now_ms, now_ms };
+    let next = store.trim_usage(limits, 0).await.unwrap();
+    assert!(next.is_some(), "1488 rows are no small transaction");
+    trim(&store, limits).await;
     let left = summed(&store, RollUps::Hours, &[(0, 1500), (1500, 1501)], UsageFilter::default()).await;
     assert_eq!(left, [row(0, "old", sums(12, 1, 0)), row(1, "new", sums(1, 0, 1))].into());
     let users = async || -> Vec<String> {
@@ -249,8 +272,8 @@ pub(super) async fn usage_is_trimmed(store: Store) {
     let last = store.last_exchanges(&UsageFilter::default(), 9).await.unwrap();
     assert_eq!(last.len(), 1);
     // A key ends after its last day, with its rows.
-    let limits = UsageLimits { first_hour: 64 * 24, first_end_ms: 64 * DAY_MS };
-    while store.trim_usage(limits).await.unwrap() {}
+    let limits = UsageLimits { first_hour: 64 * 24, first_end_ms: 64 * DAY_MS, now_ms: 64 * DAY_MS };
+    trim(&store, limits).await;
     assert_eq!(users().await, Vec::<String>::new());
     assert_eq!(summed(&store, RollUps::Days, &[(0, 99)], UsageFilter::default()).await, BTreeMap::new());
 }
