@@ -9,6 +9,8 @@ use crate::{clock, store::UsageSegment};
 
 /// Seconds of an hour.
 const HOUR_S: i64 = 3600;
+/// Milliseconds of an hour.
+const HOUR_MS: u64 = 3_600_000;
 /// Hours of a day.
 const DAY: u64 = 24;
 /// The most parts that a range is split into.
@@ -91,7 +93,9 @@ fn day(text: &str, edge: Edge, zone: &TimeZone) -> Option<u64> {
         Edge::Until => day.tomorrow().ok()?,
     };
     let begin = day.to_zoned_datetime(zone.clone()).ok()?;
-    u64::try_from(begin.timestamp().as_millisecond()).ok()
+    let begin = u64::try_from(begin.timestamp().as_millisecond()).ok()?;
+    // The first hour that begins in it: the one before counts for the day before.
+    Some(begin.div_ceil(HOUR_MS) * HOUR_MS)
 }
 
 /// The parts of a range. `None` if there are too many.
@@ -245,6 +249,19 @@ mod tests {
         {
             check(bad, [None, None]);
         }
+    }
+
+    #[test]
+    fn days_of_a_zone_share_no_hour() {
+        let kolkata = zone("Asia/Kolkata");
+        let hours = |day| {
+            let at = |edge| moment(day, edge, &kolkata, 0).unwrap();
+            let Hours { from, until } = Hours::touched(at(Edge::Since), at(Edge::Until));
+            (from, until)
+        };
+        let noon = hour("2026-11-27T12:00:00Z");
+        assert_eq!(hours("2026-11-27"), (noon - 17, noon + 7));
+        assert_eq!(hours("2026-11-28"), (noon + 7, noon + 31));
     }
 
     fn shown(from: &str, until: &str, every: Every, tz: &str) -> Vec<(String, u64)> {
