@@ -14,8 +14,8 @@ pub mod range;
 pub mod report;
 mod retention;
 mod retry;
-mod write;
 mod user_keys;
+mod write;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -34,6 +34,7 @@ use pending::{Pending, Room};
 
 pub use backlog::UsageBacklog;
 pub use learned::learned_ratios;
+pub use model_names::IsPriced;
 pub use retention::keep_within;
 
 /// The greatest boundary that a prompt exceeds: of a provider, a model, a day since 1970 and tokens.
@@ -86,9 +87,9 @@ struct State {
 pub struct LedgerSink {
     shared: Arc<Shared>,
     names: model_names::ModelNames,
+    keys: user_keys::UserKeys,
     tier: PriceTier,
     /// False if no single exchanges are kept.
-    keys: user_keys::UserKeys,
     keeps_exchanges: bool,
 }
 
@@ -97,6 +98,7 @@ pub async fn start(
     store: Store,
     retention: Retention,
     tier: PriceTier,
+    is_priced: IsPriced,
     ledger: &Ledger,
 ) -> (LedgerSink, impl Future<Output = ()> + Send + 'static) {
     let shared = Arc::clone(&ledger.0);
@@ -106,7 +108,7 @@ pub async fn start(
         tracing::warn!(%error, "the models of today cannot be read from the usage ledger");
         Vec::new()
     });
-    let names = model_names::ModelNames::new(today, known);
+    let names = model_names::ModelNames::new(today, known, is_priced);
     let keeps_exchanges = !retention.exchanges.is_zero();
     let keys = user_keys::UserKeys::default();
     let sink = LedgerSink { shared: Arc::clone(&shared), names, keys, tier, keeps_exchanges };

@@ -1,7 +1,8 @@
 //! Bounds on the names of models: what a client or an upstream chooses cannot grow the ledger without end.
 //!
 //! A name has at most 200 bytes and no control characters. Of each provider, the first 500 names of a day are kept apart;
-//! further ones become [`OTHER`]. Names that only failed requests have get the first half of these places: a client that tries
+//! further ones become [`OTHER`]. One user adds at most 200 of them. Names that have a price have as many places again, so that
+//! no cost disappears. Names that only failed requests have get the first half of these places: a client that tries
 //! many names takes none of the other half from models that answer.
 
 use std::{
@@ -20,43 +21,58 @@ const MAX_NAMES: usize = 500;
 /// Names of one provider on one day up to which a name is kept that no successful answer has.
 const MAX_UNANSWERED: usize = MAX_NAMES / 2;
 
+/// Names that one user adds, of one provider on one day.
+const MAX_OF_USER: usize = 200;
+
+/// True if a price is known: of a provider, a model, and a day since 1970.
+pub type IsPriced = Box<dyn Fn(&str, &str, u64) -> bool + Send>;
+
 type Names = HashSet<Arc<str>, RandomState>;
 
 /// The names of the current day, by provider.
-#[derive(Debug)]
 pub(super) struct ModelNames {
     day: u64,
-    names: HashMap<Box<str>, Names, RandomState>,
+    names: HashMap<Box<str>, OfProvider, RandomState>,
+    is_priced: IsPriced,
+}
+
+/// The names of a provider.
+#[derive(Debug, Default)]
+struct OfProvider {
+    names: Names,
+    /// How many of them each user added.
+    added: HashMap<Box<str>, usize, RandomState>,
 }
 
 impl ModelNames {
     /// The names of a day that are known already.
-    pub(super) fn new(day: u64, known: Vec<(String, String)>) -> Self {
-        let mut names = HashMap::<Box<str>, Names, RandomState>::default();
+    pub(super) fn new(day: u64, known: Vec<(String, String)>, is_priced: IsPriced) -> Self {
+        let mut names = HashMap::<Box<str>, OfProvider, RandomState>::default();
         for (provider, model) in known {
-            names.entry(provider.into()).or_default().insert(model.into());
+            names.entry(provider.into()).or_default().names.insert(model.into());
         }
-        Self { day, names }
+        Self { day, names, is_priced }
     }
 
     /// The name under which the model of a successful answer is kept.
-    pub(super) fn answered(&mut self, day: u64, provider: &str, model: &str) -> Arc<str> {
-        self.bounded(day, provider, model, MAX_NAMES)
+    pub(super) fn answered(&mut self, day: u64, user: &str, provider: &str, model: &str) -> Arc<str> {
+        self.bounded(day, user, provider, model, MAX_NAMES)
     }
 
     /// The name under which the model of a request without a successful answer is kept.
-    pub(super) fn asked(&mut self, day: u64, provider: &str, model: &str) -> Arc<str> {
-        self.bounded(day, provider, model, MAX_UNANSWERED)
+    pub(super) fn asked(&mut self, day: u64, user: &str, provider: &str, model: &str) -> Arc<str> {
+        self.bounded(day, user, provider, model, MAX_UNANSWERED)
     }
 
     /// The name, if it is known or there are fewer than `max`.
-    fn bounded(&mut self, day: u64, provider: &str, model: &str, max: usize) -> Arc<str> {
-        if day > self.day {
+    fn bounded(&mut self, day: u64, user: &str, provider: &str, model: &str, max: usize) -> Arc<str> {
+        // Also to an earlier day: the clock may have been ahead.
+        if day != self.day {
             self.day = day;
             self.names.clear();
         }
         // Nearly every name is known, and so needs no cleaning.
-        if let Some(known) = self.names.get(provider).and_then(|names| names.get(model)) {
+        if let Some(known) = self.names.get(provider).and_then(|own| own.names.get(model)) {
             return Arc::clone(known);
         }
         let name: Arc<str> = cleaned(model).into();
@@ -64,13 +80,17 @@ impl ModelNames {
             return name;
         }
         // Providers are the operator's: they are few.
-        let names = self.names.entry(provider.into()).or_default();
-        if !names.contains(&name) {
-            if names.len() >= max {
-                return OTHER.into();
-            }
-            names.insert(Arc::clone(&name));
+        let own = self.names.entry(provider.into()).or_default();
+        if own.names.contains(&name) {
+            return name;
         }
+        let added = own.added.entry(user.into()).or_default();
+        if own.names.len() < max && *added < MAX_OF_USER {
+            *added += 1;
+        } else if own.names.len() >= 2 * MAX_NAMES || !(self.is_priced)(provider, &name, day) {
+            return OTHER.into();
+        }
+        own.names.insert(Arc::clone(&name));
         name
     }
 }
@@ -87,37 +107,63 @@ fn cleaned(model: &str) -> String {
 mod tests {
     use super::*;
 
+    fn names(known: Vec<(String, String)>) -> ModelNames {
+        ModelNames::new(5, known, Box::new(|_, model, _| model.starts_with("priced")))
+    }
+
     #[test]
     fn names_are_bounded_for_each_provider_and_day() {
         let known = vec![("p".to_owned(), "known".to_owned())];
-        let mut names = ModelNames::new(5, known);
+        let mut names = names(known);
         for number in 0..MAX_NAMES - 1 {
-            let name = format!("m{number}");
-            assert_eq!(*names.answered(5, "p", &name), name);
+            let (user, name) = (format!("u{}", number % 9), format!("m{number}"));
+            assert_eq!(*names.answered(5, &user, "p", &name), name);
         }
         let mut check = |day, provider, name: &str, expected: &str| {
-            assert_eq!(&*names.answered(day, provider, name), expected);
+            assert_eq!(&*names.answered(day, "u", provider, name), expected);
         };
         check(5, "p", "more", OTHER);
         check(5, "p", "known", "known");
         check(5, "p", "m7", "m7");
         check(5, "q", "more", "more");
-        check(4, "p", "late", OTHER);
+        for number in 0..MAX_NAMES {
+            let name = format!("priced{number}");
+            check(5, "p", &name, &name);
+        }
+        check(5, "p", "priced", OTHER);
         check(6, "p", "more", "more");
         check(6, "p", "", "");
+        check(4, "p", "earlier", "earlier");
+    }
+
+    #[test]
+    fn one_user_leaves_room_for_others() {
+        let mut names = names(Vec::new());
+        for number in 0..MAX_OF_USER {
+            let name = format!("m{number}");
+            assert_eq!(*names.answered(5, "eve", "p", &name), name);
+        }
+        let mut check = |user, provider, name: &str, expected: &str| {
+            assert_eq!(&*names.answered(5, user, provider, name), expected);
+        };
+        check("eve", "p", "more", OTHER);
+        check("eve", "q", "more", "more");
+        check("eve", "p", "priced", "priced");
+        check("alice", "p", "more", "more");
+        check("eve", "p", "more", "more");
     }
 
     #[test]
     fn failed_requests_leave_room_for_models_that_answer() {
-        let mut names = ModelNames::new(5, Vec::new());
+        let mut names = names(Vec::new());
         for number in 0..MAX_UNANSWERED {
-            let name = format!("m{number}");
-            assert_eq!(*names.asked(5, "p", &name), name);
+            let (user, name) = (format!("u{}", number % 2), format!("m{number}"));
+            assert_eq!(*names.asked(5, &user, "p", &name), name);
         }
-        assert_eq!(&*names.asked(5, "p", "guess"), OTHER);
-        assert_eq!(&*names.answered(5, "p", "real"), "real");
-        assert_eq!(&*names.asked(5, "p", "real"), "real", "it is known");
-        assert_eq!(&*names.asked(5, "q", "guess"), "guess");
+        assert_eq!(&*names.asked(5, "u", "p", "guess"), OTHER);
+        assert_eq!(&*names.answered(5, "u", "p", "real"), "real");
+        assert_eq!(&*names.asked(5, "u", "p", "real"), "real", "it is known");
+        assert_eq!(&*names.asked(5, "u", "q", "guess"), "guess");
     }
 
     #[test]

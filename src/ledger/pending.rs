@@ -106,9 +106,9 @@ pub(super) fn entry(record: &AccessRecord, names: &mut ModelNames, tier: &PriceT
     let (ended_at_ms, usage) = (record.ended_at_ms(), record.usage.as_deref());
     let day = ended_at_ms / DAY_MS;
     let model = match usage.map(|usage| (usage.model.as_deref(), usage.request_model.as_deref())) {
-        Some((Some(answered), _)) => names.answered(day, provider.as_str(), answered),
+        Some((Some(answered), _)) => names.answered(day, user.as_str(), provider.as_str(), answered),
         // Else nobody could ask which model fails.
-        Some((None, Some(asked))) => names.asked(day, provider.as_str(), asked),
+        Some((None, Some(asked))) => names.asked(day, user.as_str(), provider.as_str(), asked),
         Some((None, None)) | None => Arc::default(),
     };
     let (counters, estimated) =

@@ -50,6 +50,10 @@ fn record(number: u64, usage: Option<Usage>) -> AccessRecord {
     }
 }
 
+fn no_prices() -> IsPriced {
+    Box::new(|_, _, _| false)
+}
+
 fn no_tiers() -> PriceTier {
     Box::new(|_, _, _, _| 0)
 }
@@ -86,7 +90,8 @@ async fn finished_exchanges_become_sums_and_rows() {
             if (provider, model) == ("demo", "m") && prompt > 100 { 100 } else { 0 }
         },
     );
-    let (mut sink, task) = start(store.clone(), KEPT, tier, &Ledger::new(&Drops::default())).await;
+    let (mut sink, task) =
+        start(store.clone(), KEPT, tier, no_prices(), &Ledger::new(&Drops::default())).await;
     let mut estimated = usage("m", 200, 30);
     estimated.estimated.set(Counter::Output, 30);
     estimated.to_estimate = Sides { prompt: false, answer: true };
@@ -121,7 +126,7 @@ async fn finished_exchanges_become_sums_and_rows() {
 #[test]
 fn a_failed_exchange_has_the_model_of_its_request() {
     let check = |usage: Option<Usage>, expected: &str| {
-        let mut names = model_names::ModelNames::new(0, Vec::new());
+        let mut names = model_names::ModelNames::new(0, Vec::new(), no_prices());
         let failed = AccessRecord { status: Some(StatusCode::BAD_GATEWAY), ..record(1, usage) };
         let entry = pending::entry(&failed, &mut names, &no_tiers()).unwrap();
         assert_eq!((&*entry.exchange.key.model, entry.sums.failed()), (expected, 1));
@@ -138,7 +143,8 @@ async fn without_their_retention_no_exchanges_are_kept() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let kept = Retention { exchanges: Duration::ZERO, ..KEPT };
-    let (mut sink, task) = start(store.clone(), kept, no_tiers(), &Ledger::new(&Drops::default())).await;
+    let (mut sink, task) =
+        start(store.clone(), kept, no_tiers(), no_prices(), &Ledger::new(&Drops::default())).await;
     sink.record(&[record(1, None)]);
     sink.close();
     task.await;
@@ -153,7 +159,7 @@ async fn a_failing_store_delays_usage_and_loses_none() {
     let store = Store::open(dir.path()).await.unwrap();
     let drops = Drops::default();
     let ledger = Ledger::new(&drops);
-    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), &ledger).await;
+    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), no_prices(), &ledger).await;
     let writing = async {
         let url = format!("sqlite://{}", dir.path().join(DATABASE).display());
         let mut other = SqliteConnection::connect(&url).await.unwrap();
@@ -191,7 +197,7 @@ async fn a_failing_store_delays_usage_and_loses_none() {
 
 #[test]
 fn what_is_pending_is_bounded() {
-    let mut names = model_names::ModelNames::new(0, Vec::new());
+    let mut names = model_names::ModelNames::new(0, Vec::new(), no_prices());
     let mut pending = Pending::default();
     let mut add = |number, pending: &mut Pending| {
         let entry = pending::entry(&record(number, None), &mut names, &no_tiers()).unwrap();
@@ -217,7 +223,8 @@ fn what_is_pending_is_bounded() {
 async fn old_rows_are_deleted() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), &Ledger::new(&Drops::default())).await;
+    let (mut sink, task) =
+        start(store.clone(), KEPT, no_tiers(), no_prices(), &Ledger::new(&Drops::default())).await;
     sink.record(&[record(1, None)]);
     sink.close();
     task.await;
