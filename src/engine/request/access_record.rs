@@ -92,6 +92,7 @@ pub struct Wait {
 
 /// The usage of one exchange, as the meter leaves it and the estimate completes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Usage {
     /// All counts, estimates included.
     pub counters: Counters,

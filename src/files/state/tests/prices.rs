@@ -155,7 +155,9 @@ fn a_first_price_file_takes_no_built_in_provider_out_of_service() {
 fn with_folder(folder: &str) -> Directory {
     let text = match folder {
         "prices" => prices(1),
-        "gateways" => "title = \"G\"\nbase_url = \"https://g.example/{at}\"\nvars.at.env = \"G_AT\"\n".to_owned(),
+        "gateways" => {
+            "title = \"G\"\nbase_url = \"https://g.example/{at}\"\nvars.at.env = \"G_AT\"\n".to_owned()
+        }
         "apis" => "title = \"A\"\nerror.body = { error = \"{message}\" }\n".to_owned(),
         _ => "path_prefix = \"/{provider}\"\n".to_owned(),
     };
