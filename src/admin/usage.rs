@@ -74,8 +74,14 @@ impl Admin {
         found.sort_by_key(|exchange| exchange.number);
         let ids = found.iter().map(|exchange| exchange.key.user.to_string()).collect();
         let names = self.store.user_names(ids).await.map_err(store_fault)?;
-        let next = if found.len() < usize::try_from(limit).unwrap_or(usize::MAX) { last } else { 0 };
-        let next = found.last().map_or(0, |exchange| exchange.number).max(next);
+        // More than those may wait behind a full page. An empty one was asked for only for its `next`.
+        let is_full = limit > 0 && found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let shown = found.last().map_or(0, |exchange| exchange.number);
+        let next = match (limit, after) {
+            (0, Some(after)) => after,
+            _ if is_full => shown,
+            _ => shown.max(last),
+        };
         let exchanges = found.into_iter().map(|one| recent(one, &names, &request.table)).collect();
         let document = RecentExchanges { exchanges, next, pending };
         Ok(match format {

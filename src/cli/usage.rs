@@ -163,6 +163,7 @@ async fn call(context: &Context<'_>, path: &str) -> anyhow::Result<String> {
 fn flag(parameter: &str) -> String {
     match parameter {
         "request_id" => "--request".to_owned(),
+        "limit" => "--recent".to_owned(),
         name => format!("--{}", name.replace('_', "-")),
     }
 }
