@@ -135,7 +135,7 @@ async fn start(
         admission,
         store: authenticator.store_health(),
         drops,
-        ledger,
+        ledger: ledger.clone(),
         exporters: exporters.states(),
         started_at_ms,
     };
@@ -173,6 +173,7 @@ async fn start(
         records,
         deliveries,
         usage,
+        ledger,
         socket,
         logins,
         end_refreshes,

@@ -62,6 +62,14 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// The requests whose usage is not written.
+    pub fn unwritten(&self) -> u64 {
+        let state = self.0.lock();
+        state.writing.saturating_add(state.pending.requests())
+    }
+}
+
 impl Shared {
     /// Notes the failure of a try.
     pub(super) fn failed(&self, requests: u64, error: &StoreError) {
@@ -73,7 +81,8 @@ impl Shared {
 
     /// Notes that a batch waits no longer.
     pub(super) fn settled(&self) {
-        self.lock().failed = None;
+        let mut state = self.lock();
+        (state.failed, state.writing) = (None, 0);
     }
 }
 

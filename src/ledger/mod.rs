@@ -77,6 +77,8 @@ struct Dropped {
 #[derive(Debug, Default)]
 struct State {
     pending: Pending,
+    /// The requests of the batch that is being written.
+    writing: u64,
     /// The batch that is tried again.
     failed: Option<backlog::FailedBatch>,
     /// True after the last record.

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, ops::ControlFlow, time::Duration};
 
+use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
@@ -121,6 +122,22 @@ async fn finished_exchanges_become_sums_and_rows() {
         [("success", Some("bad_count")), ("success", None), ("upstream_limited", None), ("success", None)];
     assert_eq!(shown, expected);
     assert_eq!((rows[3].first_byte_ms, rows[3].duration_ms, rows[3].status), (Some(3), 7, Some(200)));
+}
+
+#[tokio::test]
+async fn what_is_not_written_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let ledger = Ledger::new(&Drops::default());
+    let (mut sink, task) = start(store.clone(), KEPT, no_tiers(), no_prices(), &ledger).await;
+    sink.record(&[record(1, Some(usage("m", 1, 1))), record(2, None)]);
+    sink.close();
+    assert_eq!(ledger.unwritten(), 2);
+    let mut task = Box::pin(task);
+    assert!(task.as_mut().now_or_never().is_none());
+    assert_eq!(ledger.unwritten(), 2, "a batch that is being written");
+    task.await;
+    assert_eq!((ledger.unwritten(), requests(&store).await), (0, 2));
 }
 
 #[test]

@@ -72,10 +72,13 @@ impl Writer {
 
     /// Takes out what is pending.
     fn next(&mut self) -> Option<UsageBatch> {
-        let pending = self.shared.lock().pending.take();
+        let mut state = self.shared.lock();
+        let pending = state.pending.take();
         if pending.is_empty() {
             return None;
         }
+        state.writing = pending.requests();
+        drop(state);
         self.number += 1;
         Some(pending.into_batch(self.number))
     }
@@ -100,8 +103,8 @@ impl Writer {
             };
             self.pause(pause).await;
         }
+        self.shared.settled();
         if failing {
-            self.shared.settled();
             tracing::info!("usage is written again");
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     exporters::Deliveries,
     files::{Live, Reloader, StatusCounts},
     gateway::Readiness,
+    ledger::Ledger,
     numbers::millis,
     recorder::Records,
     settings::Settings,
@@ -84,6 +85,8 @@ pub(super) struct Running {
     pub(super) deliveries: Deliveries,
     /// The task that writes the usage ledger. It ends after the recorder's thread.
     pub(super) usage: JoinHandle<()>,
+    /// The usage ledger.
+    pub(super) ledger: Ledger,
     /// The control socket.
     pub(super) socket: Socket,
     /// The OAuth refresher. It ends when no caller and no refresh is left.
@@ -186,26 +189,28 @@ async fn abandon(running: Running) {
     running.stop.cancel();
     running.end_refreshes.cancel();
     let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
-    close(running.records, running.usage, TASK_TIMEOUT).await;
+    close(running.records, running.usage, &running.ledger, TASK_TIMEOUT).await;
     running.deliveries.end(Instant::now()).await;
 }
 
 /// Hands the last access records on, and writes the last usage. The tasks of other sinks end afterwards.
-async fn close(records: Records, usage: JoinHandle<()>, limit: Duration) {
+async fn close(records: Records, usage: JoinHandle<()>, ledger: &Ledger, limit: Duration) {
     if !records.close(limit).await {
         tracing::error!("the last access records were not handed on in time: they are lost");
     }
     if timeout(USAGE_TIMEOUT, usage).await.is_err() {
-        tracing::error!("the last usage was not written in time: it is lost");
+        let requests = ledger.unwritten();
+        tracing::error!(requests, "the last usage was not written in time: these requests are in no sum");
     }
 }
 
 /// Hands the last access records on and closes the store. Exporters have what is left of the grace period, within bounds.
 async fn finish(running: Running, deadline: Instant) {
-    let Running { reloader, store, records, usage, deliveries, socket, logins, control, .. } = running;
+    let Running { reloader, store, records, usage, ledger, deliveries, socket, logins, control, .. } =
+        running;
     // Within the grace period, no record is lost.
     let left = deadline.saturating_duration_since(Instant::now());
-    close(records, usage, left.max(TASK_TIMEOUT)).await;
+    close(records, usage, &ledger, left.max(TASK_TIMEOUT)).await;
     let now = Instant::now();
     deliveries.end(deadline.clamp(now + TASK_TIMEOUT, now + EXPORT_TIMEOUT)).await;
     drop(socket);
