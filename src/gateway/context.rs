@@ -376,7 +376,8 @@ impl AccessRecordGuard {
 
 impl Drop for AccessRecordGuard {
     fn drop(&mut self) {
-        self.emit(End::ClientLeft);
+        let cuts = self.worker.cuts.load(Ordering::Relaxed);
+        self.emit(if cuts { End::Cut } else { End::ClientLeft });
         drop(self.admitted.take());
         self.connection.end_response();
     }

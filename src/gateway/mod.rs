@@ -26,7 +26,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -96,6 +96,8 @@ pub struct Worker {
     pub trace_context: TraceHeaders,
     /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.
     pub keep_alive: Option<HeaderValue>,
+    /// True after the grace period: responses that end now are cut by tollgate.
+    pub cuts: AtomicBool,
     /// The number of the next request; request ids derive from it.
     pub next_id: AtomicU64,
 }

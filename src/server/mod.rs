@@ -12,7 +12,10 @@ mod request_wait;
 use std::{
     io,
     net::{IpAddr, TcpListener},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -160,6 +163,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: config.recorder,
         metrics: shared.metrics.clone(),
+        cuts: AtomicBool::new(false),
         next_id: AtomicU64::new(config.first_id),
     });
     let (upstream, callers) = (worker.upstream.counts().clone(), worker.cache.counts().clone());
@@ -167,6 +171,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
     tokio::join!(accept(listener, shared, &worker), sweep(shared, &worker));
     tasks.close();
     if tokio::time::timeout(shared.grace, tasks.wait()).await.is_err() {
+        worker.cuts.store(true, Ordering::Relaxed);
         tracing::warn!(unfinished = tasks.len(), "the grace period is over: unfinished requests are cut");
     }
     Ok(())

@@ -303,7 +303,7 @@ pub enum End {
     Complete,
     /// The client left before the end.
     ClientLeft,
-    /// The upstream's response broke off, and so did the client's.
+    /// The upstream's response broke off, and so did the client's; or tollgate stopped.
     Cut,
 }
 
