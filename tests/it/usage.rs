@@ -116,6 +116,23 @@ fn exchanges_are_usage_of_their_user() {
     assert_eq!(last["exchanges"][0]["outcome"], "success");
     assert_eq!(ada.done("GET /auth/usage/recent?after=4", &Value::Null)["exchanges"], json!([]));
     assert_eq!(admin.with(&bob).done("GET /auth/usage/recent", &Value::Null)["exchanges"], json!([]));
+    for (query, next) in [("limit=0", 4), ("limit=0&after=2", 2), ("limit=1&after=0", 1)] {
+        assert_eq!(
+            ada.done(&format!("GET /auth/usage/recent?{query}"), &Value::Null)["next"],
+            next,
+            "{query}"
+        );
+    }
+    // A token with scopes sees what it could use itself.
+    let new = json!({ "label": "scoped", "kind": "manage", "scopes": ["b/get"] });
+    let scoped = ada.done("POST /auth/tokens", &new)["token"].as_str().unwrap().to_owned();
+    let scoped = admin.with(&scoped);
+    assert_eq!(own(&scoped)["total"]["requests"], 1);
+    let last = scoped.done("GET /auth/usage/recent", &Value::Null);
+    assert_eq!(
+        (last["exchanges"].as_array().unwrap().len(), &last["exchanges"][0]["provider"]),
+        (1, &json!("b"))
+    );
     let named = admin.done("GET /admin/usage/recent?user=ada&provider=b", &Value::Null);
     assert_eq!(named["exchanges"].as_array().unwrap().len(), 1);
     // A removed user keeps the history, by id.
