@@ -40,7 +40,7 @@ pub(super) struct ModelNames {
 #[derive(Debug, Default)]
 struct OfProvider {
     names: Names,
-    /// How many of them each user added.
+    /// The number of names that each user added.
     added: HashMap<Box<str>, usize, RandomState>,
 }
 

@@ -182,7 +182,8 @@ const PRESET: &str = "path_prefix = \"/mine/{provider}\"\ntitle = \"Mine\"\ndefa
 fn a_new_file_extends_the_default_preset() {
     let home = Home::new(&[("presets/mine", PRESET)]);
     let said = home.run(&["new", "acme", "--base-url", "https://acme.example"], "");
-    let note = "note: this is the first provider of `{dir}`: tollgate serves it instead of the built-in providers\n";
+    let note =
+        "note: this is the first provider of `{dir}`: tollgate serves it instead of the built-in providers\n";
     let note = note.replace("{dir}", &home.providers().display().to_string());
     assert_eq!((said.code, said.err.as_str()), (0, note.as_str()), "{said:?}");
     assert!(
