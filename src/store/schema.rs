@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE];
+const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE, TEXT_TOKENS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -240,8 +240,6 @@ const USAGE: &str = "
         not_counted       BIGINT NOT NULL,
         prompt_bytes      BIGINT NOT NULL,
         answer_bytes      BIGINT NOT NULL,
-        prompt_text_tokens BIGINT NOT NULL,
-        answer_text_tokens BIGINT NOT NULL,
         PRIMARY KEY (hour, key)
     ) WITHOUT ROWID;
     CREATE TABLE usage_days (
@@ -272,8 +270,6 @@ const USAGE: &str = "
         not_counted       BIGINT NOT NULL,
         prompt_bytes      BIGINT NOT NULL,
         answer_bytes      BIGINT NOT NULL,
-        prompt_text_tokens BIGINT NOT NULL,
-        answer_text_tokens BIGINT NOT NULL,
         PRIMARY KEY (day, key)
     ) WITHOUT ROWID;
     CREATE TABLE exchanges (
@@ -308,6 +304,17 @@ const USAGE: &str = "
         at            BIGINT NOT NULL
     );
     PRAGMA user_version = 6;
+";
+
+/// The tokens that go with the bytes of text. The bytes from before are dropped: they were not all of text alone.
+const TEXT_TOKENS: &str = "
+    ALTER TABLE usage_hours ADD COLUMN prompt_text_tokens BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE usage_hours ADD COLUMN answer_text_tokens BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE usage_days ADD COLUMN prompt_text_tokens BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE usage_days ADD COLUMN answer_text_tokens BIGINT NOT NULL DEFAULT 0;
+    UPDATE usage_hours SET prompt_bytes = 0, answer_bytes = 0;
+    UPDATE usage_days SET prompt_bytes = 0, answer_bytes = 0;
+    PRAGMA user_version = 7;
 ";
 
 /// The newest schema that this version knows.
@@ -476,5 +483,32 @@ mod tests {
             rows.iter().map(|row| (row.get("id"), row.get("user_id"))).collect();
         let user = Some("usr_0123456789abcdef".to_owned());
         assert_eq!(users, [("adm_0".to_owned(), None), ("tok_0".to_owned(), user)]);
+    }
+
+    #[tokio::test]
+    async fn bytes_of_text_from_before_their_tokens_are_dropped() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(super::super::DATABASE);
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let mut old = SqliteConnection::connect(&url).await.unwrap();
+        let zeros = ", 0".repeat(22);
+        for migration in &MIGRATIONS[..6] {
+            sqlx::raw_sql(*migration).execute(&mut old).await.unwrap();
+        }
+        for table in ["usage_hours", "usage_days"] {
+            let row = format!("INSERT INTO {table} VALUES (1, 2, 3{zeros}, 400, 500)");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(row)).execute(&mut old).await.unwrap();
+        }
+        old.close().await.unwrap();
+        drop(Store::open(dir.path()).await.unwrap());
+        let mut new = SqliteConnection::connect(&url).await.unwrap();
+        for table in ["usage_hours", "usage_days"] {
+            let select = format!(
+                "SELECT requests, prompt_bytes, answer_bytes, prompt_text_tokens, answer_text_tokens FROM {table}"
+            );
+            let row = sqlx::query(sqlx::AssertSqlSafe(select)).fetch_one(&mut new).await.unwrap();
+            let found: Vec<i64> = (0..5).map(|column| row.get(column)).collect();
+            assert_eq!(found, [3, 0, 0, 0, 0], "{table}");
+        }
     }
 }
