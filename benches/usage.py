@@ -25,10 +25,11 @@ COLUMNS = [
     "requests", "refused", "gateway_error", "upstream_failed", "upstream_limited", "upstream_rejected", "upstream_error",
     "cut", "client_left", "input", "output", "cache_read", "cache_write", "reasoning", "audio_input", "audio_output",
     "images", "characters", "seconds", "units", "estimated_prompt", "estimated_answer", "not_counted", "prompt_bytes",
-    "answer_bytes",
+    "answer_bytes", "prompt_text_tokens", "answer_text_tokens",
 ]
 INPUT, OUTPUT, CACHED, LIMITED = (COLUMNS.index(name) for name in ["input", "output", "cache_read", "upstream_limited"])
 BYTES = (COLUMNS.index("prompt_bytes"), COLUMNS.index("answer_bytes"))
+TEXT_TOKENS = (COLUMNS.index("prompt_text_tokens"), COLUMNS.index("answer_text_tokens"))
 
 
 def exchanges(number, end_hour, rng):
@@ -48,6 +49,7 @@ def exchanges(number, end_hour, rng):
         else:
             values[INPUT], values[CACHED], values[OUTPUT] = rng.randrange(4000), rng.randrange(20_000), rng.randrange(1500)
             values[BYTES[0]], values[BYTES[1]] = 4 * values[INPUT], 4 * values[OUTPUT]
+            values[TEXT_TOKENS[0]], values[TEXT_TOKENS[1]] = values[INPUT], values[OUTPUT]
         yield at, user * len(MODELS) + model, values
 
 
