@@ -17,15 +17,20 @@ pub(super) struct Counted {
     pub(super) reason: Option<NotCounted>,
 }
 
-/// Counters that are valid only with each other.
-const GROUPS: [fn(Counter) -> bool; 6] = [
-    Counter::is_prompt,
-    is_answer,
-    |counter| matches!(counter, Counter::Images),
-    |counter| matches!(counter, Counter::Characters),
-    |counter| matches!(counter, Counter::Seconds),
-    |counter| matches!(counter, Counter::Units),
-];
+/// The number of groups of counters that are valid only with each other.
+const GROUPS: usize = 6;
+
+/// The group of a counter.
+fn group(counter: Counter) -> usize {
+    match counter {
+        Counter::Input | Counter::CacheRead | Counter::CacheWrite | Counter::AudioInput => 0,
+        Counter::Output | Counter::Reasoning | Counter::AudioOutput => 1,
+        Counter::Images => 2,
+        Counter::Characters => 3,
+        Counter::Seconds => 4,
+        Counter::Units => 5,
+    }
+}
 
 /// True if it counts tokens of an answer.
 pub(super) fn is_answer(counter: Counter) -> bool {
@@ -36,22 +41,23 @@ impl Counted {
     /// The counters of a map's counts.
     pub(super) fn new(map: &Map, counts: &[Count]) -> Self {
         let mut counted = Self::default();
+        if counts.iter().all(|count| *count == Count::Absent) {
+            return counted;
+        }
         let (reported, is_whole) = reported(map, counts);
         counted.is_whole = is_whole;
-        for is_in in GROUPS {
-            let mut values = counted.values;
-            let group = Counter::ALL.into_iter().zip(&mut values).filter(|(counter, _)| is_in(*counter));
-            let mut reason = None;
-            for (counter, value) in group {
-                match disjoint(map, &reported, counter) {
-                    Ok(found) => *value = found,
-                    Err(problem) => reason = reason.or(Some(problem)),
-                }
+        let mut reasons = [None; GROUPS];
+        for counter in Counter::ALL {
+            match disjoint(map, &reported, counter) {
+                Ok(found) => counted.values[counter as usize] = found,
+                Err(problem) => reasons[group(counter)] = reasons[group(counter)].or(Some(problem)),
             }
-            if reason.is_none() {
-                counted.values = values;
+        }
+        counted.reason = reasons.into_iter().flatten().next();
+        if counted.reason.is_some() {
+            for counter in Counter::ALL.into_iter().filter(|counter| reasons[group(*counter)].is_some()) {
+                counted.values[counter as usize] = None;
             }
-            counted.reason = counted.reason.or(reason);
         }
         counted
     }
