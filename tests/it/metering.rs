@@ -137,6 +137,15 @@ fn labels_show_no_token_and_no_key() {
     assert!(!log.contains(&token) && !log.contains(key));
 }
 
+/// The log line of an exchange that the client or the upstream breaks off.
+fn broken_off(world: &mut World, client: Wire, upstream: Wire, client_leaves: bool) -> Value {
+    let (first, last) = if client_leaves { (client, upstream) } else { (upstream, client) };
+    drop(first);
+    let shown = world.gateway.wait_for_log("request");
+    drop(last);
+    shown
+}
+
 #[test]
 fn broken_exchanges_have_what_was_seen() {
     let mut world = world("chat-completions");
@@ -146,15 +155,7 @@ fn broken_exchanges_have_what_was_seen() {
         upstream.send(chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"0123456789\"}}]}\n\n"));
         client.head().unwrap();
         client.chunk().unwrap();
-        let shown = if client_leaves {
-            drop(client);
-            let shown = world.gateway.wait_for_log("request");
-            drop(upstream);
-            shown
-        } else {
-            drop(upstream);
-            world.gateway.wait_for_log("request")
-        };
+        let shown = broken_off(&mut world, client, upstream, client_leaves);
         let end = if client_leaves { "client_left" } else { "cut" };
         assert_eq!((&shown["end"], &shown["answer_text_bytes"]), (&json!(end), &json!(10)));
         let shown = usage(&shown);
@@ -169,15 +170,7 @@ fn exchanges_that_break_off_before_an_answer_have_their_prompt() {
     let mut world = world("chat-completions");
     for client_leaves in [false, true] {
         let (client, upstream) = asked(&mut world, ASKED);
-        let shown = if client_leaves {
-            drop(client);
-            let shown = world.gateway.wait_for_log("request");
-            drop(upstream);
-            shown
-        } else {
-            drop(upstream);
-            world.gateway.wait_for_log("request")
-        };
+        let shown = broken_off(&mut world, client, upstream, client_leaves);
         assert_eq!(shown["request_model"], "m-1");
         assert_eq!(usage(&shown), json!({ "usage_input": 2, "estimated_input": 2 }));
     }
