@@ -21,11 +21,9 @@ struct Place {
     frames: [Frame; MAX_STEPS],
 }
 
-/// Bytes without a value to read, and the places before and after them.
+/// Bytes without a value to read, and the place after them.
 #[derive(Debug)]
 struct Stretch {
-    /// Not used at the start of a document.
-    from: Place,
     bytes: Vec<u8>,
     to: Place,
 }
@@ -34,7 +32,8 @@ struct Stretch {
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     head: Option<Stretch>,
-    tail: Option<Stretch>,
+    /// With the place before it.
+    tail: Option<(Place, Stretch)>,
     misses: u8,
     /// The values of the document at hand are watched.
     is_watched: bool,
@@ -89,8 +88,8 @@ impl Scanner {
     pub(super) fn skip_tail(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
         let repeats = self.repeats.as_deref_mut().filter(|repeats| repeats.is_repeated)?;
         repeats.is_repeated = false;
-        let tail = repeats.tail.as_ref().filter(|tail| bytes[at..].starts_with(&tail.bytes))?;
-        let (from, to, end) = (tail.from, tail.to, at + tail.bytes.len());
+        let (from, tail) = repeats.tail.as_ref().filter(|(_, tail)| bytes[at..].starts_with(&tail.bytes))?;
+        let (from, to, end) = (*from, tail.to, at + tail.bytes.len());
         self.is_at(&from).then(|| {
             self.go_to(&to);
             end
@@ -141,17 +140,18 @@ impl Scanner {
         let Some(repeats) = self.watched() else { return };
         repeats.is_watched = false;
         if let (true, Some(first), Some(last)) = (is_done, repeats.first.take(), repeats.last.take()) {
-            repeats.head = Stretch::new(bytes, (0, place), first);
-            repeats.tail = Stretch::new(bytes, last, (end, place));
+            let (last, from) = last;
+            repeats.head = Stretch::new(bytes, 0, first);
+            repeats.tail = Stretch::new(bytes, last, (end, place)).map(|tail| (from, tail));
         }
     }
 }
 
 impl Stretch {
     /// None if it is too long.
-    fn new(bytes: &[u8], (begin, from): (usize, Place), (end, to): (usize, Place)) -> Option<Self> {
+    fn new(bytes: &[u8], begin: usize, (end, to): (usize, Place)) -> Option<Self> {
         let bytes = bytes.get(begin..end).filter(|bytes| bytes.len() <= MAX_STRETCH)?.to_vec();
-        Some(Self { from, bytes, to })
+        Some(Self { bytes, to })
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
                 stretch.map(|stretch| String::from_utf8(stretch.bytes.clone()).unwrap())
             };
             let found = bytes(repeats.and_then(|repeats| repeats.head.as_ref()))
-                .zip(bytes(repeats.and_then(|repeats| repeats.tail.as_ref())));
+                .zip(bytes(repeats.and_then(|repeats| repeats.tail.as_ref()).map(|(_, tail)| tail)));
             let found = found.as_ref().map(|(head, tail)| (head.as_str(), tail.as_str()));
             assert_eq!(found, expected, "{documents:?}");
         };
