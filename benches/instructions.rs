@@ -302,6 +302,7 @@ fn unary() -> Answer {
 
 fn metered((metering, content_type, pieces): &Answer) -> Usage {
     let mut meter = Meter::new(Arc::clone(metering), None, false);
+    meter.request_type(black_box(b"application/json"));
     meter.request(black_box(
         br#"{"model":"demo-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello there"}]}"#,
     ));

@@ -29,3 +29,5 @@ printf '51%s\n%s' "$event" "$event" >corpus/meter/lines
 printf '21[%s,\n%s]' "$event" "$event" >corpus/meter/array
 printf '21%s' "$event" >corpus/meter/body
 printf '31\000\000\000\040\000\000\000\003crc1\001a\000{"model":"m"}crc2' >corpus/meter/aws
+part='--b\r\nContent-Disposition: form-data; name='
+printf "81${part}model\\r\\n\\r\\nm\\r\\n${part}\"choices\"; filename=\"a\"\\r\\n\\r\\n\\r\\n--b-\\r\\n${part}error\\r\\n\\r\\ntrue\\r\\n--b--" >corpus/meter/form

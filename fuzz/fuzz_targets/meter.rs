@@ -1,7 +1,8 @@
 //! Any bytes as a request and an answer: every way of cutting gives an equal usage, counts are within their bounds, and the
 //! extra event's filter passes on all bytes that it does not take out.
 //!
-//! The first byte selects the framing and the end, the second the sizes of pieces; the rest is request and answer.
+//! The first byte selects the framing, the end, and a form or JSON as the request, the second the sizes of pieces; the rest is
+//! request and answer.
 
 #![no_main]
 
@@ -86,8 +87,11 @@ fn pieces(mut bytes: &[u8], mut seed: u32) -> Vec<&[u8]> {
     pieces
 }
 
-fn usage(media: &str, pieces: &[&[u8]], complete: bool) -> Usage {
+fn usage((media, is_form): (&str, bool), pieces: &[&[u8]], complete: bool) -> Usage {
     let mut meter = Meter::new(Arc::clone(&METERING), None, true);
+    if is_form {
+        meter.request_type(b"multipart/form-data; boundary=b");
+    }
     pieces.iter().for_each(|piece| meter.request(piece));
     meter.request_end();
     meter.answer(200, Some(media.as_bytes()));
@@ -104,7 +108,7 @@ fn filtered(pieces: &[&[u8]]) -> Vec<u8> {
 
 fuzz_target!(|data: &[u8]| {
     let [mode, seed, bytes @ ..] = data else { return };
-    let (media, complete) = (MEDIA[usize::from(mode & 3)], mode & 4 == 0);
+    let (media, complete) = ((MEDIA[usize::from(mode & 3)], mode & 8 != 0), mode & 4 == 0);
     let cut = pieces(bytes, u32::from(*seed));
     let whole = usage(media, &[bytes], complete);
     assert_eq!(usage(media, &cut, complete), whole);

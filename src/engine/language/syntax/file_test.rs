@@ -57,7 +57,7 @@ pub struct TestRequest {
     /// Path and query.
     #[schemars(example = &"/proxy/example/v1/models?limit=5")]
     pub path: String,
-    /// Headers.
+    /// Headers. The body is read by its `content-type`: as a form, or else as JSON.
     #[schemars(example = json!({ "cf-ray": "1" }))]
     #[schemars(extend("maxProperties" = 256))]
     pub headers: Option<StringMap>,

@@ -36,7 +36,7 @@ pub struct Api {
     /// The format of an error.
     #[schemars(example = json!({ "body": { "message": "{message}" } }))]
     pub error: ErrorShape,
-    /// Places in the request.
+    /// Places in the request. In a form (`multipart/form-data`), `/model` is the field `model`.
     #[schemars(example = json!({ "model": "/model", "stream": "/stream" }))]
     pub request: Option<ApiRequest>,
     /// Places of usage, in the answer and in the request. A format without them is not metered.
@@ -71,7 +71,7 @@ pub struct ErrorShape {
     pub types: Option<StringMap>,
 }
 
-/// Places in the request.
+/// Places in the request. In a form (`multipart/form-data`), `/model` is the field `model`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiRequest {

@@ -7,6 +7,7 @@ use super::{
     Answer, Meter,
     counters::{Counted, is_answer},
     prompt::json,
+    request::Request,
     scanner::Captured,
     tally::{MAX_CONTENT, MAX_LABEL, Tally, bounded},
 };
@@ -28,8 +29,8 @@ struct Found {
 
 /// The usage of an exchange.
 pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
-    let Meter { metering, captured_model, keep_content, request, request_ended: _, answer, is_undecodable } =
-        meter;
+    let Meter { metering, captured_model, keep_content, request, answer, is_undecodable } = meter;
+    let request = request.unwrap_or_else(|| Request::new(&metering.request, keep_content));
     let (request, captured) = request.into_parts();
     let is_lost = matches!(answer, Answer::Lost);
     let found = Found::new(answer);

@@ -1,8 +1,9 @@
-//! Tests of the meter: formats and the harness here; transcripts, units besides tokens, rules that formats share, ways of
-//! cutting and hostile peers in files of their own.
+//! Tests of the meter: formats and the harness here; transcripts, units besides tokens, rules that formats share, forms, ways
+//! of cutting and hostile peers in files of their own.
 
 mod answers;
 mod cuts;
+mod forms;
 mod hostile;
 mod reference;
 mod transcripts;
@@ -135,6 +136,7 @@ fn messages() -> Metering {
 #[derive(Debug, Clone, Copy)]
 struct Exchange<'a> {
     request: &'a [u8],
+    request_type: Option<&'a str>,
     status: u16,
     content_type: Option<&'a str>,
     answer: &'a [u8],
@@ -154,7 +156,8 @@ fn sse(events: &[&str]) -> Vec<u8> {
 
 impl<'a> Exchange<'a> {
     fn new(request: &'a str, content_type: Option<&'a str>, answer: &'a [u8]) -> Self {
-        Self { request: request.as_bytes(), status: 200, content_type, answer, complete: true }
+        let request = request.as_bytes();
+        Self { request, request_type: None, status: 200, content_type, answer, complete: true }
     }
 
     fn cut(self) -> Self {
@@ -169,6 +172,9 @@ impl<'a> Exchange<'a> {
         answer: impl IntoIterator<Item = &'p [u8]>,
     ) -> Usage {
         let mut meter = Meter::new(Arc::clone(metering), None, true);
+        if let Some(request_type) = self.request_type {
+            meter.request_type(request_type.as_bytes());
+        }
         request.into_iter().for_each(|piece| meter.request(piece));
         meter.request_end();
         meter.answer(self.status, self.content_type.map(str::as_bytes));

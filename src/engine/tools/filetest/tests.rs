@@ -320,6 +320,12 @@ fn exchanges_that_are_not_metered() {
         "{}",
         "its answer has the content coding `gzip`, but a test holds plain text: leave the header out",
     );
+    usage(
+        r#"{ method = "POST", path = "/demo/chat", headers = { content-encoding = "zstd" }, body = "{}" }"#,
+        "{ body = {} }",
+        "{}",
+        "its request has the content coding `zstd`, but a test holds plain text: leave the header out",
+    );
     usage(free, body, "{ metered = false }", "");
     usage(free, body, "{ usage = { input = 5 } }", none);
     usage(free, body, "{ metered = true }", "the exchange is not metered");

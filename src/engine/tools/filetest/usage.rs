@@ -14,7 +14,7 @@ use crate::{
     base::usage::{Counter, NotCounted},
     language::{
         compile::metering::{Framing, Metering, WhenMissing},
-        syntax::{Expect, ExpectContent, ExpectUsage, Payload, TestAnswer, TestRequest},
+        syntax::{Expect, ExpectContent, ExpectUsage, Payload, StringMap, TestAnswer, TestRequest},
     },
     request::{
         access_record::Usage,
@@ -31,6 +31,7 @@ struct Exchange<'a> {
     metering: &'a Arc<Metering>,
     model: Option<String>,
     request: String,
+    request_type: Option<&'a str>,
     status: u16,
     content_type: Option<String>,
     answer: Vec<u8>,
@@ -62,12 +63,14 @@ pub(super) fn metered(
     if answer.events.is_some() && framing.is_none() {
         return Err("its answer has `events`, but no stream of the endpoint is metered".to_owned());
     }
-    let coding =
-        answer.headers.iter().flatten().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
-    if let Some((_, coding)) = coding.filter(|(_, coding)| !coding.eq_ignore_ascii_case("identity")) {
-        return Err(format!(
-            "its answer has the content coding `{coding}`, but a test holds plain text: leave the header out"
-        ));
+    let encoded = [("request", &request.headers, request.body.is_some()), ("answer", &answer.headers, true)];
+    for (side, headers, has_body) in encoded {
+        let coding = header(headers.as_ref(), "content-encoding").filter(|_| has_body);
+        if let Some(coding) = coding.filter(|coding| !coding.eq_ignore_ascii_case("identity")) {
+            return Err(format!(
+                "its {side} has the content coding `{coding}`, but a test holds plain text: leave the header out"
+            ));
+        }
     }
     let Some(metering) = metering.filter(|_| (200..300).contains(&answer.status())) else { return Ok(None) };
     let stream = answer.events.as_deref().zip(framing.copied());
@@ -76,14 +79,15 @@ pub(super) fn metered(
         Some((_, framing)) => Some(frames::content_type(framing)),
         None => is_body.then_some("application/json"),
     };
-    let given = answer.headers.iter().flatten().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let given = header(answer.headers.as_ref(), "content-type");
     let path = request.path.split('?').next().unwrap_or_default();
     let exchange = Exchange {
         metering,
         model: hit.captured_model(path),
         request: request.body.as_ref().map(Payload::text).unwrap_or_default(),
+        request_type: header(request.headers.as_ref(), "content-type"),
         status: answer.status(),
-        content_type: given.map(|(_, value)| value.as_str()).or(content_type).map(str::to_owned),
+        content_type: given.or(content_type).map(str::to_owned),
         answer: match stream {
             Some((events, framing)) => frames::stream(framing, events),
             None => body(answer).into_bytes(),
@@ -98,6 +102,12 @@ pub(super) fn metered(
     }
     let stream = stream.map(|(_, framing)| (framing, exchange.passed()));
     Ok(Some(Metered { usage: whole, absent: absent(metering, request, answer), stream }))
+}
+
+/// A header as a test has it.
+fn header<'a>(headers: Option<&'a StringMap>, wanted: &str) -> Option<&'a str> {
+    let found = headers?.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    found.map(|(_, value)| value.as_str())
 }
 
 fn body(answer: &TestAnswer) -> String {
@@ -115,6 +125,9 @@ impl Exchange<'_> {
     /// The usage, with bodies in pieces of `most` bytes.
     fn usage(&self, most: usize) -> Usage {
         let mut meter = Meter::new(self.metering.clone(), self.model.as_deref(), true);
+        if let Some(request_type) = self.request_type {
+            meter.request_type(request_type.as_bytes());
+        }
         self.request.as_bytes().chunks(most).for_each(|piece| meter.request(piece));
         meter.request_end();
         meter.answer(self.status, self.content_type.as_deref().map(str::as_bytes));

@@ -105,7 +105,7 @@ fn quoted(text: &str, escapes: u64) -> String {
 }
 
 /// The bytes in pieces that end at such places.
-fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
+pub(super) fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.sort_unstable();
     let mut pieces = Vec::new();
@@ -135,7 +135,7 @@ fn values(map: &Map, documents: &[Vec<&[u8]>]) -> Values {
 }
 
 /// A document with some bytes changed.
-fn damaged(document: &[u8], damage: Vec<(prop::sample::Index, u8)>) -> Vec<u8> {
+pub(super) fn damaged(document: &[u8], damage: Vec<(prop::sample::Index, u8)>) -> Vec<u8> {
     let mut document = document.to_vec();
     for (place, byte) in damage {
         if !document.is_empty() {
@@ -168,7 +168,7 @@ fn stream() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
 }
 
 /// Changes of a byte, as errors of a peer.
-fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+pub(super) fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
     let byte = prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ \n\r0dn".to_vec())];
     prop::collection::vec((any::<prop::sample::Index>(), byte), 0..4)
 }
@@ -202,7 +202,7 @@ proptest! {
         let answer = damaged(&answer, damage);
         let request = "prompt:a /a\nparameter:b /b\ntext /a/*";
         let metering = Arc::new(metering(&Framing::ALL, request, POINTERS, POINTERS));
-        let exchange = Exchange { request: &answer, status: 200, content_type: Some(media), answer: &answer, complete };
+        let exchange = Exchange { request: &answer, request_type: None, status: 200, content_type: Some(media), answer: &answer, complete };
         let whole = exchange.run(&metering, [&answer[..]], [&answer[..]]);
         let cut = pieces(&answer, &cuts);
         prop_assert_eq!(&exchange.run(&metering, cut.iter().copied(), cut.iter().copied()), &whole);

@@ -100,30 +100,24 @@ fn speech() {
 fn transcription() {
     let metering = metering(
         &[Framing::Sse],
-        "",
+        "model /model",
         "seconds /usage/seconds /duration\ninput /usage/input_tokens minus audio_input
          audio_input /usage/input_token_details/audio_tokens\noutput /usage/output_tokens\ntext /text",
         "input /usage/input_tokens\noutput /usage/output_tokens\ntext /delta",
     );
-    let multipart = "--boundary\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nw\r\n--boundary--";
+    let request = "--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nw-1\r\n--b--";
+    let check = |media, answer: &str, expected: &str| {
+        let exchange = Exchange::new(request, media, answer.as_bytes());
+        Exchange { request_type: Some("multipart/form-data; boundary=b"), ..exchange }
+            .check(metering.clone(), expected);
+    };
+    check(JSON, r#"{"text":"Hi","usage":{"type":"duration","seconds":3.2}}"#, "seconds=4 model=w-1 answer=2");
     check(
-        &metering,
-        &[
-            (
-                multipart,
-                JSON,
-                r#"{"text":"Hi","usage":{"type":"duration","seconds":3.2}}"#,
-                "seconds=4 answer=2",
-            ),
-            (
-                multipart,
-                JSON,
-                r#"{"text":"Hi","usage":{"input_tokens":14,"input_token_details":{"audio_tokens":10},"output_tokens":3}}"#,
-                "input=4 output=3 audio_input=10 answer=2",
-            ),
-            (multipart, Some("text/plain"), "Hi", "estimate-prompt estimate-answer content_type"),
-        ],
+        JSON,
+        r#"{"text":"Hi","usage":{"input_tokens":14,"input_token_details":{"audio_tokens":10},"output_tokens":3}}"#,
+        "input=4 output=3 audio_input=10 model=w-1 answer=2",
     );
+    check(Some("text/plain"), "Hi", "model=w-1 estimate-prompt estimate-answer content_type");
 }
 
 #[test]
