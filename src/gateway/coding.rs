@@ -1,11 +1,12 @@
-//! Content codings of an answer (RFC 9110, section 8.4.1), undone on a copy for the meter: gzip, deflate, br, zstd.
+//! Content codings of a body (RFC 9110, section 8.4.1), undone on a copy for the meter: gzip, deflate, br, zstd.
 //!
-//! It guarantees: bounded memory, whatever the upstream sends (a window of at most 16 MiB); bounded work: beyond
-//! [`FREE_BYTES`], an answer that expands by more than [`MAX_RATIO`], or to more than [`MAX_BYTES`], is not read further; nor is
+//! It guarantees: bounded memory, whatever the peer sends (a window of at most 16 MiB); bounded work: beyond
+//! [`FREE_BYTES`], a body that expands by more than [`MAX_RATIO`], or to more than [`MAX_BYTES`], is not read further; nor is
 //! one of many small [`Parts`]. Only one coding is undone. It never changes what is relayed.
 //!
-//! Read next: `gzip`; `zstd`, whose library has no decoder that takes pieces.
+//! Read next: `gzip`; `zstd`, whose library has no decoder that takes pieces; `budget`, for bodies of requests.
 
+mod budget;
 mod gzip;
 mod zstd;
 
@@ -22,11 +23,14 @@ use crate::content_coding::{ContentCoding, content_codings};
 use gzip::Gzip;
 use zstd::Zstd;
 
+pub use budget::Budget;
+pub(super) use budget::Room;
+
 /// Decoded bytes to which no ratio applies.
 const FREE_BYTES: u64 = 1 << 20;
 /// Decoded bytes for each encoded byte.
 const MAX_RATIO: u64 = 100;
-/// Decoded bytes of an answer.
+/// Decoded bytes of a body.
 const MAX_BYTES: u64 = 256 << 20;
 /// Members of gzip, or frames of zstd, to which no size applies.
 const FREE_PARTS: u64 = 64;
@@ -44,11 +48,11 @@ pub(super) trait Plain {
     fn undecodable(&mut self);
 }
 
-/// Decodes the pieces of an answer.
+/// Decodes the pieces of a body.
 pub(super) struct Decoder<P: Plain>(Coding<P>);
 
 enum Coding<P: Plain> {
-    /// None. Before the head of the answer is known, too.
+    /// None. Of an answer, also before its head is known.
     Identity(P),
     Gzip(Box<Gzip<P>>),
     /// `deflate` is the zlib format; some servers send its content alone. The first byte decides.
@@ -125,7 +129,7 @@ impl<P: Plain> Decoder<P> {
         }
     }
 
-    /// Ends. A coding that an answer that is `complete` does not end is damaged.
+    /// Ends. A coding that a body that is `complete` does not end is damaged.
     pub(super) fn finish(mut self, complete: bool) -> Option<P> {
         let has_bytes = self.output().is_some_and(|output| output.encoded > 0);
         let ended = match &mut self.0 {
@@ -233,7 +237,7 @@ impl Parts {
     fn begin(&mut self) -> io::Result<()> {
         self.begun = self.begun.saturating_add(1);
         if self.begun > FREE_PARTS + self.encoded / BYTES_PER_PART {
-            return Err(io::Error::other("the answer has too many small parts"));
+            return Err(io::Error::other("the body has too many small parts"));
         }
         Ok(())
     }
@@ -266,7 +270,7 @@ impl<P: Plain> Write for Output<P> {
                 plain.bytes(bytes);
                 Ok(bytes.len())
             }
-            _ => Err(io::Error::other("the answer expands too far")),
+            _ => Err(io::Error::other("the body expands too far")),
         }
     }
 

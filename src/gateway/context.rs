@@ -226,9 +226,9 @@ impl RequestContext {
     }
 
     /// Begins to meter a request, if its endpoint is metered. Returns what is to see its body.
-    pub(super) fn meter(&mut self, hit: &Hit, path: &str) -> Option<Arc<dyn Tap>> {
-        let keep_content = self.guard.worker.recorder.keeps_content();
-        self.guard.metered = Metered::new(hit, path, keep_content);
+    pub(super) fn meter(&mut self, hit: &Hit, head: &Parts) -> Option<Arc<dyn Tap>> {
+        let worker = &self.guard.worker;
+        self.guard.metered = Metered::new(hit, head, worker.recorder.keeps_content(), &worker.decoding);
         self.guard.metered.as_ref().map(Metered::tap)
     }
 

@@ -1,6 +1,6 @@
 //! The meter of an exchange, between the two bodies that it watches.
 //!
-//! It guarantees: no byte is changed, copied or held back for it. The request's body and the answer's share it, and one
+//! It guarantees: no byte is changed or held back for it, and none copied, unless a content coding is undone. The request's body and the answer's share it, and one
 //! worker polls both: its lock is never waited for. No label of the usage holds a generated token, or a secret that was sent. Read next: `meter` in the engine, `coding`.
 
 use std::{
@@ -8,11 +8,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 
-use super::coding::{Decoder, Plain};
+use super::coding::{Budget, Decoder, Plain, Room};
 use crate::{
-    access_record::Usage, meter::Meter, rewrite::SecretStart, secret::Secret, table::Hit, upstream::Tap,
+    access_record::Usage,
+    meter::{Meter, RequestApart},
+    rewrite::SecretStart,
+    secret::Secret,
+    table::Hit,
+    upstream::Tap,
 };
 
 /// The meter of one exchange.
@@ -26,11 +31,20 @@ struct Shared(Mutex<State>);
 struct State {
     /// None once the exchange has ended.
     decoder: Option<Decoder<Meter>>,
+    /// Reads a request's body that has a content coding, until it ends.
+    request: Option<Box<Encoded>>,
     head: Head,
     /// The answer that is passed on uses something.
     has_answer: bool,
     /// Secrets that no label may show. A retry may add a third.
     secrets: [Option<SecretStart>; 3],
+}
+
+/// The reader of a request's body that has a content coding.
+#[derive(Debug)]
+struct Encoded {
+    decoder: Decoder<RequestApart>,
+    _room: Room,
 }
 
 /// The head of the upstream's answer.
@@ -45,15 +59,21 @@ enum Head {
 
 impl Metered {
     /// The meter of a request to an endpoint. None if it is not metered.
-    pub(super) fn new(hit: &Hit, path: &str, keep_content: bool) -> Option<Self> {
+    pub(super) fn new(hit: &Hit, head: &Parts, keep_content: bool, budget: &Budget) -> Option<Self> {
         let metering = hit.endpoint().metering.as_ref()?;
-        let model = hit.captured_model(path);
-        Some(Self::of(Meter::new(Arc::clone(metering), model.as_deref(), keep_content)))
+        let model = hit.captured_model(head.uri.path());
+        let meter = Meter::new(Arc::clone(metering), model.as_deref(), keep_content);
+        Some(Self::of(meter, &head.headers, budget))
     }
 
-    fn of(meter: Meter) -> Self {
+    fn of(mut meter: Meter, request: &HeaderMap, budget: &Budget) -> Self {
+        if let Some(content_type) = request.get(header::CONTENT_TYPE) {
+            meter.request_type(content_type.as_bytes());
+        }
+        let encoded = coding(request).and_then(|coding| encoded(&mut meter, coding, budget));
         let state = State {
             decoder: Some(Decoder::new(meter)),
+            request: encoded.map(Box::new),
             head: Head::NotAsked,
             has_answer: false,
             secrets: [const { None }; 3],
@@ -88,11 +108,8 @@ impl Metered {
             if let Some(meter) = decoder.plain() {
                 meter.answer(status.as_u16(), content_type);
             }
-            let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-            if let Some(coding) = codings.next() {
-                // Several lines are one list.
-                let further = codings.next().is_some();
-                decoder.set_coding(if further { b"several" } else { coding.as_bytes() });
+            if let Some(coding) = coding(headers) {
+                decoder.set_coding(coding);
             }
         });
     }
@@ -124,9 +141,10 @@ impl Metered {
     /// The usage, at the end of the exchange. It is zero if no answer that uses anything was passed on; of a request that was sent
     /// and not answered, it has the prompt.
     pub(super) fn finish(&self, complete: bool) -> Option<Usage> {
-        let (decoder, head, has_answer, secrets) = self
-            .0
-            .with(|state| (state.decoder.take(), state.head, state.has_answer, take(&mut state.secrets)));
+        let (decoder, head, has_answer, secrets) = self.0.with(|state| {
+            state.join_request(false);
+            (state.decoder.take(), state.head, state.has_answer, take(&mut state.secrets))
+        });
         let mut meter = decoder?.finish(complete)?;
         if head == Head::Awaited {
             meter.lost();
@@ -145,15 +163,33 @@ impl State {
             change(meter);
         }
     }
+
+    /// Gives the meter what was read of a request's body that has a content coding. `complete`: the body has ended.
+    fn join_request(&mut self, complete: bool) {
+        if let Some(request) = self.request.take().and_then(|encoded| encoded.decoder.finish(complete)) {
+            self.with_meter(|meter| meter.join_request(request, complete));
+        }
+    }
+}
+
+/// The reader of such a request's body. Without room for it, the body is not read.
+fn encoded(meter: &mut Meter, coding: &[u8], budget: &Budget) -> Option<Encoded> {
+    let mut decoder = Decoder::new(meter.part_request()?);
+    let room = budget.take(coding)?;
+    decoder.set_coding(coding);
+    Some(Encoded { decoder, _room: room })
+}
+
+/// The content coding of a body. Several lines are one list.
+fn coding(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let coding = codings.next()?;
+    Some(if codings.next().is_some() { b"several" } else { coding.as_bytes() })
 }
 
 impl Shared {
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn with_meter(&self, change: impl FnOnce(&mut Meter)) {
-        self.with(|state| state.with_meter(change));
     }
 }
 
@@ -164,16 +200,32 @@ impl Tap for Shared {
             if state.head == Head::NotAsked {
                 state.head = Head::Awaited;
             }
-            state.with_meter(|meter| meter.request(data));
+            match &mut state.request {
+                Some(encoded) => encoded.decoder.decode(data),
+                None => state.with_meter(|meter| meter.request(data)),
+            }
         });
     }
 
     fn end(&self) {
-        self.with_meter(Meter::request_end);
+        self.with(|state| match state.request {
+            Some(_) => state.join_request(true),
+            None => state.with_meter(Meter::request_end),
+        });
     }
 }
 
 impl Plain for Meter {
+    fn bytes(&mut self, bytes: &[u8]) {
+        Self::bytes(self, bytes);
+    }
+
+    fn undecodable(&mut self) {
+        Self::undecodable(self);
+    }
+}
+
+impl Plain for RequestApart {
     fn bytes(&mut self, bytes: &[u8]) {
         Self::bytes(self, bytes);
     }

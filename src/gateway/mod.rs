@@ -37,6 +37,7 @@ use tokio_util::task::TaskTracker;
 
 pub use api::administer;
 pub use body::Body;
+pub use coding::Budget as DecodingBudget;
 pub use fault::refuse;
 pub use readiness::Readiness;
 pub use staged_close::staged_close;
@@ -84,6 +85,8 @@ pub struct Worker {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Sends requests to upstreams; has this worker's connection pool.
     pub upstream: Upstream,
+    /// Memory for request bodies that are decoded for the meter.
+    pub decoding: DecodingBudget,
     /// Tasks that a graceful shutdown waits for.
     pub tasks: TaskTracker,
     /// Takes access records.

@@ -69,7 +69,7 @@ pub(super) async fn relay(
     // A kind of authentication that depends on the body has to wait for it here.
     let BodyInput::Nothing = sendable.body_input();
     let mut upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
-    let metered = context.meter(&call.hit, head.uri.path());
+    let metered = context.meter(&call.hit, head);
     context.hide(sendable.secrets());
     let mut upload = upload(head, &call.hit, incoming, context.connection()).tapped(metered);
     let asked = match asking::wanted(&call.hit, head) {

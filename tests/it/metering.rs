@@ -4,6 +4,7 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value, json};
 
 use crate::harness::{Wire, World, chunk};
@@ -21,14 +22,30 @@ fn world(api: &str) -> World {
 
 /// Sends a request. Returns the client's end, and the upstream's, which has read the request.
 fn asked(world: &mut World, body: &str) -> (Wire, Wire) {
+    asked_with(world, "Accept: */*", body.as_bytes())
+}
+
+/// The same with a line of its head, which the upstream gets.
+fn asked_with(world: &mut World, line: &str, body: &[u8]) -> (Wire, Wire) {
     let mut client = world.client();
     let (token, length) = (&world.token, body.len());
     client.send(format!(
-        "POST /t/post HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST /t/post HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\n{line}\r\nContent-Length: {length}\r\n\r\n"
     ));
+    client.send(body);
     let (request, upstream) = world.upstream.request();
-    assert_eq!(request.body, body.as_bytes());
+    assert!(request.body == body, "the body is changed");
+    let (name, value) = line.split_once(": ").unwrap();
+    assert_eq!(request.head.get(&name.to_ascii_lowercase()), Some(value));
     (client, upstream)
+}
+
+/// The access log's line about a request with such a line and body, and an answer of `{}`.
+fn line_of_request(world: &mut World, line: &str, body: &[u8]) -> Value {
+    let (mut client, mut upstream) = asked_with(world, line, body);
+    upstream.send(format!("HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Length: 2\r\n\r\n{{}}"));
+    assert!(client.answer().is_ok_and(|answer| answer.body == b"{}"));
+    world.gateway.wait_for_log("request")
 }
 
 /// The access log's line about an exchange with this answer, which the client gets byte for byte.
@@ -86,6 +103,40 @@ fn answers_in_one_piece_are_counted_in_any_coding() {
     assert_eq!(usage(&other)["not_counted"], unread["not_counted"]);
     let damaged = line(&mut world, "200 OK", &[JSON, "Content-Encoding: gzip"], body.as_bytes());
     assert_eq!(usage(&damaged)["not_counted"], unread["not_counted"]);
+}
+
+/// The request is read as the upstream reads it: the model, the limit and the text of the prompt.
+#[test]
+fn requests_are_read_in_any_coding() {
+    let mut world = world("chat-completions");
+    let mut read = |coding: &str, body: &[u8]| {
+        let shown = line_of_request(&mut world, &format!("Content-Encoding: {coding}"), body);
+        json!([shown["request_model"], shown["max_output"], shown["prompt_text_bytes"]])
+    };
+    let long = ASKED.replace("12345678", &"12345678".repeat(20_000));
+    let zstd = |body: &str| compress_to_vec(body.as_bytes(), CompressionLevel::Fastest);
+    assert_eq!(read("identity", ASKED.as_bytes()), json!(["m-1", 9, 8]));
+    assert_eq!(read("gzip", &gzip(ASKED.as_bytes())), json!(["m-1", 9, 8]));
+    assert_eq!(read("zstd", &zstd(ASKED)), json!(["m-1", 9, 8]));
+    assert_eq!(read("zstd", &zstd(&long)), json!(["m-1", 9, 160_000]));
+    let mut damaged = zstd(ASKED);
+    damaged[0] = 0;
+    for (coding, body) in [("zstd", &damaged[..]), ("gzip", ASKED.as_bytes()), ("lzma", b"any")] {
+        assert_eq!(read(coding, body), json!([null, null, null]), "{coding}");
+    }
+}
+
+#[test]
+fn forms_are_read_field_by_field() {
+    let mut world = world("transcription");
+    let file = "\r\n--edge-\r\n\u{0}".repeat(20_000);
+    let form = format!(
+        "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n{file}\r\n\
+         --edge\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm-1\r\n--edge--\r\n"
+    );
+    let kind = "Content-Type: multipart/form-data; boundary=edge";
+    let shown = line_of_request(&mut world, kind, form.as_bytes());
+    assert_eq!((&shown["model"], &shown["request_model"]), (&json!("m-1"), &json!("m-1")));
 }
 
 #[test]

@@ -174,5 +174,5 @@ fn block(bytes: &[u8]) -> Option<(bool, usize)> {
 }
 
 fn damaged() -> io::Error {
-    io::Error::other("the answer is no zstd")
+    io::Error::other("the body is no zstd")
 }

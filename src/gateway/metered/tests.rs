@@ -1,4 +1,8 @@
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
 use http::HeaderValue;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::*;
 use crate::{
@@ -17,9 +21,18 @@ fn map(pointers: &[(&str, Target)]) -> Arc<Map> {
 }
 
 fn metered() -> Metered {
+    sent(&[])
+}
+
+/// The meter of a request with such headers.
+fn sent(lines: &[(&'static str, &'static str)]) -> Metered {
+    Metered::of(Meter::new(Arc::new(metering()), None, false), &headers(lines), &Budget::default())
+}
+
+fn metering() -> Metering {
     let usage =
         [("/usage/in", Target::Count(Counter::Input)), ("/usage/out", Target::Count(Counter::Output))];
-    let metering = Metering {
+    Metering {
         request: map(&[("/model", Target::Model), ("/prompt", Target::Text)]),
         body: map(&usage),
         event: map(&[usage.to_vec(), vec![("/text", Target::Text)]].concat()),
@@ -27,8 +40,7 @@ fn metered() -> Metered {
         when_missing: WhenMissing::Estimate,
         ask: None,
         model_capture: None,
-    };
-    Metered::of(Meter::new(Arc::new(metering), None, false))
+    }
 }
 
 fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -56,6 +68,83 @@ fn both_bodies_are_metered() {
     metered.tap().end();
     metered.bytes(b"{}");
     assert_eq!(metered.finish(true), None);
+}
+
+#[test]
+fn a_form_is_read_by_the_content_type_of_the_request() {
+    let metered = sent(&[("content-type", "multipart/form-data; boundary=b")]);
+    metered.tap().data(b"--b\r\nContent-Disposition: form-data; name=model\r\n\r\nm");
+    metered.tap().data(b"-1\r\n--b--");
+    metered.tap().end();
+    assert_eq!(metered.finish(true).unwrap().request_model.as_deref(), Some("m-1"));
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+const PROMPT: &[u8] = br#"{"model":"m-1","prompt":"abc"}"#;
+
+/// The model and the bytes of text in a request that was sent in two pieces.
+fn read(lines: &[(&'static str, &'static str)], body: &[u8], ends: bool) -> (Option<Box<str>>, u64) {
+    let metered = sent(lines);
+    let (start, rest) = body.split_at(body.len() / 2);
+    metered.tap().data(start);
+    metered.tap().data(rest);
+    if ends {
+        metered.tap().end();
+    }
+    metered.answer(StatusCode::OK, &headers(&[JSON]));
+    metered.bytes(br#"{"usage":{"in":3,"out":4}}"#);
+    let usage = metered.finish(true).unwrap();
+    assert_eq!((usage.counters.get(Counter::Input), usage.not_counted), (3, None));
+    (usage.request_model, usage.prompt_bytes)
+}
+
+#[test]
+fn a_request_is_decoded() {
+    let whole = (Some("m-1".into()), 3);
+    let (gzip, zstd) = (gzip(PROMPT), compress_to_vec(PROMPT, CompressionLevel::Uncompressed));
+    assert_eq!(read(&[("content-encoding", "gzip")], &gzip, true), whole);
+    assert_eq!(read(&[("content-encoding", "zstd")], &zstd, true), whole);
+    assert_eq!(read(&[("content-encoding", "identity")], PROMPT, true), whole);
+    // The exchange may end before the request.
+    assert_eq!(read(&[("content-encoding", "gzip")], &gzip, false), whole);
+}
+
+/// What came before the damage counts.
+#[test]
+fn a_request_that_cannot_be_decoded_is_not_read() {
+    let none = (None, 0);
+    for coding in ["compress", "gzip, gzip", "gzip", "zstd", "br", "deflate"] {
+        assert_eq!(read(&[("content-encoding", coding)], PROMPT, true), none, "{coding}");
+    }
+    let twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")];
+    assert_eq!(read(&twice, &gzip(PROMPT), true), none);
+    let mut cut = gzip(PROMPT);
+    cut.truncate(cut.len() - 8);
+    assert_eq!(read(&[("content-encoding", "gzip")], &cut, true), (Some("m-1".into()), 3));
+}
+
+#[test]
+fn a_request_without_room_for_its_decoder_is_not_read() {
+    let budget = Budget::default();
+    let room: Vec<_> = std::iter::from_fn(|| budget.take(b"br")).collect();
+    let metered = Metered::of(
+        Meter::new(Arc::new(metering()), None, false),
+        &headers(&[("content-encoding", "gzip")]),
+        &budget,
+    );
+    metered.tap().data(&gzip(PROMPT));
+    metered.tap().end();
+    metered.answer(StatusCode::OK, &headers(&[JSON]));
+    metered.bytes(br#"{"usage":{"in":3,"out":4}}"#);
+    let usage = metered.finish(true).unwrap();
+    assert_eq!((usage.request_model, usage.counters.get(Counter::Output)), (None, 4));
+    drop(room);
+    assert!(budget.take(b"br").is_some());
 }
 
 /// The request is there all the same.
