@@ -347,7 +347,7 @@ impl Due {
 
 impl Sink for Otlp {
     fn record(&mut self, records: &[AccessRecord]) {
-        for record in records.iter().filter(|record| record.provider.is_some()) {
+        for record in records.iter().filter(|record| record.telemetry.is_some()) {
             let trace = self.ids.trace(record);
             if let Some(queue) = self.traces.as_ref().filter(|_| trace.context.sampled) {
                 let spans: Vec<u8> = self.ids.spans(record, &trace).iter().flat_map(item).collect();

@@ -149,6 +149,7 @@ impl RequestContext {
         if let Some(record) = self.record() {
             record.provider = Some(hit.provider.name.clone());
             record.endpoint = Some(hit.endpoint().name.clone());
+            record.telemetry = Some(hit.endpoint().telemetry.clone());
         }
     }
 

@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::{
         trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
     },
     common::v1::{KeyValue, any_value::Value as Any},
+    metrics::v1::metric::Data,
     trace::v1::Span,
 };
 use prost::Message as _;
@@ -116,6 +117,21 @@ fn attribute(all: &[KeyValue], name: &str) -> Option<String> {
     })
 }
 
+/// The attributes of all data points.
+fn metric_points(message: &Message) -> Vec<Vec<KeyValue>> {
+    let request = ExportMetricsServiceRequest::decode(message.body.as_slice()).unwrap();
+    let metrics = request.resource_metrics.into_iter().flat_map(|one| one.scope_metrics);
+    let data = metrics.flat_map(|one| one.metrics).filter_map(|metric| metric.data);
+    data.flat_map(|data| match data {
+        Data::Histogram(histogram) => {
+            histogram.data_points.into_iter().map(|point| point.attributes).collect::<Vec<_>>()
+        }
+        Data::Sum(sum) => sum.data_points.into_iter().map(|point| point.attributes).collect(),
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     tollgate::hex::encode(bytes)
 }
@@ -155,6 +171,8 @@ fn a_collector_gets_all_three_signals() {
     for (name, expected) in [
         ("gen_ai.operation.name", "get"),
         ("gen_ai.provider.name", "t"),
+        ("tollgate.endpoint.name", "get"),
+        ("tollgate.provider.name", "t"),
         ("http.request.method", "GET"),
         ("http.response.status_code", "200"),
         ("url.path", "/t/get"),
@@ -172,6 +190,64 @@ fn a_collector_gets_all_three_signals() {
     assert_eq!(below, ["upstream connect", "upstream first byte"]);
     let log = exporting.world.gateway.log().concat();
     assert!(!log.contains("s3cret"), "{log}");
+}
+
+/// The shipped files have the well-known names of the conventions, in all three signals.
+#[test]
+fn shipped_providers_have_their_well_known_names() {
+    let mut collector = Upstream::plain();
+    let url = format!("http://{}", collector.address());
+    let mut world = World::shipped(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]);
+    let mut check = |path: &str, field: &str, expected: (&str, &str, &str)| {
+        world.home.credential("ada", field, KEY);
+        let mut client = world.client();
+        let (token, body) = (&world.token, r#"{"model":"m-1"}"#);
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let (_, mut upstream) = world.upstream.request();
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+        client.answer().unwrap();
+        world.upstream.keep(upstream);
+        let named = |all: &[KeyValue]| {
+            ["gen_ai.operation.name", "gen_ai.provider.name", "tollgate.provider.name"]
+                .map(|name| attribute(all, name).unwrap_or_default())
+        };
+        let (operation, provider, file) = expected;
+        for _ in 0..2 {
+            let (request, mut wire) = collector.request();
+            reply(&mut wire, "200 OK", b"");
+            collector.keep(wire);
+            let found = if request.head.start.contains("/v1/traces") {
+                let span = exchanges(&request).remove(0);
+                assert_eq!(span.name, format!("{operation} m-1"));
+                named(&span.attributes)
+            } else {
+                let logs = ExportLogsServiceRequest::decode(request.body.as_slice()).unwrap();
+                named(&logs.resource_logs[0].scope_logs[0].log_records[0].attributes)
+            };
+            assert_eq!(found, [operation, provider, file]);
+        }
+    };
+    let chat = "/v1/chat/completions";
+    check(&format!("/proxy/mistral{chat}"), "providers.mistral.apiKey", ("chat", "mistral_ai", "mistral"));
+    check(&format!("/proxy/xai{chat}"), "providers.xai.apiKey", ("chat", "x_ai", "xai"));
+    check("/proxy/groq/v1/embeddings", "providers.groq.apiKey", ("embeddings", "groq", "groq"));
+    world.gateway.signal(Signal::TERM);
+    let (request, mut wire) = collector.request();
+    reply(&mut wire, "200 OK", b"");
+    assert!(world.gateway.exit().success());
+    assert!(request.head.start.contains("/v1/metrics"));
+    let found: std::collections::BTreeSet<String> = metric_points(&request)
+        .iter()
+        .map(|all| {
+            ["gen_ai.provider.name", "gen_ai.operation.name"]
+                .map(|name| attribute(all, name).unwrap_or_default())
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(Vec::from_iter(found), ["groq embeddings", "mistral_ai chat", "x_ai chat"]);
 }
 
 /// The trace that a client names is continued. It is passed on, removed, or replaced by tollgate's own span.

@@ -9,7 +9,10 @@ mod origins;
 mod parts;
 mod size;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue, header};
 
@@ -130,7 +133,9 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             return None;
         }
         let endpoints = provider.endpoints.iter();
-        let reach = UpstreamBase { base_path: &base_path, via: via.as_ref() };
+        let telemetry_name = provider.telemetry_name.clone();
+        let telemetry_name = telemetry_name.unwrap_or_else(|| provider.name.as_str().into());
+        let reach = UpstreamBase { base_path: &base_path, via: via.as_ref(), telemetry_name };
         let endpoints = endpoints.filter_map(|endpoint| self.endpoint(endpoint, &filler, &reach)).collect();
         let mut overlays = Vec::new();
         if let Some((used, values)) = &active {
@@ -323,8 +328,9 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             let (status, content_type) = (rule.status, rule.content_type.clone());
             ResponseRule { status, content_type, reply_status: rule.reply_status, message }
         });
+        let name: Arc<str> = endpoint.name.as_str().into();
         Some(Endpoint {
-            name: endpoint.name.as_str().into(),
+            name: name.clone(),
             method: endpoint.method.clone(),
             paths: endpoint.paths.clone(),
             target,
@@ -337,6 +343,11 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             timeouts: endpoint.timeouts,
             responses: responses.collect(),
             api: endpoint.api.clone(),
+            telemetry: Arc::new(TelemetryNames {
+                provider: reach.telemetry_name.clone(),
+                operation: endpoint.operation.clone().unwrap_or_else(|| name.clone()),
+                is_metered: endpoint.metering.is_some(),
+            }),
             metering: endpoint.metering.clone(),
         })
     }
@@ -430,10 +441,11 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
     }
 }
 
-/// The base path of the upstream, and the active gateway with its origin and base path.
+/// The base path of the upstream, the active gateway with its origin and base path, and the provider's name in OpenTelemetry.
 struct UpstreamBase<'a> {
     base_path: &'a str,
     via: Option<&'a (&'a GatewayUse, (Origin, String))>,
+    telemetry_name: Arc<str>,
 }
 
 /// The paste token, with the first login that an `auth` entry uses, or else the first login.

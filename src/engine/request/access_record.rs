@@ -12,12 +12,15 @@ use super::{
     rewrite::{SecretStart, TokenSearch},
     trace_context::TraceContext,
 };
-use crate::base::{
-    fault::{Blame, FaultKind},
-    name::{FileName, GroupName, Owner, TokenId, UserId},
-    numbers::millis,
-    origin::Origin,
-    usage::{Counters, NotCounted},
+use crate::{
+    base::{
+        fault::{Blame, FaultKind},
+        name::{FileName, GroupName, Owner, TokenId, UserId},
+        numbers::millis,
+        origin::Origin,
+        usage::{Counters, NotCounted},
+    },
+    language::bind::TelemetryNames,
 };
 
 /// The access record of one finished request.
@@ -45,6 +48,8 @@ pub struct AccessRecord {
     pub provider: Option<FileName>,
     /// The endpoint's name in the provider's file.
     pub endpoint: Option<Arc<str>>,
+    /// The names of both in OpenTelemetry.
+    pub telemetry: Option<Arc<TelemetryNames>>,
     /// The status of the response; none if the client left before it.
     pub status: Option<StatusCode>,
     /// The kind of the fault, if the response was tollgate's own.
@@ -258,6 +263,7 @@ impl AccessRecord {
             key_owner: None,
             provider: None,
             endpoint: None,
+            telemetry: None,
             status: None,
             fault: None,
             bytes_in: 0,

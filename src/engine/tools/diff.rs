@@ -53,6 +53,7 @@ pub enum Subject {
     Response,
     Api,
     Metering,
+    Telemetry,
     CorsHeaders,
     PasteToken,
     Probe,

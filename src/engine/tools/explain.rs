@@ -325,6 +325,7 @@ impl Explainer<'_> {
             timeouts: locator.timeouts(),
             max_body: self.hit.provider.max_body,
             metering: locator.metering(self.ask()),
+            telemetry: locator.telemetry(),
             fault,
         }
     }

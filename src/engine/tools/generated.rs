@@ -222,7 +222,7 @@ const SLOTS: &[(&str, &[&str])] = &[
         &[
             "",
             "api = \"a\"",
-            "api = \"a\"\nwhen_missing = \"none\"",
+            "api = \"a\"\nwhen_missing = \"none\"\noperation = \"acme.chat\"",
             "api = \"a\"\nwhen_missing = \"ask\"",
             "api = \"a\"\nmetered = false",
         ],

@@ -8,15 +8,21 @@ use crate::{
     usage::{Counter, Counters},
 };
 
-/// The operation: the endpoint's name in the provider's file.
+/// The operation.
 pub(super) fn operation(record: &AccessRecord) -> &str {
-    record.endpoint.as_deref().unwrap_or("unknown")
+    record.telemetry.as_ref().map_or("unknown", |names| &*names.operation)
+}
+
+/// The provider.
+pub(super) fn provider(record: &AccessRecord) -> &str {
+    record.telemetry.as_ref().map_or("unknown", |names| &*names.provider)
 }
 
 /// All attributes of an exchange, for its span and its log record.
 pub(super) fn of(record: &AccessRecord) -> Vec<KeyValue> {
     let mut all = vec![
         text("gen_ai.operation.name", operation(record)),
+        text("gen_ai.provider.name", provider(record)),
         text("http.request.method", record.method.as_str()),
         text("url.path", record.path.as_str()),
         number("http.request.body.size", record.bytes_in),
@@ -26,7 +32,8 @@ pub(super) fn of(record: &AccessRecord) -> Vec<KeyValue> {
         text("tollgate.outcome", record.outcome().as_str()),
     ];
     let optional = [
-        ("gen_ai.provider.name", record.provider.as_ref().map(ToString::to_string)),
+        ("tollgate.provider.name", record.provider.as_ref().map(ToString::to_string)),
+        ("tollgate.endpoint.name", record.endpoint.as_ref().map(ToString::to_string)),
         ("error.type", error_type(record)),
         ("tollgate.user.id", record.user.as_ref().map(ToString::to_string)),
         ("tollgate.user.group", record.group.as_ref().map(ToString::to_string)),

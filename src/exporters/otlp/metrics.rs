@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    attributes::{error_type, operation, output_tokens},
+    attributes::{error_type, operation, output_tokens, provider},
     messages::{CUMULATIVE, Histogram, HistogramDataPoint, KeyValue, Metric, Value, attribute, text},
 };
 use crate::{
@@ -139,7 +139,7 @@ impl Metrics {
         let [request_model, response_model] = named.map(|model| Some(self.label(model?)));
         let labels = Labels {
             operation: operation(record).to_owned(),
-            provider: record.provider.as_ref().map(ToString::to_string).unwrap_or_default(),
+            provider: provider(record).to_owned(),
             request_model,
             response_model,
             error: None,

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 use opentelemetry_proto::tonic::{
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     access_record::{End, Usage, Wait, Waits},
+    bind::TelemetryNames,
     exporters::{
         Protocol as _, open_with,
         queue::{Piece, queue},
@@ -34,7 +35,8 @@ fn record() -> AccessRecord {
         AccessRecord::begun([127, 0, 0, 1].into(), Method::POST, "/v1/x".to_owned(), 1_700_000_000_123);
     record.request_id = "00f067aa0ba902b7".to_owned();
     record.provider = FileName::new("demo");
-    record.endpoint = Some("chat".into());
+    record.endpoint = Some("talk".into());
+    record.telemetry = Some(names("chat"));
     record.status = Some(StatusCode::OK);
     record.end = End::Complete;
     record.first_byte = Some(Duration::from_millis(200));
@@ -53,6 +55,11 @@ fn record() -> AccessRecord {
     usage.counters.set(Counter::Reasoning, 2);
     record.usage = Some(Box::new(usage));
     record
+}
+
+fn names(operation: &str) -> Arc<TelemetryNames> {
+    let (provider, operation) = ("acme.ai".into(), operation.into());
+    Arc::new(TelemetryNames { provider, operation, is_metered: true })
 }
 
 /// An exporter, and the queues of its signals.
@@ -140,7 +147,8 @@ fn a_span_has_the_names_of_the_conventions() {
     assert_eq!(
         labels(&span.attributes),
         json!({
-            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "demo",
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "acme.ai",
+            "tollgate.provider.name": "demo", "tollgate.endpoint.name": "talk",
             "gen_ai.request.model": "m", "gen_ai.response.model": "m-1", "gen_ai.response.finish_reasons": 1,
             "gen_ai.request.stream": true, "gen_ai.response.time_to_first_chunk": 0.2,
             "gen_ai.usage.input_tokens": 14, "gen_ai.usage.output_tokens": 7,
@@ -317,7 +325,7 @@ fn series_are_bounded() {
 #[test]
 fn what_reached_no_provider_is_not_exported() {
     let mut record = record();
-    record.provider = None;
+    record.telemetry = None;
     let mut exported = Exported::of(&[record]);
     assert!(exported.traces.try_recv().is_err() && exported.logs.try_recv().is_err());
     assert!(exported.metrics.try_recv().is_err());

@@ -69,6 +69,7 @@ impl Line<'_> {
             waits: Waits { refresh, connect, sent: _ },
             trace,
             usage: _,
+            telemetry: _, // For OpenTelemetry; `provider` and `endpoint` say it here.
         } = record;
         self.text("request_id", Some(request_id));
         self.text("peer", Some(&peer.to_string()));

@@ -175,8 +175,21 @@ pub struct Endpoint {
     pub responses: Vec<ResponseRule>,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
+    /// Its names in telemetry.
+    pub telemetry: Arc<TelemetryNames>,
     /// The metering of its answers; none if it is not metered.
     pub metering: Option<Arc<Metering>>,
+}
+
+/// Names of an endpoint in OpenTelemetry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryNames {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// The operation.
+    pub operation: Arc<str>,
+    /// True if the endpoint is metered: its exchanges are uses of a model.
+    pub is_metered: bool,
 }
 
 impl Endpoint {

@@ -258,3 +258,48 @@ fn allowed_origins_of_a_stored_credential() {
 fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
+
+/// The names in telemetry of the first endpoint: `provider operation`, and if it is metered.
+#[test]
+fn names_in_telemetry() {
+    let check = |text: &str, expected: &str| {
+        let provider = bind_demo(&format!("{text}\nbase_url = \"https://x.example.com\""), &[]).unwrap();
+        let TelemetryNames { provider, operation, is_metered } = &*provider.endpoints[0].telemetry;
+        assert_eq!(format!("{provider} {operation} {is_metered}"), expected, "{text}");
+    };
+    check("", "demo a false");
+    check("telemetry_name = \"acme.ai\"", "acme.ai a false");
+    check("endpoint.a.operation = \"fetch\"", "demo fetch false");
+}
+
+/// The names of the endpoints in `docs/provider-files.md`, as the table there has them.
+#[test]
+fn documented_names_in_telemetry() {
+    let text = include_str!("../../../../docs/provider-files.md");
+    let block = |mark: &str| {
+        let (_, rest) = text.split_once(&format!("<!-- {mark} -->\n```toml\n")).unwrap();
+        rest.split_once("```").unwrap()
+    };
+    let (api, _) = block("api: run by tests/house");
+    let (provider, rest) = block("names: run by src/engine/language/bind/tests.rs");
+    let mut files = Files::default();
+    let name = |name: &str| FileName::new(name).unwrap();
+    files.apis.insert(name("acme-chat"), syntax::parse(&"acme-chat.toml".into(), api).0);
+    files.providers.insert(name("acme"), syntax::parse(&"acme.toml".into(), provider).0);
+    let Compiled { providers, diagnostics, .. } = compile(&files);
+    assert_eq!(diagnostics, []);
+    let (bound, _) = bind(&providers[0], |_, _, _| None);
+    let bound = bound.unwrap();
+    let named = |row: &str| {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let endpoint = bound.endpoints.iter().find(|one| &*one.name == cells[1]).unwrap();
+        let TelemetryNames { provider, operation, is_metered: _ } = &*endpoint.telemetry;
+        assert_eq!([&**provider, &**operation], [cells[2], cells[3]], "{row}");
+    };
+    let (_, table) = rest.split_once("|---|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    for row in &rows {
+        named(row);
+    }
+    assert_eq!(rows.len(), bound.endpoints.len());
+}

@@ -34,6 +34,8 @@ pub struct Api {
     pub file: Arc<str>,
     /// CORS: headers that clients of the format send from browsers, as names and globs.
     pub cors_headers: Vec<HeaderGlob>,
+    /// The operation's name in OpenTelemetry.
+    pub operation: Option<Arc<str>>,
     /// The metering of its answers; none if it has no places of usage.
     pub metering: Option<Arc<Metering>>,
     error: Node,
@@ -78,8 +80,9 @@ enum Word {
 impl Api {
     /// A text that is equal for equal formats of errors.
     pub fn shape(&self) -> String {
-        // Each endpoint has a metering of its own.
-        let Self { name: _, file: _, cors_headers, metering: _, error, types, default_type } = self;
+        // Each endpoint has a metering and an operation of its own.
+        let Self { name: _, file: _, cors_headers, operation: _, metering: _, error, types, default_type } =
+            self;
         format!("{error:?} {types:?} {default_type:?} {cors_headers:?}")
     }
 
@@ -175,11 +178,24 @@ pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Compilat
         }
     }
     let cors_headers = cors_headers(parsed, &mut found);
+    let operation = operation(parsed, &mut found);
     let metering = places::compile(parsed, &mut found).map(Arc::new);
     let good = found.is_empty();
     let (name, file) = (name.clone(), parsed.file.clone());
-    let api = Api { name, file, cors_headers, metering, error, types, default_type };
+    let api = Api { name, file, cors_headers, operation, metering, error, types, default_type };
     (good.then_some(api), found)
+}
+
+/// The operation's name, which metered endpoints have.
+fn operation(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Option<Arc<str>> {
+    let name = parsed.document.operation.as_deref()?;
+    if parsed.document.usage.is_none() {
+        let at = parsed.spans.key(&parsed.file, "/operation");
+        let message = "`operation` has no effect: the api has no `[usage]`, so that nothing is metered";
+        let help = "drop it, or write `operation` in the endpoints";
+        found.push(Diagnostic::new(Code::Condition, at, message).help(help));
+    }
+    Some(name.into())
 }
 
 fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Vec<HeaderGlob> {

@@ -67,6 +67,8 @@ pub struct Provider {
     pub egress: Vec<Egress>,
     /// CORS: headers that browsers may send, as names and globs.
     pub cors_headers: Vec<HeaderGlob>,
+    /// Its name in OpenTelemetry, unless that is its name.
+    pub telemetry_name: Option<Arc<str>>,
     /// The greatest size of a request body in bytes.
     pub max_body: u64,
     /// Its paste token.
@@ -224,6 +226,8 @@ pub struct Endpoint {
     pub upstream_path: ProviderTemplate,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
+    /// The operation's name in OpenTelemetry, its own or that of the api, unless that is its name.
+    pub operation: Option<Arc<str>>,
     /// The metering of its answers; none if it is not metered.
     pub metering: Option<Arc<Metering>>,
     /// Its query rules.

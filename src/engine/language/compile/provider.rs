@@ -190,8 +190,8 @@ impl Compiler<'_> {
         macro_rules! inherit {
             ($($field:ident)*) => { $(merged.$field = merged.$field.or(base.$field);)* };
         }
-        inherit!(base_url path_prefix group keys_url docs cors_headers vars caller credentials auth headers);
-        inherit!(gateway egress response timeouts limits paste_token probe);
+        inherit!(base_url path_prefix group keys_url docs telemetry_name cors_headers vars caller credentials auth);
+        inherit!(headers gateway egress response timeouts limits paste_token probe);
         merged.endpoint = Some(endpoints::merge(merged.endpoint, base.endpoint));
         Some(merged)
     }
@@ -254,6 +254,7 @@ impl Compiler<'_> {
             gateways,
             egress,
             cors_headers,
+            telemetry_name: spec.telemetry_name.as_deref().map(Arc::from),
             max_body: max_body.unwrap_or(MAX_BODY_DEFAULT),
             paste_token,
             probe: spec.probe.clone(),

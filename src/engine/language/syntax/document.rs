@@ -56,6 +56,11 @@ pub struct Provider {
     /// The upstream's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
+    /// The provider's name in OpenTelemetry (`gen_ai.provider.name`); the name of the provider by default. The semantic
+    /// conventions list well-known names. A name is of lower-case letters, digits, `_` and dots between words.
+    #[schemars(example = &"example_ai", regex(pattern = r"^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*$"))]
+    #[schemars(extend("maxLength" = 64))]
+    pub telemetry_name: Option<String>,
     /// CORS: headers that browsers may send, as names or globs, besides `Content-Type`, `Authorization`, `x-api-key`, and all
     /// that this file names as a token location or in a rule for requests.
     #[schemars(example = json!(["example-version"]))]
@@ -286,6 +291,11 @@ pub struct Endpoint {
     /// The wire format, `apis/<name>.toml`, which defines the format of errors and the places of usage.
     #[schemars(example = &"chat-completions")]
     pub api: Option<String>,
+    /// The operation's name in OpenTelemetry (`gen_ai.operation.name`); by default that of the api, if the endpoint is metered,
+    /// else the endpoint's own name. A name is of lower-case letters, digits, `_` and dots between words.
+    #[schemars(example = &"chat", regex(pattern = r"^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*$"))]
+    #[schemars(extend("maxLength" = 64))]
+    pub operation: Option<String>,
     /// The procedure for an answer without usage; that of the api by default.
     #[schemars(example = &"none")]
     pub when_missing: Option<WhenMissing>,

@@ -29,6 +29,11 @@ pub struct Api {
     /// The format's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
+    /// The operation's name in OpenTelemetry (`gen_ai.operation.name`), for endpoints that are metered. The semantic conventions
+    /// list well-known names. A name is of lower-case letters, digits, `_` and dots between words.
+    #[schemars(example = &"chat", regex(pattern = r"^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*$"))]
+    #[schemars(extend("maxLength" = 64))]
+    pub operation: Option<String>,
     /// CORS: headers that clients of the format send from browsers, as names or globs.
     #[schemars(example = json!(["x-example-sdk-*"]))]
     #[schemars(extend("maxItems" = 64))]

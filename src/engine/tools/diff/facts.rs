@@ -150,6 +150,7 @@ impl Listing<'_> {
             gateways,
             egress,
             cors_headers,
+            telemetry_name,
             max_body,
             paste_token,
             probe,
@@ -176,6 +177,9 @@ impl Listing<'_> {
         self.token_locations(caller);
         for name in cors_headers {
             self.add(Subject::CorsHeaders, name.as_str(), Fact::default());
+        }
+        if let Some(name) = telemetry_name {
+            self.add(Subject::Telemetry, "telemetry_name", Fact::of(format!("`{name}`")));
         }
         if *max_body != DEFAULT_MAX_BODY {
             self.add(Subject::Limits, "max_body", Fact::of(format!("{max_body} bytes")));
@@ -250,6 +254,7 @@ impl Listing<'_> {
             headers,
             timeouts,
             responses,
+            operation,
             metering,
         } = endpoint;
         let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
@@ -268,6 +273,10 @@ impl Listing<'_> {
         }
         let front = format!("{name}: ");
         let owner = (Subject::Endpoint, name.to_owned());
+        if let Some(operation) = operation {
+            let fact = Fact { owner: Some(owner.clone()), ..Fact::of(format!("`{operation}`")) };
+            self.add(Subject::Telemetry, format!("{name}: operation"), fact);
+        }
         if let Some(metering) = metering {
             self.metering(name, &owner, metering);
         }

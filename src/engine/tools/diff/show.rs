@@ -205,6 +205,7 @@ impl Subject {
             Self::Response => "response",
             Self::Api => "api",
             Self::Metering => "metering",
+            Self::Telemetry => "telemetry",
             Self::CorsHeaders => "cors_headers",
             Self::PasteToken => "paste_token",
             Self::Probe => "probe",

@@ -92,6 +92,8 @@ pub struct Route {
     pub max_body: u64,
     /// The metering of the answer.
     pub metering: Metering,
+    /// The names in OpenTelemetry.
+    pub telemetry: Telemetry,
     /// tollgate's own error response. Null if the request is sent upstream.
     pub fault: Option<ErrorReply>,
 }
@@ -209,6 +211,24 @@ pub struct Metering {
     /// The reason why the answer is not metered. Null if it is.
     pub reason: Option<String>,
     /// The position of the endpoint's key that decides about it.
+    pub at: Option<Position>,
+}
+
+/// The names of an exchange in OpenTelemetry.
+#[derive(Debug, Clone, Serialize)]
+pub struct Telemetry {
+    /// That of the operation.
+    pub operation: TelemetryName,
+    /// That of the provider.
+    pub provider: TelemetryName,
+}
+
+/// A name in OpenTelemetry.
+#[derive(Debug, Clone, Serialize)]
+pub struct TelemetryName {
+    /// The name.
+    pub name: String,
+    /// The position of the key that it comes from. Null if it is the name of the endpoint or of the provider.
     pub at: Option<Position>,
 }
 

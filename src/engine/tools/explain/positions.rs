@@ -3,14 +3,17 @@
 
 use http::HeaderName;
 
-use super::{Action, Context, Inserted, Metering, Position, Step, TakenOut, Timeout, Timeouts, reasons};
+use super::{
+    Action, Context, Inserted, Metering, Position, Step, TakenOut, Telemetry, TelemetryName, Timeout,
+    Timeouts, reasons,
+};
 use crate::{
     base::{
         diag::{Location, Sources},
         header_name::is_same,
     },
     language::{
-        bind::OverlaySource,
+        bind::{OverlaySource, TelemetryNames},
         compile::{self, SourceMap, metering::Ask},
         syntax::pointer_step,
     },
@@ -261,6 +264,22 @@ impl RuleLocator<'_> {
             }),
             reason: None,
             at,
+        }
+    }
+
+    /// The names in OpenTelemetry.
+    pub(super) fn telemetry(&self) -> Telemetry {
+        let TelemetryNames { provider, operation, is_metered: _ } = &*self.hit.endpoint().telemetry;
+        let own = self.own();
+        let at = |key: &str| self.position(&own.as_ref()?.key(key)?);
+        let of_api = || {
+            let api = self.hit.endpoint().api.as_ref().filter(|_| self.hit.endpoint().metering.is_some())?;
+            api.operation.as_ref().and_then(|_| at(&format!("{}/api", self.endpoint())))
+        };
+        let operation_at = at(&format!("{}/operation", self.endpoint())).or_else(of_api);
+        Telemetry {
+            operation: TelemetryName { name: operation.to_string(), at: operation_at },
+            provider: TelemetryName { name: provider.to_string(), at: at("/telemetry_name") },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Action, CallerInfo, Choice, ErrorReply, Explanation, Inserted, Metering, Miss, Position, Route, Step,
-    TakenOut, Timeout, reasons,
+    TakenOut, Telemetry, Timeout, reasons,
 };
 use crate::{
     base::{escape, fault::FaultKind, suggest::backticked},
@@ -80,6 +80,7 @@ impl fmt::Display for Route {
             timeout(out, label, name, one)?;
         }
         metering(out, &self.metering)?;
+        telemetry(out, &self.telemetry)?;
         if let Some(fault) = &self.fault {
             refused(out, fault)?;
         }
@@ -167,6 +168,12 @@ fn metering(out: &mut fmt::Formatter<'_>, metering: &Metering) -> fmt::Result {
         "takes out of the answer then: events with `{at}`, an empty `{empty}`, and nothing else{with}"
     );
     line(out, "", &text, None)
+}
+
+fn telemetry(out: &mut fmt::Formatter<'_>, names: &Telemetry) -> fmt::Result {
+    let Telemetry { operation, provider } = names;
+    line(out, "telemetry", &format!("operation `{}`", operation.name), operation.at.as_ref())?;
+    line(out, "", &format!("provider `{}`", provider.name), provider.at.as_ref())
 }
 
 fn steps(out: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {

@@ -7,10 +7,10 @@ use crate::{
 const DEMO: &str = r#"title = "Demo"
 path_prefix = "/demo"
 base_url = "https://{region}.example.com/base"
-[vars]
-region = { env = "REGION" }
-pass = { env = "PASS", secret = true }
-proxy = { env = "PROXY", secret = true, optional = true }
+telemetry_name = "acme.demo"
+vars.region = { env = "REGION" }
+vars.pass = { env = "PASS", secret = true }
+vars.proxy = { env = "PROXY", secret = true, optional = true }
 [caller]
 headers = ["x-demo"]
 query = ["k"]
@@ -46,6 +46,7 @@ method = "POST"
 path = "/asking"
 api = "metered"
 when_missing = "ask"
+operation = "acme.ask"
 [endpoint.chat]
 method = "POST"
 path = "/chatting"
@@ -88,6 +89,7 @@ fn loaded() -> Loaded {
 }
 
 const METERED: &str = r#"title = "Metered"
+operation = "chat"
 error.body = {}
 usage.body.input = "/in"
 usage.stream = "sse"
@@ -188,14 +190,28 @@ fn metering() {
     );
     check(
         "POST /demo/chatting",
-        &[&format!("metering  as `metered`, when missing: estimate  (demo.toml:{})", line + 9)],
+        &[&format!("metering  as `metered`, when missing: estimate  (demo.toml:{})", line + 10)],
         &["inserts"],
     );
     check(
         "POST /demo/counting",
-        &[&format!("metering  none: `metered` is `false`  (demo.toml:{})", line + 14)],
+        &[&format!("metering  none: `metered` is `false`  (demo.toml:{})", line + 15)],
         &["inserts"],
     );
+}
+
+#[test]
+fn names_in_opentelemetry() {
+    let line = DEMO.lines().position(|line| line == "[endpoint.asking]").unwrap();
+    let check = |request, expected: &str| {
+        let names = [expected, "provider `acme.demo`  (demo.toml:4)"];
+        check(Case { request, ..ITEM }, &names, &[]);
+    };
+    check("GET /demo/items/7", "telemetry operation `item`");
+    check("POST /demo/asking", &format!("telemetry operation `acme.ask`  (demo.toml:{})", line + 6));
+    check("POST /demo/chatting", &format!("telemetry operation `chat`  (demo.toml:{})", line + 10));
+    // What is not metered does not have the operation of its api.
+    check("POST /demo/counting", "telemetry operation `count`");
 }
 
 #[test]

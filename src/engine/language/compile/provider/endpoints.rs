@@ -54,6 +54,7 @@ fn merge_one(own: syntax::Endpoint, base: syntax::Endpoint) -> syntax::Endpoint 
         aliases: own.aliases.or(base.aliases),
         upstream_path: own.upstream_path.or(base.upstream_path),
         api: own.api.or(base.api),
+        operation: own.operation.or(base.operation),
         when_missing: own.when_missing.or(base.when_missing),
         metered: own.metered.or(base.metered),
         query: own.query.or(base.query),
@@ -148,6 +149,8 @@ impl Compiler<'_> {
         }
         let api = self.api(pointer, spec.api.as_deref());
         let metering = self.metering(pointer, spec, api.as_deref(), &captures);
+        let own = spec.operation.as_deref().map(Arc::from);
+        let of_api = api.as_ref().and_then(|api| api.operation.clone()).filter(|_| metering.is_some());
         Some(Endpoint {
             name: name.to_owned(),
             at: self.value(&format!("{pointer}/path")),
@@ -155,6 +158,7 @@ impl Compiler<'_> {
             paths,
             upstream_path: self.upstream_path(pointer, spec, path, scope)?,
             api,
+            operation: own.or(of_api),
             metering,
             query: self.query_rules(&format!("{pointer}/query"), spec.query.as_ref(), scope),
             headers: self.header_rules(&format!("{pointer}/headers"), spec.headers.as_ref(), scope),

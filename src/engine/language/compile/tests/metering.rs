@@ -233,6 +233,35 @@ fn endpoints() {
 }
 
 #[test]
+fn names_in_opentelemetry() {
+    let odd = |key: &str, example: &str| {
+        format!("`{key}` is not written in the form that it has to have | for example: \"{example}\"")
+    };
+    let endpoint = |operation: &str, expected: &str| {
+        let keys = format!("method = \"GET\", path = \"/x\", operation = \"{operation}\"");
+        provider(&format!("endpoint.x = {{ {keys} }}"), expected);
+    };
+    // Also of endpoints that are not metered.
+    endpoint("a.b_2.c", "");
+    for name in ["Chat", "a-b", "a b", "", "a.", ".a", "a..b", "2a", "_a", "a.2"] {
+        endpoint(name, &format!("TG013 1:57 {}", odd("operation", "chat")));
+    }
+    endpoint(&"a".repeat(64), "");
+    endpoint(&"a".repeat(65), "TG013 1:57 `operation` has more than 64 characters");
+    provider("telemetry_name = \"acme.ai\"", "");
+    provider("telemetry_name = \"Acme\"", &format!("TG013 1:18 {}", odd("telemetry_name", "example_ai")));
+    places("operation = \"chat\"\nusage.body.input = \"/in\"", "");
+    places(
+        "operation = \"a/b\"\nusage.body.input = \"/in\"",
+        &format!("TG013 3:13 {}", odd("operation", "chat")),
+    );
+    places(
+        "operation = \"chat\"",
+        "TG028 3:1 `operation` has no effect: the api has no `[usage]`, so that nothing is metered | drop it, or write `operation` in the endpoints",
+    );
+}
+
+#[test]
 fn models_in_paths() {
     let endpoint = |keys: &str, expected: &str| provider(&format!("endpoint.x = {{ {keys} }}"), expected);
     endpoint("method = \"POST\", path = \"/m/{model}:run\", api = \"captured\"", "");
