@@ -123,6 +123,30 @@ pub(super) struct Metric {
     pub(super) unit: String,
     #[prost(message, optional, tag = "9")]
     pub(super) histogram: Option<Histogram>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) sum: Option<Sum>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Sum {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) data_points: Vec<NumberDataPoint>,
+    #[prost(int32, tag = "2")]
+    pub(super) aggregation_temporality: i32,
+    #[prost(bool, tag = "3")]
+    pub(super) is_monotonic: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NumberDataPoint {
+    #[prost(message, repeated, tag = "7")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(super) time_unix_nano: u64,
+    #[prost(sfixed64, optional, tag = "6")]
+    pub(super) as_int: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

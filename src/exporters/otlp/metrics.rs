@@ -1,17 +1,25 @@
-//! Histograms since the start of the process: duration, time to first byte, tokens.
+//! Histograms and counters since the start of the process: duration, time to first byte, tokens.
 //!
+//! Exchanges of metered endpoints are inferences or, with the operation `embeddings`, embeddings. All others have a duration alone.
 //! Series are bounded whatever clients and upstreams send: the models of the settings, or else the [`MAX_MODELS`] that are
 //! used most, have series of their own; others, and those that only failed exchanges name, are counted as `(other)`. Estimated tokens have series of their own.
 
+mod instrument;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::instrument::{Distribution, Spent, TOKEN};
 use super::{
     attributes::{error_type, operation, output_tokens, provider},
-    messages::{CUMULATIVE, Histogram, HistogramDataPoint, KeyValue, Metric, Value, attribute, text},
+    messages::{
+        CUMULATIVE, Histogram, HistogramDataPoint, KeyValue, Metric, NumberDataPoint, Sum, Value, attribute,
+        text,
+    },
 };
 use crate::{
     access_record::{AccessRecord, Outcome, Usage},
     ranking::Ranking,
+    usage::Counter,
 };
 
 /// Maximum number of distinct models.
@@ -21,70 +29,28 @@ const MAX_SERIES: usize = 2000;
 /// The label of models without a series of their own.
 const OTHER: &str = "(other)";
 
-/// Bounds of buckets, in seconds, and in tokens: those of the conventions.
-const SECONDS: &[f64] =
-    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
-const FIRST_SECONDS: &[f64] =
-    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-const TOKENS: &[f64] = &[
-    1.0,
-    4.0,
-    16.0,
-    64.0,
-    256.0,
-    1_024.0,
-    4_096.0,
-    16_384.0,
-    65_536.0,
-    262_144.0,
-    1_048_576.0,
-    4_194_304.0,
-    16_777_216.0,
-    67_108_864.0,
-];
-
-/// The histograms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Instrument {
-    Duration,
-    FirstChunk,
-    FirstToken,
-    Tokens,
+/// The kind of an exchange, by which the conventions name its metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Inference,
+    Embeddings,
+    Other,
 }
 
-impl Instrument {
-    const ALL: [Self; 4] = [Self::Duration, Self::FirstChunk, Self::FirstToken, Self::Tokens];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Duration => "gen_ai.client.operation.duration",
-            Self::FirstChunk => "gen_ai.client.operation.time_to_first_chunk",
-            Self::FirstToken => "gen_ai.server.time_to_first_token",
-            Self::Tokens => "gen_ai.client.token.usage",
+impl Kind {
+    fn of(record: &AccessRecord) -> Self {
+        match &record.telemetry {
+            Some(names) if names.is_metered && &*names.operation == "embeddings" => Self::Embeddings,
+            Some(names) if names.is_metered => Self::Inference,
+            _ => Self::Other,
         }
     }
 
-    const fn description(self) -> &'static str {
+    const fn duration(self) -> Distribution {
         match self {
-            Self::Duration => "GenAI operation duration.",
-            Self::FirstChunk => "Time to receive the first chunk of a streamed answer.",
-            Self::FirstToken => "Time to the first byte of a successful answer.",
-            Self::Tokens => "Number of input and output tokens used.",
-        }
-    }
-
-    const fn unit(self) -> &'static str {
-        match self {
-            Self::Duration | Self::FirstChunk | Self::FirstToken => "s",
-            Self::Tokens => "{token}",
-        }
-    }
-
-    const fn bounds(self) -> &'static [f64] {
-        match self {
-            Self::Duration | Self::FirstChunk => SECONDS,
-            Self::FirstToken => FIRST_SECONDS,
-            Self::Tokens => TOKENS,
+            Self::Inference => Distribution::InferenceDuration,
+            Self::Embeddings => Distribution::EmbeddingsDuration,
+            Self::Other => Distribution::OtherDuration,
         }
     }
 }
@@ -97,7 +63,7 @@ struct Labels {
     request_model: Option<String>,
     response_model: Option<String>,
     error: Option<String>,
-    token_type: Option<&'static str>,
+    modality: Option<&'static str>,
     is_estimated: bool,
 }
 
@@ -109,7 +75,17 @@ struct Buckets {
     sum: f64,
 }
 
-/// All series. That without labels has what exceeds [`MAX_SERIES`].
+#[derive(Debug, Clone)]
+struct Total {
+    /// Since when it counts, in milliseconds since 1970.
+    since_ms: u64,
+    sum: u64,
+}
+
+/// The series of an instrument. That without labels has what exceeds [`MAX_SERIES`].
+type Series<T> = BTreeMap<Option<Labels>, T>;
+
+/// All series.
 #[derive(Debug)]
 pub(super) struct Metrics {
     /// The start, or the last time at which series were removed: a later one begins then.
@@ -117,12 +93,14 @@ pub(super) struct Metrics {
     /// The models of the settings.
     listed: Option<BTreeSet<String>>,
     models: Ranking<String, ()>,
-    series: BTreeMap<Instrument, BTreeMap<Option<Labels>, Buckets>>,
+    distributions: BTreeMap<Distribution, Series<Buckets>>,
+    spent: BTreeMap<Spent, Series<Total>>,
 }
 
 impl Metrics {
     pub(super) fn new(since_ms: u64, listed: Option<BTreeSet<String>>) -> Self {
-        Self { since_ms, listed, models: Ranking::new(MAX_MODELS), series: BTreeMap::new() }
+        let models = Ranking::new(MAX_MODELS);
+        Self { since_ms, listed, models, distributions: BTreeMap::new(), spent: BTreeMap::new() }
     }
 
     /// Adds an exchange.
@@ -143,33 +121,68 @@ impl Metrics {
             request_model,
             response_model,
             error: None,
-            token_type: None,
+            modality: None,
             is_estimated: false,
         };
-        let duration = record.duration.as_secs_f64();
-        self.observe(Instrument::Duration, Labels { error: error_type(record), ..labels.clone() }, duration);
-        if let Some(first) = record.first_byte.filter(|_| is_success) {
+        let kind = Kind::of(record);
+        let failed = Labels { error: error_type(record), ..labels.clone() };
+        self.observe(kind.duration(), failed.clone(), record.duration.as_secs_f64());
+        let first = record.first_byte.filter(|_| is_success && kind == Kind::Inference);
+        if let Some(first) = first {
             let first = first.as_secs_f64();
-            self.observe(Instrument::FirstToken, labels.clone(), first);
+            self.observe(Distribution::FirstToken, labels.clone(), first);
             if usage.is_some_and(|usage| usage.streamed) {
-                self.observe(Instrument::FirstChunk, labels.clone(), first);
+                self.observe(Distribution::FirstChunk, labels.clone(), first);
             }
         }
-        if let Some(usage) = usage {
-            self.add_tokens(usage, &labels);
+        match (kind, usage) {
+            (Kind::Inference, Some(usage)) => {
+                self.add_operation(usage, &failed);
+                self.add_spent(usage, &labels);
+            }
+            (Kind::Embeddings, Some(usage)) if usage.counters.prompt_tokens() > 0 => {
+                let is_estimated = usage.estimated.prompt_tokens() > 0;
+                let tokens = float(usage.counters.prompt_tokens());
+                self.observe(Distribution::EmbeddingsTokens, Labels { is_estimated, ..labels }, tokens);
+            }
+            _ => {}
         }
     }
 
-    fn add_tokens(&mut self, usage: &Usage, labels: &Labels) {
+    /// Adds to the distributions of tokens: also of an inference that failed, which used none.
+    fn add_operation(&mut self, usage: &Usage, labels: &Labels) {
         let (all, estimated) = (&usage.counters, &usage.estimated);
-        let sides = [
-            ("input", all.prompt_tokens(), estimated.prompt_tokens()),
-            ("output", output_tokens(all), output_tokens(estimated)),
-        ];
-        for (token_type, tokens, estimated) in sides.into_iter().filter(|(_, tokens, _)| *tokens > 0) {
-            let is_estimated = estimated > 0;
-            let labels = Labels { token_type: Some(token_type), is_estimated, ..labels.clone() };
-            self.observe(Instrument::Tokens, labels, float(tokens));
+        for (distribution, tokens, estimated) in [
+            (Distribution::InputTokens, all.prompt_tokens(), estimated.prompt_tokens()),
+            (Distribution::OutputTokens, output_tokens(all), output_tokens(estimated)),
+        ] {
+            let labels = Labels { is_estimated: estimated > 0, ..labels.clone() };
+            self.observe(distribution, labels, float(tokens));
+        }
+    }
+
+    /// Adds to the counters of tokens. Only audio is counted apart: the modality of other tokens is unknown.
+    fn add_spent(&mut self, usage: &Usage, labels: &Labels) {
+        let (all, estimated) = (&usage.counters, &usage.estimated);
+        let of = |counter| all.get(counter);
+        let (input, output) = (all.prompt_tokens(), output_tokens(all));
+        let (is_input, is_output) = (estimated.prompt_tokens() > 0, output_tokens(estimated) > 0);
+        for (spent, tokens, audio, is_estimated) in [
+            (Spent::Input, input, of(Counter::AudioInput), is_input),
+            (Spent::Output, output, of(Counter::AudioOutput), is_output),
+            (Spent::CacheRead, of(Counter::CacheRead), 0, is_input),
+            (Spent::CacheWrite, of(Counter::CacheWrite), 0, is_input),
+            (Spent::Reasoning, of(Counter::Reasoning), 0, is_output),
+        ] {
+            let rest = tokens.saturating_sub(audio);
+            for (modality, tokens, is_there) in
+                [("audio", audio, audio > 0), ("unknown", rest, rest > 0 || audio == 0)]
+            {
+                if is_there {
+                    let labels = Labels { modality: Some(modality), is_estimated, ..labels.clone() };
+                    self.count(spent, labels, tokens);
+                }
+            }
         }
     }
 
@@ -188,14 +201,22 @@ impl Metrics {
         let stays = |model: &Option<String>| {
             model.as_ref().is_none_or(|model| model == OTHER || ranked.contains(model))
         };
-        for series in self.series.values_mut() {
+        let stays = |labels: &Option<Labels>| {
+            labels.as_ref().is_none_or(|all| stays(&all.request_model) && stays(&all.response_model))
+        };
+        let mut has_removed = false;
+        for series in self.distributions.values_mut() {
             let before = series.len();
-            series.retain(|labels, _| {
-                labels.as_ref().is_none_or(|all| stays(&all.request_model) && stays(&all.response_model))
-            });
-            if series.len() < before {
-                self.since_ms = now_ms;
-            }
+            series.retain(|labels, _| stays(labels));
+            has_removed |= series.len() < before;
+        }
+        for series in self.spent.values_mut() {
+            let before = series.len();
+            series.retain(|labels, _| stays(labels));
+            has_removed |= series.len() < before;
+        }
+        if has_removed {
+            self.since_ms = now_ms;
         }
     }
 
@@ -208,42 +229,82 @@ impl Metrics {
         if is_known { model } else { OTHER }.to_owned()
     }
 
-    fn observe(&mut self, instrument: Instrument, labels: Labels, value: f64) {
-        let bounds = instrument.bounds();
+    fn observe(&mut self, distribution: Distribution, labels: Labels, value: f64) {
+        let bounds = distribution.bounds();
         let since_ms = self.since_ms;
         let empty = || Buckets { since_ms, counts: vec![0; bounds.len() + 1], sum: 0.0 };
-        let all = self.series.entry(instrument).or_default();
-        let labels =
-            Some(labels).filter(|labels| all.len() < MAX_SERIES || all.contains_key(&Some(labels.clone())));
-        let buckets = all.entry(labels).or_insert_with(empty);
+        let series = self.distributions.entry(distribution).or_default();
+        let labels = place(series, labels);
+        let buckets = series.entry(labels).or_insert_with(empty);
         // A bucket's upper bound belongs to it.
         buckets.counts[bounds.partition_point(|bound| *bound < value)] += 1;
         buckets.sum += value;
     }
 
+    fn count(&mut self, spent: Spent, labels: Labels, tokens: u64) {
+        let since_ms = self.since_ms;
+        let series = self.spent.entry(spent).or_default();
+        let labels = place(series, labels);
+        let total = series.entry(labels).or_insert(Total { since_ms, sum: 0 });
+        total.sum = total.sum.saturating_add(tokens);
+    }
+
     /// All metrics that have a series.
     pub(super) fn collect(&self, now_ms: u64) -> Vec<Metric> {
-        let metric = |instrument: Instrument| {
-            let series = self.series.get(&instrument)?;
+        let time_unix_nano = nanos(now_ms);
+        let distributions = Distribution::ALL.into_iter().filter_map(|distribution| {
+            let series = self.distributions.get(&distribution)?;
             let point = |(labels, buckets): (&Option<Labels>, &Buckets)| HistogramDataPoint {
-                attributes: labels.as_ref().map_or_else(overflow, Labels::attributes),
-                start_time_unix_nano: buckets.since_ms.saturating_mul(1_000_000),
-                time_unix_nano: now_ms.saturating_mul(1_000_000),
+                attributes: attributes(labels.as_ref()),
+                start_time_unix_nano: nanos(buckets.since_ms),
+                time_unix_nano,
                 count: buckets.counts.iter().sum(),
                 sum: Some(buckets.sum),
                 bucket_counts: buckets.counts.clone(),
-                explicit_bounds: instrument.bounds().to_vec(),
+                explicit_bounds: distribution.bounds().to_vec(),
             };
             let data_points = series.iter().map(point).collect();
             Some(Metric {
-                name: instrument.name().to_owned(),
-                description: instrument.description().to_owned(),
-                unit: instrument.unit().to_owned(),
+                name: distribution.name().to_owned(),
+                description: distribution.description().to_owned(),
+                unit: distribution.unit().to_owned(),
                 histogram: Some(Histogram { data_points, aggregation_temporality: CUMULATIVE }),
+                sum: None,
             })
-        };
-        Instrument::ALL.into_iter().filter_map(metric).collect()
+        });
+        let spent = Spent::ALL.into_iter().filter_map(|spent| {
+            let series = self.spent.get(&spent)?;
+            let point = |(labels, total): (&Option<Labels>, &Total)| NumberDataPoint {
+                attributes: attributes(labels.as_ref()),
+                start_time_unix_nano: nanos(total.since_ms),
+                time_unix_nano,
+                as_int: Some(i64::try_from(total.sum).unwrap_or(i64::MAX)),
+            };
+            let data_points = series.iter().map(point).collect();
+            Some(Metric {
+                name: spent.name().to_owned(),
+                description: spent.description().to_owned(),
+                unit: TOKEN.to_owned(),
+                histogram: None,
+                sum: Some(Sum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true }),
+            })
+        });
+        distributions.chain(spent).collect()
     }
+}
+
+/// The place of a series: that without labels, if there is no room for another one.
+fn place<T>(series: &Series<T>, labels: Labels) -> Option<Labels> {
+    let labels = Some(labels);
+    if series.len() < MAX_SERIES || series.contains_key(&labels) { labels } else { None }
+}
+
+fn nanos(ms: u64) -> u64 {
+    ms.saturating_mul(1_000_000)
+}
+
+fn attributes(labels: Option<&Labels>) -> Vec<KeyValue> {
+    labels.map_or_else(overflow, Labels::attributes)
 }
 
 impl Labels {
@@ -256,7 +317,7 @@ impl Labels {
             ("gen_ai.request.model", self.request_model.as_deref()),
             ("gen_ai.response.model", self.response_model.as_deref()),
             ("error.type", self.error.as_deref()),
-            ("gen_ai.token.type", self.token_type),
+            ("gen_ai.token.modality", self.modality),
         ];
         all.extend(optional.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
         if self.is_estimated {

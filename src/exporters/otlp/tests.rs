@@ -202,7 +202,7 @@ fn a_clients_trace_is_continued_if_it_is_sampled() {
     let mut exported = Exported::of(&[record]);
     assert_eq!(exported.spans(), []);
     // The other signals have it.
-    assert_eq!(exported.points("gen_ai.client.operation.duration").len(), 1);
+    assert_eq!(exported.points("gen_ai.client.inference.duration").len(), 1);
     let logs: ExportLogsServiceRequest = request(&mut exported.logs);
     let log = &logs.resource_logs[0].scope_logs[0].log_records[0];
     assert_eq!(
@@ -225,7 +225,7 @@ fn errors_have_a_type_and_a_severity() {
         );
         let logs: ExportLogsServiceRequest = request(&mut exported.logs);
         assert_eq!(logs.resource_logs[0].scope_logs[0].log_records[0].severity_text, severity);
-        let points = exported.points("gen_ai.client.operation.duration");
+        let points = exported.points("gen_ai.client.inference.duration");
         assert_eq!(points[0].0["error.type"].as_str(), expected);
     };
     check(|_| (), None, "INFO");
@@ -241,23 +241,98 @@ fn errors_have_a_type_and_a_severity() {
 }
 
 #[test]
-fn tokens_are_counted_by_side_and_estimates_apart() {
+fn tokens_of_inferences_are_distributed_by_side_and_estimates_apart() {
     let mut estimated = record();
     estimated.usage.as_mut().unwrap().estimated.set(Counter::Output, 5);
-    let mut exported = Exported::of(&[record(), record(), estimated]);
-    let points = exported.points("gen_ai.client.token.usage");
-    let shown: Vec<(&str, bool, u64, f64)> = points
-        .iter()
-        .map(|(labels, point)| {
-            let is_estimated = labels["tollgate.usage.estimated"].as_bool().unwrap_or(false);
-            let side = labels["gen_ai.token.type"].as_str().unwrap();
-            (side, is_estimated, point.count, point.sum.unwrap())
+    let mut failed = record();
+    (failed.status, failed.usage) = (Some(StatusCode::BAD_GATEWAY), Some(Box::default()));
+    let records = [record(), record(), estimated, failed];
+    let check = |side: &str, expected: &[(bool, Option<&str>, u64, f64)]| {
+        let mut exported = Exported::of(&records);
+        let points = exported.points(&format!("gen_ai.client.inference.operation.{side}_tokens"));
+        let shown: Vec<_> = points
+            .iter()
+            .map(|(labels, point)| {
+                let is_estimated = labels["tollgate.usage.estimated"].as_bool().unwrap_or(false);
+                (is_estimated, labels["error.type"].as_str(), point.count, point.sum.unwrap())
+            })
+            .collect();
+        assert_eq!(shown, expected, "{side}");
+        assert_eq!(points[0].1.bucket_counts.len(), points[0].1.explicit_bounds.len() + 1);
+        points
+    };
+    let points = check("input", &[(false, Some("502"), 1, 0.0), (false, None, 3, 42.0)]);
+    // Bounds are those of buckets' ends: 14 is in (4, 16].
+    assert_eq!(points[1].1.bucket_counts[2], 3);
+    check("output", &[(false, Some("502"), 1, 0.0), (false, None, 2, 14.0), (true, None, 1, 7.0)]);
+}
+
+#[test]
+fn tokens_of_inferences_are_counted_by_modality() {
+    let mut audio = record();
+    audio.usage.as_mut().unwrap().counters.set(Counter::AudioInput, 4);
+    let mut exported = Exported::of(&[record(), audio]);
+    let request: ExportMetricsServiceRequest = request(&mut exported.metrics);
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    let sums = metrics.iter().filter_map(|metric| match &metric.data {
+        Some(Data::Sum(sum)) => Some((metric, sum)),
+        _ => None,
+    });
+    let shown: Vec<(String, &str, String, String)> = sums
+        .flat_map(|(metric, sum)| {
+            assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (CUMULATIVE, true));
+            sum.data_points.iter().map(move |point| {
+                let labels = labels(&point.attributes);
+                assert_eq!(labels["gen_ai.operation.name"], "chat");
+                let name = metric.name.strip_prefix("gen_ai.client.inference.usage.").unwrap();
+                let modality = labels["gen_ai.token.modality"].as_str().unwrap().to_owned();
+                (name.to_owned(), metric.unit.as_str(), modality, format!("{:?}", point.value))
+            })
         })
         .collect();
-    assert_eq!(shown, [("input", false, 3, 42.0), ("output", false, 2, 14.0), ("output", true, 1, 7.0)]);
-    // Bounds are those of buckets' ends: 14 is in (4, 16].
-    assert_eq!(points[0].1.bucket_counts[2], 3);
-    assert_eq!(points[0].1.bucket_counts.len(), points[0].1.explicit_bounds.len() + 1);
+    let expected = [
+        ("input_tokens", "audio", 4),
+        ("input_tokens", "unknown", 28),
+        ("output_tokens", "unknown", 14),
+        ("cache_read.input_tokens", "unknown", 22),
+        ("cache_write.input_tokens", "unknown", 0),
+        ("reasoning.output_tokens", "unknown", 4),
+    ]
+    .map(|(name, modality, tokens)| {
+        (name.to_owned(), "{token}", modality.to_owned(), format!("Some(AsInt({tokens}))"))
+    });
+    assert_eq!(shown, expected);
+}
+
+/// The conventions name metrics by the kind of the operation.
+#[test]
+fn each_kind_of_operation_has_its_metrics() {
+    let check = |telemetry: TelemetryNames, expected: &[&str]| {
+        let record = AccessRecord { telemetry: Some(Arc::new(telemetry)), ..record() };
+        let request: ExportMetricsServiceRequest = request(&mut Exported::of(&[record]).metrics);
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let mut found: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+        found.retain(|name| !name.contains(".usage."));
+        assert_eq!(found, expected);
+    };
+    let names = |operation: &str| Arc::unwrap_or_clone(names(operation));
+    let inference = [
+        "gen_ai.client.inference.duration",
+        "gen_ai.client.inference.time_to_first_chunk",
+        "gen_ai.server.time_to_first_token",
+        "gen_ai.client.inference.operation.input_tokens",
+        "gen_ai.client.inference.operation.output_tokens",
+    ];
+    check(names("chat"), &inference);
+    check(names("image_generation"), &inference);
+    check(
+        names("embeddings"),
+        &["gen_ai.client.embeddings.duration", "gen_ai.client.embeddings.operation.input_tokens"],
+    );
+    check(
+        TelemetryNames { is_metered: false, ..names("fetch_response") },
+        &["gen_ai.client.operation.duration"],
+    );
 }
 
 #[test]
@@ -270,7 +345,7 @@ fn models_in_use_take_the_series_of_invented_ones() {
     };
     let counts = |exported: &mut Exported, model: &str| -> Vec<u64> {
         exported.otlp.close();
-        let points = exported.points("gen_ai.client.operation.duration");
+        let points = exported.points("gen_ai.client.inference.duration");
         let own = points.iter().filter(|(labels, _)| labels["gen_ai.response.model"] == model);
         own.map(|(_, point)| point.count).collect()
     };
@@ -298,7 +373,7 @@ fn series_are_bounded() {
         record
     };
     let models = |exported: &mut Exported| {
-        let points = exported.points("gen_ai.client.operation.duration");
+        let points = exported.points("gen_ai.client.inference.duration");
         let total: u64 = points.iter().map(|(_, point)| point.count).sum();
         (points.len(), total, points.iter().any(|(labels, _)| labels["gen_ai.request.model"] == "(other)"))
     };
@@ -316,7 +391,7 @@ fn series_are_bounded() {
     }
     exported.metrics.try_recv().unwrap();
     exported.otlp.close();
-    let points = exported.points("gen_ai.client.operation.duration");
+    let points = exported.points("gen_ai.client.inference.duration");
     let total: u64 = points.iter().map(|(_, point)| point.count).sum();
     assert_eq!((points.len(), total), (2001, 3100));
     assert_eq!(points[0].0, json!({ "otel.metric.overflow": true }));
