@@ -45,7 +45,7 @@ def limited(files, memory):
 class Gateway:
     """A mock upstream, and a tollgate in front of it with two users."""
 
-    def __init__(self, binary, work, files=None, memory=None, workers=2, arguments=()):
+    def __init__(self, binary, work, files=None, memory=None, workers=2, arguments=(), access_log=False):
         self.binary, self.data = binary, Path(work) / "data"
         self.log = open(Path(work) / "log", "a+")
         providers = make(work, 1)
@@ -55,7 +55,8 @@ class Gateway:
         while not (ca.exists() and ca.stat().st_size):
             time.sleep(0.01)
         self.attacker, self.other = (self.user(name) for name in ("mallory", "ada"))
-        serve = ["serve", "--listen", f"127.0.0.1:{self.port}", "--workers", workers, "--access-log", "false"]
+        serve = ["serve", "--listen", f"127.0.0.1:{self.port}", "--workers", workers]
+        serve += ["--access-log", str(access_log).lower()]
         serve += ["--connect-to", f"*=127.0.0.1:{upstream}", "--ca-file", ca, "--log-format", "json", *arguments]
         self.serve = self.spawn(*serve, preexec_fn=limited(files, memory))
         while self.probe("/readyz") is None:

@@ -21,11 +21,13 @@ from start import ROOT
 class Counted(Gateway):
     """A gateway whose server runs in valgrind."""
 
+    options = ()
+
     def spawn(self, *arguments, **more):
         if arguments[0] != "serve":
             return super().spawn(*arguments, **more)
         self.counts = self.data.parent / "counts"
-        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self.counts}"]
+        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self.counts}", *self.options]
         command = [*valgrind, self.binary, *map(str, arguments)]
         return subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL, stderr=self.log)
 
@@ -52,16 +54,20 @@ def received(client):
     return data
 
 
+def make_calls(gateway, calls):
+    """Makes so many calls on one connection, one after the other."""
+    head, rest = request(gateway.other), b""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
+        for _ in range(calls):
+            rest = call(client, head, rest)
+
+
 def instructions(binary, calls):
     """Instructions of a whole process that serves so many calls."""
     with tempfile.TemporaryDirectory() as work:
         gateway = Counted(binary, work, workers=1)
         try:
-            head = request(gateway.other)
-            with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
-                rest = b""
-                for _ in range(calls):
-                    rest = call(client, head, rest)
+            make_calls(gateway, calls)
             gateway.serve.send_signal(signal.SIGTERM)
             gateway.serve.wait(60)
             return int(re.search(r"^summary: (\d+)", gateway.counts.read_text(), re.M).group(1))
