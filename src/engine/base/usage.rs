@@ -98,6 +98,77 @@ impl Counter {
     }
 }
 
+/// Some counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CounterSet(u16);
+
+impl CounterSet {
+    /// Tokens of the prompt.
+    pub const PROMPT: Self = Self::tokens(true);
+    /// Tokens of the answer.
+    pub const ANSWER: Self = Self::tokens(false);
+
+    const fn tokens(of_prompt: bool) -> Self {
+        let (mut set, mut index) = (Self(0), 0);
+        while index < Counter::ALL.len() {
+            let counter = Counter::ALL[index];
+            if counter.is_tokens() && counter.is_prompt() == of_prompt {
+                set = set.with(counter);
+            }
+            index += 1;
+        }
+        set
+    }
+
+    /// The set with a further counter.
+    #[must_use]
+    pub const fn with(self, counter: Counter) -> Self {
+        Self(self.0 | 1 << counter.index())
+    }
+
+    /// True if it has that counter.
+    pub const fn has(self, counter: Counter) -> bool {
+        self.0 >> counter.index() & 1 == 1
+    }
+
+    /// True if it has one of those counters.
+    pub const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// True without a counter.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The counters of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The counters of either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The counters of this one alone.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The counters, in the order of [`Counter::ALL`].
+    pub fn iter(mut self) -> impl Iterator<Item = Counter> {
+        core::iter::from_fn(move || {
+            let counter = *Counter::ALL.get(self.0.trailing_zeros() as usize)?;
+            self.0 &= self.0 - 1;
+            Some(counter)
+        })
+    }
+}
+
 impl fmt::Display for Counter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use serde_json::Value;
 
-use crate::base::usage::Counter;
+use crate::base::usage::{Counter, CounterSet};
 
 pub use pointer::{MAX_STEP, MAX_STEPS, Pointer, PointerProblem, Step};
 pub use tree::{NO_NODE, Node, ROOT, reads};
@@ -216,12 +216,16 @@ pub struct Map {
     rules: BTreeMap<Counter, CounterRule>,
     nodes: Vec<Node>,
     has_content: bool,
+    /// The rules by counter, for a look-up without a search.
+    by_counter: [Option<CounterRule>; Counter::ALL.len()],
+    /// The counters of [`Target::Count`].
+    counted: CounterSet,
+    has_counts: bool,
 }
 
 impl Default for Map {
     fn default() -> Self {
-        let nodes = vec![Node::default(), Node::default()];
-        Self { entries: Vec::new(), rules: BTreeMap::new(), nodes, has_content: false }
+        MapBuilder::default().build().expect("without pointers, there is nothing to mix")
     }
 }
 
@@ -233,17 +237,23 @@ impl Map {
 
     /// The rule of a counter.
     pub fn rule(&self, counter: Counter) -> Option<&CounterRule> {
-        self.rules.get(&counter)
+        self.by_counter[counter as usize].as_ref()
     }
 
-    /// True if a pointer counts such a counter.
-    pub fn counts(&self, chosen: impl Fn(Counter) -> bool) -> bool {
-        self.entries.iter().any(|entry| matches!(&entry.target, Target::Count(counter) if chosen(*counter)))
+    /// The counters that a pointer counts, and not only adds to.
+    pub fn counted(&self) -> CounterSet {
+        self.counted
+    }
+
+    /// True if a pointer counts, or adds to a count.
+    pub fn has_counts(&self) -> bool {
+        self.has_counts
     }
 
     /// The pointers and the rules. All else is derived from them.
     pub fn parts(&self) -> (&[Entry], &BTreeMap<Counter, CounterRule>) {
-        let Self { entries, rules, nodes: _, has_content: _ } = self;
+        let Self { entries, rules, nodes: _, has_content: _, by_counter: _, counted: _, has_counts: _ } =
+            self;
         (entries, rules)
     }
 
@@ -308,7 +318,14 @@ impl MapBuilder {
         let nodes = tree::build(&entries, &rules)?;
         let is_content = |target: &Target| matches!(target, Target::Content | Target::Prompt(_));
         let has_content = entries.iter().any(|entry| is_content(&entry.target));
-        Ok(Map { entries, rules, nodes, has_content })
+        let counted = entries.iter().fold(CounterSet::default(), |set, entry| match &entry.target {
+            Target::Count(counter) => set.with(*counter),
+            _ => set,
+        });
+        let has_counts =
+            entries.iter().any(|entry| matches!(entry.target, Target::Count(_) | Target::Plus(_)));
+        let by_counter = Counter::ALL.map(|counter| rules.get(&counter).cloned());
+        Ok(Map { entries, rules, nodes, has_content, by_counter, counted, has_counts })
     }
 }
 

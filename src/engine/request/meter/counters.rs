@@ -2,17 +2,19 @@
 
 use super::{number, tally::Count};
 use crate::{
-    base::usage::{Counter, Counters, NotCounted},
+    base::usage::{Counter, CounterSet, Counters, NotCounted},
     language::compile::metering::{Map, Target},
 };
 
 /// Counters of one kind of document.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counted {
-    /// The value of each counter that has one.
-    values: [Option<u64>; Counter::ALL.len()],
-    /// True for each counter whose own place has a value, and not only places that add to it.
-    is_whole: [bool; Counter::ALL.len()],
+    /// The values; zero without one.
+    values: Counters,
+    /// The counters that have a value.
+    known: CounterSet,
+    /// Those whose own place has a value, and not only places that add to it.
+    whole: CounterSet,
     /// The reason for which counts were left out.
     pub(super) reason: Option<NotCounted>,
 }
@@ -32,11 +34,6 @@ fn group(counter: Counter) -> usize {
     }
 }
 
-/// True if it counts tokens of an answer.
-pub(super) fn is_answer(counter: Counter) -> bool {
-    counter.is_tokens() && !counter.is_prompt()
-}
-
 impl Counted {
     /// The counters of a map's counts.
     pub(super) fn new(map: &Map, counts: &[Count]) -> Self {
@@ -44,50 +41,47 @@ impl Counted {
         if counts.iter().all(|count| *count == Count::Absent) {
             return counted;
         }
-        let (reported, is_whole) = reported(map, counts);
-        counted.is_whole = is_whole;
+        let (reported, present, whole) = reported(map, counts);
+        counted.whole = whole;
         let mut reasons = [None; GROUPS];
-        for counter in Counter::ALL {
+        for counter in present.iter() {
             match disjoint(map, &reported, counter) {
-                Ok(found) => counted.values[counter as usize] = found,
+                Ok(Some(value)) => {
+                    counted.values.set(counter, value);
+                    counted.known = counted.known.with(counter);
+                }
+                Ok(None) => {}
                 Err(problem) => reasons[group(counter)] = reasons[group(counter)].or(Some(problem)),
             }
         }
         counted.reason = reasons.into_iter().flatten().next();
         if counted.reason.is_some() {
             for counter in Counter::ALL.into_iter().filter(|counter| reasons[group(*counter)].is_some()) {
-                counted.values[counter as usize] = None;
+                counted.values.set(counter, 0);
+                counted.known = counted.known.without(CounterSet::default().with(counter));
             }
         }
         counted
     }
 
     /// The counters of two documents; a counter that both have is that of the first.
-    pub(super) fn or(self, other: Self) -> Self {
-        let (mut values, mut is_whole) = (self.values, self.is_whole);
-        for (value, other) in values.iter_mut().zip(other.values) {
-            *value = value.or(other);
+    pub(super) fn or(mut self, other: &Self) -> Self {
+        for counter in other.known.without(self.known).iter() {
+            self.values.set(counter, other.values.get(counter));
         }
-        for (one, other) in is_whole.iter_mut().zip(other.is_whole) {
-            *one |= other;
-        }
-        Self { values, is_whole, reason: self.reason.or(other.reason) }
+        (self.known, self.whole) = (self.known.or(other.known), self.whole.or(other.whole));
+        self.reason = self.reason.or(other.reason);
+        self
     }
 
-    /// True if such a counter has a value.
-    pub(super) fn has(&self, chosen: impl Fn(Counter) -> bool) -> bool {
-        let has_value =
-            |counter: Counter| self.values[counter as usize].is_some() && self.is_whole[counter as usize];
-        Counter::ALL.into_iter().any(|counter| chosen(counter) && has_value(counter))
+    /// True if one of these counters has a value.
+    pub(super) fn has_any(&self, chosen: CounterSet) -> bool {
+        self.known.and(self.whole).has_any(chosen)
     }
 
     /// The values; none is zero.
-    pub(super) fn counters(&self) -> Counters {
-        let mut counters = Counters::ZERO;
-        for (counter, value) in Counter::ALL.into_iter().zip(self.values) {
-            counters.set(counter, value.unwrap_or_default());
-        }
-        counters
+    pub(super) fn counters(&self) -> &Counters {
+        &self.values
     }
 }
 
@@ -108,18 +102,23 @@ fn disjoint(map: &Map, reported: &Reported, counter: Counter) -> Result<Option<u
     Ok(Some(value))
 }
 
-/// The first count of each counter that has a value, and the counts to add to it. True for each counter that has the first.
-fn reported(map: &Map, counts: &[Count]) -> (Reported, [bool; Counter::ALL.len()]) {
+/// The first count of each counter that has a value, and the counts to add to it. Also the counters that have any of these, and
+/// those that have the first.
+fn reported(map: &Map, counts: &[Count]) -> (Reported, CounterSet, CounterSet) {
     let mut reported = Reported::default();
-    let mut has_first = [false; Counter::ALL.len()];
+    let (mut present, mut whole) = (CounterSet::default(), CounterSet::default());
     for (entry, count) in map.entries().iter().zip(counts).filter(|(_, count)| **count != Count::Absent) {
         let counter = match &entry.target {
             Target::Plus(counter) => *counter,
-            Target::Count(counter) if !std::mem::replace(&mut has_first[*counter as usize], true) => *counter,
+            Target::Count(counter) if !whole.has(*counter) => {
+                whole = whole.with(*counter);
+                *counter
+            }
             _ => continue,
         };
+        present = present.with(counter);
         let sum = &mut reported[counter as usize];
         *sum = number::sum(*sum, *count);
     }
-    (reported, has_first)
+    (reported, present, whole)
 }

@@ -191,7 +191,7 @@ impl Meter {
             Media::Json => self.body(),
             Media::Framed(framing) if framings.contains(&framing) => self.stream(framing),
             Media::Framed(_) | Media::Other => {
-                Answer::Unread(self.metering.body.counts(|_| true).then_some(NotCounted::ContentType))
+                Answer::Unread((!self.metering.body.counted().is_empty()).then_some(NotCounted::ContentType))
             }
             Media::Missing => match framings.first() {
                 Some(framing) if self.asks_for_stream() => self.stream(*framing),

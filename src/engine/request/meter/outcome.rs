@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::{
     Answer, Meter,
-    counters::{Counted, is_answer},
+    counters::Counted,
     prompt::json,
     request::Request,
     scanner::Captured,
     tally::{MAX_CONTENT, MAX_LABEL, Tally, bounded},
 };
 use crate::{
-    base::usage::{Counter, NotCounted},
+    base::usage::{Counter, CounterSet, NotCounted},
     language::compile::metering::{Map, Target, WhenMissing},
     request::access_record::{Content, Sides, Usage},
 };
@@ -47,17 +47,23 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     };
     let Some(found) = found else {
         if is_lost {
-            let prompt = [&metering.body, &metering.event].iter().any(|map| map.counts(Counter::is_prompt));
+            let maps = [&metering.body, &metering.event];
+            let prompt = maps.iter().any(|map| map.counted().has_any(CounterSet::PROMPT));
             lacks(&mut usage, metering.when_missing, Sides { prompt, answer: false });
         }
         return usage;
     };
     let map = if found.is_stream { &metering.event } else { &metering.body };
-    let none = Tally::new(map, false);
-    let tally = found.tally.as_ref().unwrap_or(&none);
-    let counted = Counted::new(map, &tally.counts).or(Counted::new(&metering.request, &request.counts));
+    let none;
+    let tally = if let Some(tally) = &found.tally {
+        tally
+    } else {
+        none = Tally::new(map, false);
+        &none
+    };
+    let counted = Counted::new(map, &tally.counts).or(&Counted::new(&metering.request, &request.counts));
     let missing = missing([map, &metering.request], &counted, [request.text_bytes, tally.text_bytes], tally);
-    usage.counters = counted.counters();
+    usage.counters = *counted.counters();
     usage.model = tally.model.get().or_else(|| usage.request_model.clone());
     usage.response_id = tally.id.get();
     usage.finish_reason = tally.finish_reason.get();
@@ -87,8 +93,9 @@ fn missing(maps: [&Map; 2], counted: &Counted, text: [u64; 2], tally: &Tally) ->
     let counters = counted.counters();
     let (prompt, all) = (counters.prompt_tokens(), counters.tokens());
     let has_prompt =
-        has_side(maps, counted, Counter::Input, Counter::is_prompt) && (prompt > 0 || text[0] == 0);
-    let has_answer = has_side(maps, counted, Counter::Output, is_answer) && (all > prompt || text[1] == 0);
+        has_side(maps, counted, Counter::Input, CounterSet::PROMPT) && (prompt > 0 || text[0] == 0);
+    let has_answer =
+        has_side(maps, counted, Counter::Output, CounterSet::ANSWER) && (all > prompt || text[1] == 0);
     if all == 0 {
         let has_units = counters.iter().any(|(counter, value)| !counter.is_tokens() && value > 0);
         let only_error = tally.failed && text[1] == 0;
@@ -98,16 +105,16 @@ fn missing(maps: [&Map; 2], counted: &Counted, text: [u64; 2], tally: &Tally) ->
     }
     let is_final = has_answer && tally.text_bytes == tally.text_bytes_counted;
     Sides {
-        prompt: !has_prompt && maps[0].counts(Counter::is_prompt),
-        answer: !is_final && maps[0].counts(is_answer),
+        prompt: !has_prompt && maps[0].counted().has_any(CounterSet::PROMPT),
+        answer: !is_final && maps[0].counted().has_any(CounterSet::ANSWER),
     }
 }
 
 /// True if a side was counted: its main counter has a value. Parts of it alone do not say its size; only where no format has
 /// a place for the main counter, they are all that there is.
-fn has_side(maps: [&Map; 2], counted: &Counted, main: Counter, side: fn(Counter) -> bool) -> bool {
-    let has_place = maps.iter().any(|map| map.counts(|counter| counter == main));
-    counted.has(|counter| if has_place { counter == main } else { side(counter) })
+fn has_side(maps: [&Map; 2], counted: &Counted, main: Counter, side: CounterSet) -> bool {
+    let has_place = maps.iter().any(|map| map.counted().has(main));
+    counted.has_any(if has_place { CounterSet::default().with(main) } else { side })
 }
 
 impl Found {

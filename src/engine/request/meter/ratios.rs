@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::counters::is_answer;
 use crate::{
     base::usage::{Counter, Counters, MAX_COUNT, NotCounted},
-    request::access_record::Usage,
+    request::access_record::{Sides, Usage},
 };
 
 /// Bytes of text per token before anything is learned: that of English prose.
@@ -56,6 +55,11 @@ struct Learned {
 struct Ratio {
     bytes: u64,
     tokens: u64,
+}
+
+/// True if it counts tokens of an answer.
+fn is_answer(counter: Counter) -> bool {
+    counter.is_tokens() && !counter.is_prompt()
 }
 
 impl Default for Ratio {
@@ -125,6 +129,9 @@ impl Ratios {
 
     /// Adds estimates to the counters of sides that need them. A second call changes nothing.
     pub fn estimate(&self, provider: &str, usage: &mut Usage) {
+        if usage.to_estimate == Sides::default() {
+            return;
+        }
         let model = usage.charged_model();
         let learned = self.providers.get(provider).and_then(|models| models.get(model));
         let learned = learned.copied().unwrap_or_default();

@@ -34,7 +34,7 @@ pub(super) struct Label {
 /// The values of all documents of one side.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// The count of each entry of the map.
+    /// The count of each entry of the map; empty if it counts nothing.
     pub(super) counts: Box<[Count]>,
     pub(super) model: Label,
     pub(super) id: Label,
@@ -100,7 +100,7 @@ impl Tally {
     /// No values yet.
     pub(super) fn new(map: &Map, content: bool) -> Self {
         Self {
-            counts: vec![Count::Absent; map.entries().len()].into(),
+            counts: vec![Count::Absent; if map.has_counts() { map.entries().len() } else { 0 }].into(),
             model: Label::default(),
             id: Label::default(),
             finish_reason: Label::default(),
@@ -134,7 +134,9 @@ impl Tally {
     pub(super) fn forget(&mut self, map: &Map, place: u16) {
         let node = &map.nodes()[usize::from(place)];
         for entry in &node.entries {
-            self.counts[usize::from(*entry)] = Count::Absent;
+            if let Some(count) = self.counts.get_mut(usize::from(*entry)) {
+                *count = Count::Absent;
+            }
             let target = &map.entries()[usize::from(*entry)].target;
             match target {
                 Target::Stream => self.stream = None,
