@@ -75,8 +75,7 @@ enum Found<'a> {
 impl Label {
     /// The text; invalid UTF-8 is replaced.
     pub(super) fn get(&self) -> Option<Box<str>> {
-        let text = bounded(&self.text, MAX_LABEL);
-        (!text.is_empty()).then(|| text.into())
+        (!self.is_empty()).then(|| bounded(&self.text, MAX_LABEL).into())
     }
 
     fn is_empty(&self) -> bool {
@@ -86,6 +85,9 @@ impl Label {
 
 /// The text of the first bytes, cut at a character. Invalid UTF-8 is replaced.
 pub(super) fn bounded(bytes: &[u8], most: usize) -> String {
+    if let Some(text) = str::from_utf8(bytes).ok().filter(|text| text.len() <= most) {
+        return text.to_owned();
+    }
     let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).into_owned();
     if bytes.len() > most {
         // The cut may lie within a character.
@@ -200,24 +202,38 @@ impl Tally {
 
     /// The end of the string at hand.
     pub(super) fn close_string(&mut self, map: &Map, node: &Node, used: u8) {
-        if used & (reads::CHARACTERS | reads::LABEL) == 0 {
-            return;
+        if used & (reads::CHARACTERS | reads::LABEL) != 0 {
+            let label = core::mem::take(&mut self.label);
+            self.text_ended(map, node, self.characters, &label);
+            self.label = label;
         }
+    }
+
+    /// A whole string that has no escape.
+    pub(super) fn whole_string(&mut self, map: &Map, node: &Node, used: u8, text: &[u8]) {
+        self.text(used & !reads::LABEL, text);
+        if used & (reads::CHARACTERS | reads::LABEL) != 0 {
+            let label = if used & reads::LABEL == 0 { &[] } else { &text[..text.len().min(MAX_LABEL + 1)] };
+            self.text_ended(map, node, self.characters, label);
+        }
+    }
+
+    /// The end of a string with so many characters, and the start of its text if it is a label.
+    fn text_ended(&mut self, map: &Map, node: &Node, characters: u64, label: &[u8]) {
         for entry in &node.entries {
             match &map.entries()[usize::from(*entry)].target {
                 Target::Count(counter) | Target::Plus(counter)
                     if combine(map, *counter) == Combine::Length =>
                 {
-                    self.count(*entry, *counter, Combine::Sum, Count::Good(self.characters));
+                    self.count(*entry, *counter, Combine::Sum, Count::Good(characters));
                 }
-                target if !self.label.is_empty() && self.is_wanted(*entry, target) => {
-                    let label = std::mem::take(&mut self.label);
+                target if !label.is_empty() && self.is_wanted(*entry, target) => {
                     if let Some(known) = self.label_of(target) {
                         known.entry = *entry;
                         known.text.clear();
-                        known.text.extend_from_slice(&label);
+                        known.text.reserve_exact(label.len());
+                        known.text.extend_from_slice(label);
                     }
-                    self.label = label;
                 }
                 _ => {}
             }

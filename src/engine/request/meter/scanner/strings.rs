@@ -27,20 +27,39 @@ impl Scanner {
             self.state = State::SkippedText;
             return end;
         }
+        let end = quote_or_escape(bytes, at);
+        let is_whole = bytes.get(end) == Some(&b'"');
         self.value_begins(at - 1);
+        if is_whole {
+            tally.whole_string(map, node, self.used, &bytes[at..end]);
+            let end = self.ended(bytes, end + 1);
+            self.value_ended(end);
+            return end;
+        }
         self.state = State::Text;
-        if at == bytes.len() { at } else { self.text(map, bytes, at, tally) }
+        if at == bytes.len() { at } else { self.text_from(map, bytes, (at, end), tally) }
     }
 
-    pub(super) fn text(&mut self, map: &Map, bytes: &[u8], mut at: usize, tally: &mut Tally) -> usize {
+    pub(super) fn text(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
         let used = self.used;
         if self.unescape.is_open() {
             let mut character = |one: char| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes());
             let is_good = self.unescape.push(bytes[at], &mut character);
             return if is_good { at + 1 } else { self.broken(bytes) };
         }
+        self.text_from(map, bytes, (at, quote_or_escape(bytes, at)), tally)
+    }
+
+    /// Reads on in a string, up to its end or an escape of several characters. `end` is the place of the next quote or escape.
+    fn text_from(
+        &mut self,
+        map: &Map,
+        bytes: &[u8],
+        (mut at, mut end): (usize, usize),
+        tally: &mut Tally,
+    ) -> usize {
+        let used = self.used;
         loop {
-            let end = quote_or_escape(bytes, at);
             let byte = bytes.get(end);
             if self.unescape.is_in_pair() && (end > at || byte == Some(&b'"')) {
                 self.unescape.flush(&mut |one| tally.text(used, one.encode_utf8(&mut [0; 4]).as_bytes()));
@@ -63,6 +82,7 @@ impl Scanner {
             };
             tally.text(used, &[simple]);
             at = end + 2;
+            end = quote_or_escape(bytes, at);
         }
     }
 
