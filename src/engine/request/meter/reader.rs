@@ -60,6 +60,16 @@ impl Reader {
         self.scanner.feed(map, bytes, &mut self.tally)
     }
 
+    /// Reads a whole document that differs from an earlier one in its text alone, and what has to follow it. Returns the number
+    /// of bytes; none if nothing was read.
+    #[inline]
+    pub(super) fn repeat(&mut self, bytes: &[u8], follows: &[u8]) -> Option<usize> {
+        let end = self.scanner.repeat(bytes, follows, &mut self.tally)?;
+        self.documents = self.documents.saturating_add(1);
+        self.tally.document_ended();
+        Some(end)
+    }
+
     /// True after the end of a document.
     pub(super) fn is_done(&self) -> bool {
         self.scanner.is_done()

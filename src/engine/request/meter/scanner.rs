@@ -307,7 +307,7 @@ impl Scanner {
                 self.length = 0;
                 let is_read = node.reads & reads::SCALAR != 0;
                 if is_read {
-                    self.value_begins(at);
+                    self.value_begins(at, None);
                 }
                 self.state = if is_read { State::Scalar } else { State::SkippedScalar };
                 self.scalar(map, bytes, at, tally)

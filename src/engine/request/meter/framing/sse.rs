@@ -65,8 +65,11 @@ impl Sse {
             }
             match self.state {
                 State::Name if self.length == 0 && bytes[at..].starts_with(b"data:") => {
-                    self.state = State::Space;
                     at += 5;
+                    if let Some(end) = self.repeat(bytes, at, reader) {
+                        return Some(end);
+                    }
+                    self.state = State::Space;
                 }
                 State::Name => {
                     at += 1;
@@ -91,6 +94,16 @@ impl Sse {
             }
         }
         None
+    }
+
+    /// The rest of an event that has one line of data, and differs from an earlier one in its text alone. Returns the place after it.
+    #[inline]
+    fn repeat(&mut self, bytes: &[u8], at: usize, reader: &mut Reader) -> Option<usize> {
+        let at = at + usize::from(bytes.get(at) == Some(&b' '));
+        let data = bytes.get(at..).filter(|_| !self.has_data)?;
+        let length = reader.repeat(data, b"\n\n")?;
+        self.has_line = true;
+        Some(at + length)
     }
 
     /// A byte of a field's name, or its end. True at the end of an event.

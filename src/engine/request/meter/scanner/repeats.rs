@@ -4,8 +4,8 @@
 //! comes from the same place over the same bytes, with no value to read among them, ends at the same place, and changes
 //! nothing else. So it is skipped.
 
-use super::{Frame, Scanner, State};
-use crate::language::compile::metering::MAX_STEPS;
+use super::{Frame, Scanner, State, text::quote_or_escape};
+use crate::request::meter::tally::Tally;
 
 /// The most bytes of a stretch.
 const MAX_STRETCH: usize = 512;
@@ -13,18 +13,18 @@ const MAX_STRETCH: usize = 512;
 const MAX_MISSES: u8 = 8;
 
 /// The place of a walk between two tokens.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Place {
     state: State,
     node: u16,
-    depth: usize,
-    frames: [Frame; MAX_STEPS],
+    /// The open containers.
+    frames: Box<[Frame]>,
 }
 
 /// Bytes without a value to read, and the place after them.
 #[derive(Debug)]
 struct Stretch {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     to: Place,
 }
 
@@ -34,9 +34,13 @@ pub(super) struct Repeats {
     head: Option<Stretch>,
     /// With the place before it.
     tail: Option<(Place, Stretch)>,
+    /// The uses of its text, if that is all that it has to read.
+    text: Option<u8>,
     misses: u8,
     /// The values of the document at hand are watched.
     is_watched: bool,
+    /// The same as `text`, of the document at hand.
+    watched_text: Option<u8>,
     /// The place before the first of them.
     first: Option<(usize, Place)>,
     /// The place after the last of them.
@@ -47,18 +51,17 @@ pub(super) struct Repeats {
 
 impl Scanner {
     fn place(&self) -> Place {
-        Place { state: self.state, node: self.node, depth: self.depth, frames: self.frames }
+        Place { state: self.state, node: self.node, frames: self.frames[..self.depth].into() }
     }
 
     /// Equal places lead to equal walks.
     fn is_at(&self, place: &Place) -> bool {
-        let is_same = (self.state, self.node, self.depth) == (place.state, place.node, place.depth);
-        is_same && self.frames[..self.depth] == place.frames[..place.depth]
+        (self.state, self.node) == (place.state, place.node) && self.frames[..self.depth] == *place.frames
     }
 
     fn go_to(&mut self, place: &Place) {
-        (self.state, self.node, self.depth, self.frames) =
-            (place.state, place.node, place.depth, place.frames);
+        (self.state, self.node, self.depth) = (place.state, place.node, place.frames.len());
+        self.frames[..self.depth].copy_from_slice(&place.frames);
     }
 
     /// The start of a document. Returns the place after what is skipped.
@@ -67,39 +70,58 @@ impl Scanner {
         if !self.is_again {
             return 0;
         }
-        let repeats = self.repeats.get_or_insert_default();
-        let head = repeats.head.as_ref().filter(|head| bytes.starts_with(&head.bytes));
-        repeats.is_repeated = head.is_some();
-        let Some(head) = head else {
-            if repeats.misses < MAX_MISSES {
-                repeats.misses += 1;
-                (repeats.is_watched, repeats.first, repeats.last) = (true, None, None);
-            }
-            return 0;
-        };
+        let mut repeats = self.repeats.take().unwrap_or_default();
+        let end = repeats.head_of(bytes).map(|head| {
+            self.go_to(&head.to);
+            head.bytes.len()
+        });
+        self.repeats = Some(repeats);
+        end.unwrap_or_default()
+    }
+
+    /// A whole document that differs from an earlier one in its text alone, and what has to follow it. Returns the place after
+    /// both; none if it is to be walked. A text with a line break is not taken: it may end there.
+    #[inline]
+    pub(in crate::request::meter) fn repeat(
+        &mut self,
+        bytes: &[u8],
+        follows: &[u8],
+        tally: &mut Tally,
+    ) -> Option<usize> {
+        let repeats = self.repeats.as_deref_mut().filter(|_| self.state == State::Start)?;
+        let (used, head, (_, tail)) = (repeats.text?, repeats.head.as_ref()?, repeats.tail.as_ref()?);
+        let rest = bytes.strip_prefix(&*head.bytes)?.strip_prefix(b"\"")?;
+        let (text, rest) = rest.split_at(quote_or_escape(rest, 0));
+        let rest = rest.strip_prefix(b"\"")?.strip_prefix(&*tail.bytes)?.strip_prefix(follows)?;
+        if text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            return None;
+        }
         repeats.misses = 0;
-        let (to, end) = (head.to, head.bytes.len());
-        self.go_to(&to);
-        end
+        tally.text(used, text);
+        Some(bytes.len() - rest.len())
     }
 
     /// After a value. Returns the place after what is skipped.
     #[inline]
     pub(super) fn skip_tail(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
-        let repeats = self.repeats.as_deref_mut().filter(|repeats| repeats.is_repeated)?;
+        let mut repeats = self.repeats.take_if(|repeats| repeats.is_repeated)?;
         repeats.is_repeated = false;
-        let (from, tail) = repeats.tail.as_ref().filter(|(_, tail)| bytes[at..].starts_with(&tail.bytes))?;
-        let (from, to, end) = (*from, tail.to, at + tail.bytes.len());
-        self.is_at(&from).then(|| {
-            self.go_to(&to);
-            end
-        })
+        let tail = repeats.tail.as_ref().filter(|(_, tail)| bytes[at..].starts_with(&tail.bytes));
+        let end = tail.filter(|(from, _)| self.is_at(from)).map(|(_, tail)| {
+            self.go_to(&tail.to);
+            at + tail.bytes.len()
+        });
+        self.repeats = Some(repeats);
+        end
     }
 
-    /// A value that is read begins at the place `at`.
+    /// A value that is read begins at the place `at`. `text`: its uses, if it is a string whose end changes nothing.
     #[inline]
-    pub(super) fn value_begins(&mut self, at: usize) {
-        if self.watched().is_some_and(|repeats| repeats.first.is_none()) {
+    pub(super) fn value_begins(&mut self, at: usize, text: Option<u8>) {
+        let Some(repeats) = self.watched() else { return };
+        let is_first = repeats.first.is_none();
+        repeats.watched_text = text.filter(|_| is_first);
+        if is_first {
             let first = Some((at, self.place()));
             if let Some(repeats) = self.watched() {
                 repeats.first = first;
@@ -141,16 +163,33 @@ impl Scanner {
         repeats.is_watched = false;
         if let (true, Some(first), Some(last)) = (is_done, repeats.first.take(), repeats.last.take()) {
             let (last, from) = last;
+            repeats.text = repeats.watched_text;
             repeats.head = Stretch::new(bytes, 0, first);
             repeats.tail = Stretch::new(bytes, last, (end, place)).map(|tail| (from, tail));
         }
     }
 }
 
+impl Repeats {
+    /// The earlier document's beginning, if this one has the same. Else this one is watched.
+    #[inline]
+    fn head_of(&mut self, bytes: &[u8]) -> Option<&Stretch> {
+        let head = self.head.as_ref().filter(|head| bytes.starts_with(&head.bytes));
+        self.is_repeated = head.is_some();
+        if head.is_some() {
+            self.misses = 0;
+        } else if self.misses < MAX_MISSES {
+            self.misses += 1;
+            (self.is_watched, self.watched_text, self.first, self.last) = (true, None, None, None);
+        }
+        head
+    }
+}
+
 impl Stretch {
     /// None if it is too long.
     fn new(bytes: &[u8], begin: usize, (end, to): (usize, Place)) -> Option<Self> {
-        let bytes = bytes.get(begin..end).filter(|bytes| bytes.len() <= MAX_STRETCH)?.to_vec();
+        let bytes = bytes.get(begin..end).filter(|bytes| bytes.len() <= MAX_STRETCH)?.into();
         Some(Self { bytes, to })
     }
 }
@@ -177,7 +216,7 @@ mod tests {
             }
             let repeats = scanner.repeats.as_deref();
             let bytes = |stretch: Option<&'_ Stretch>| {
-                stretch.map(|stretch| String::from_utf8(stretch.bytes.clone()).unwrap())
+                stretch.map(|stretch| String::from_utf8(stretch.bytes.to_vec()).unwrap())
             };
             let found = bytes(repeats.and_then(|repeats| repeats.head.as_ref()))
                 .zip(bytes(repeats.and_then(|repeats| repeats.tail.as_ref()).map(|(_, tail)| tail)));

@@ -5,7 +5,7 @@ use super::{
     text::{quote_or_escape, simple},
 };
 use crate::{
-    language::compile::metering::{Map, Node},
+    language::compile::metering::{Map, Node, reads},
     request::meter::tally::Tally,
 };
 
@@ -29,7 +29,8 @@ impl Scanner {
         }
         let end = quote_or_escape(bytes, at);
         let is_whole = bytes.get(end) == Some(&b'"');
-        self.value_begins(at - 1);
+        let is_plain = node.reads & !(reads::TEXT | reads::CONTENT) == 0;
+        self.value_begins(at - 1, is_plain.then_some(self.used));
         if is_whole {
             tally.whole_string(map, node, self.used, &bytes[at..end]);
             let end = self.ended(bytes, end + 1);

@@ -225,5 +225,11 @@ proptest! {
         let (whole, single) = (read(&map, &whole), read(&map, &single));
         prop_assert_eq!(Values::of(&whole.tally), Values::of(&single.tally));
         prop_assert_eq!((whole.documents, whole.is_broken), (single.documents, single.is_broken));
+        let stream = sse(&documents.iter().map(|one| &**one).collect::<Vec<_>>());
+        let metering = Arc::new(metering(&[Framing::Sse], "", "", "text /a /b /c/*\nid /0"));
+        let exchange =
+            Exchange { request: b"", status: 200, content_type: SSE, answer: &stream, complete: true };
+        let whole = exchange.run(&metering, [], [&stream[..]]);
+        prop_assert_eq!(exchange.run(&metering, [], stream.chunks(1)), whole);
     }
 }

@@ -30,6 +30,44 @@ fn chat_unary() {
 }
 
 #[test]
+fn events_that_differ_in_their_text_alone() {
+    let event = |text: &str| {
+        format!(
+            r#"{{"id":"c1","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}"#
+        )
+    };
+    let check = |texts: &[&str], end: &str, expected: &str| {
+        let events: Vec<_> = texts.iter().map(|text| format!("data: {}{end}{end}", event(text))).collect();
+        Exchange::new(ASKED, SSE, events.concat().as_bytes()).check(chat(), expected);
+    };
+    let usage = |answer: u64, more: &str| {
+        let usage = format!(
+            "model=asked id=c1 prompt=5 answer={answer} max=9 streamed estimate-prompt estimate-answer {more}"
+        );
+        usage.trim_end().to_owned()
+    };
+    for end in ["\n", "\r\n", "\r"] {
+        check(&["a", "b", "cd", "", "e"], end, &usage(5, ""));
+        check(&["a", "b", r"\u00e9", r"\n", r"\ud83d", "c", "x".repeat(600).as_str()], end, &usage(609, ""));
+        // A raw line break ends the line of data, and the event is broken.
+        check(&["a", "b", "c\nd", "e", "f\rg", "h", "i\r\nj"], end, &usage(7, "wrong_format"));
+        check(&["a", "b", r"\x", "c"], end, &usage(3, "wrong_format"));
+    }
+    let whole = format!("data: {}\n\n", event("a"));
+    let other = whole.replace("]}", r#"],"usage":{"prompt_tokens":4,"completion_tokens":2}}"#);
+    let joined = format!("data:\ndata: {}\n\n", event("a"));
+    let check = |events: &[&str], expected: &str| {
+        Exchange::new(ASKED, SSE, events.concat().as_bytes()).check(chat(), expected);
+    };
+    check(&[&whole, &whole, &whole, &joined, &whole, "data: [DONE]\n\n"], &usage(5, ""));
+    check(&[&whole, &whole, &whole.replace("\n\n", "\n"), &whole, &whole], &usage(4, "wrong_format"));
+    check(
+        &[&whole, &whole, &whole, &other, &whole.replace("\n\n", "")],
+        "input=4 output=2 model=asked id=c1 prompt=5 answer=5 max=9 streamed estimate-answer",
+    );
+}
+
+#[test]
 fn chat_streams() {
     let check = |events: &[&str], expected: &str| {
         Exchange::new(ASKED, SSE, &sse(events)).check(chat(), expected);
