@@ -63,7 +63,7 @@ pub struct Meter {
     captured_model: Option<Box<str>>,
     keep_content: bool,
     /// None while it is read apart.
-    request: Option<Request>,
+    request: Option<Box<Request>>,
     answer: Answer,
     /// The content coding of the answer cannot be read.
     is_undecodable: bool,
@@ -81,16 +81,16 @@ enum Answer {
     /// JSON whose first character decides: one value, or an array of events.
     Undecided,
     /// One JSON value.
-    Body(Reader),
+    Body(Box<Reader>),
     /// A stream of events.
-    Stream(Frames, Reader),
+    Stream(Box<(Frames, Reader)>),
 }
 
 impl Meter {
     /// The meter of an exchange. Text is kept only with `keep_content`.
     pub fn new(metering: Arc<Metering>, captured_model: Option<&str>, keep_content: bool) -> Self {
         Self {
-            request: Some(Request::new(&metering.request, keep_content)),
+            request: Some(Box::new(Request::new(&metering.request, keep_content))),
             captured_model: captured_model.map(Into::into),
             keep_content,
             answer: Answer::Nothing,
@@ -159,7 +159,10 @@ impl Meter {
         }
         match &mut self.answer {
             Answer::Body(reader) => reader.feed(&self.metering.body, decoded),
-            Answer::Stream(frames, reader) => frames.feed(&self.metering.event, decoded, reader),
+            Answer::Stream(stream) => {
+                let (frames, reader) = &mut **stream;
+                frames.feed(&self.metering.event, decoded, reader);
+            }
             Answer::Nothing | Answer::Lost | Answer::Unread(_) | Answer::Undecided => {}
         }
     }
@@ -178,7 +181,10 @@ impl Meter {
         match &mut self.answer {
             Answer::Body(reader) if is_complete => reader.end(&self.metering.body, NotJson::Broken),
             Answer::Body(reader) => reader.end_cut(&self.metering.body, NotJson::Broken),
-            Answer::Stream(frames, reader) => frames.end(&self.metering.event, reader, is_complete),
+            Answer::Stream(stream) => {
+                let (frames, reader) = &mut **stream;
+                frames.end(&self.metering.event, reader, is_complete);
+            }
             Answer::Nothing | Answer::Lost | Answer::Unread(_) | Answer::Undecided => {}
         }
         outcome::usage(self, is_complete)
@@ -215,12 +221,13 @@ impl Meter {
     }
 
     fn body(&self) -> Answer {
-        self.reader(&self.metering.body).map_or(Answer::Unread(None), Answer::Body)
+        let reader = self.reader(&self.metering.body);
+        reader.map_or(Answer::Unread(None), |reader| Answer::Body(Box::new(reader)))
     }
 
     fn stream(&self, framing: Framing) -> Answer {
         let reader = self.reader(&self.metering.event);
-        reader.map_or(Answer::Unread(None), |reader| Answer::Stream(Frames::new(framing), reader))
+        reader.map_or(Answer::Unread(None), |reader| Answer::Stream(Box::new((Frames::new(framing), reader))))
     }
 
     /// A reader, unless there is nothing to read.

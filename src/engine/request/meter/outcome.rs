@@ -126,8 +126,8 @@ impl Found {
             Answer::Unread(reason) => return Some(unread(reason)),
             // No byte but space came.
             Answer::Undecided => return Some(Self { documents: 0, ..unread(None) }),
-            Answer::Body(reader) => (false, reader),
-            Answer::Stream(_, reader) => (true, reader),
+            Answer::Body(reader) => (false, *reader),
+            Answer::Stream(stream) => (true, stream.1),
         };
         let (is_broken, documents) = (reader.is_broken, reader.documents);
         Some(Self { tally: Some(reader.into_parts().0), is_stream, is_broken, documents, unread: None })

@@ -22,7 +22,7 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub struct RequestApart {
     map: Arc<Map>,
-    request: Request,
+    request: Box<Request>,
     is_undecodable: bool,
 }
 
@@ -69,7 +69,7 @@ impl Request {
 }
 
 impl RequestApart {
-    pub(super) fn new(map: &Arc<Map>, request: Request) -> Self {
+    pub(super) fn new(map: &Arc<Map>, request: Box<Request>) -> Self {
         Self { map: Arc::clone(map), request, is_undecodable: false }
     }
 
@@ -89,7 +89,7 @@ impl RequestApart {
         self.is_undecodable
     }
 
-    pub(super) fn into_request(self) -> Request {
+    pub(super) fn into_request(self) -> Box<Request> {
         self.request
     }
 }

@@ -62,6 +62,8 @@ struct Frame {
     node: u16,
     is_array: bool,
     index: u32,
+    /// In a request, the keys that it had so far, as bits.
+    seen: u64,
 }
 
 /// The state of a walk.
@@ -86,8 +88,8 @@ pub(super) struct Scanner {
     /// A document has ended before this one.
     is_again: bool,
     repeats: Option<Box<Repeats>>,
-    /// In a request, the keys that each open object had so far, as bits.
-    seen: Option<Box<[u64; MAX_STEPS]>>,
+    /// Of a repeated key, the last value counts.
+    last_counts: bool,
 }
 
 /// The start of a number or literal.
@@ -158,13 +160,13 @@ impl Scanner {
             captures: Captures::new(content),
             is_again: false,
             repeats: None,
-            seen: None,
+            last_counts: false,
         }
     }
 
     /// A scanner of which the last value of a repeated key counts, as for most parsers.
     pub(super) fn of_request(content: bool) -> Self {
-        Self { seen: Some(Box::new([0; MAX_STEPS])), ..Self::new(content) }
+        Self { last_counts: true, ..Self::new(content) }
     }
 
     /// Reads on. Returns the number of bytes up to the end of the document; all of them if it goes on or is broken.
@@ -336,10 +338,7 @@ impl Scanner {
         }
         let Some(frame) = self.frames.get_mut(self.depth) else { return self.broken(bytes) };
         let is_array = bytes[at] == b'[';
-        *frame = Frame { node: self.node, is_array, index: 0 };
-        if let Some(seen) = &mut self.seen {
-            seen[self.depth] = 0;
-        }
+        *frame = Frame { node: self.node, is_array, index: 0, seen: 0 };
         self.depth += 1;
         if is_array {
             self.node = node.element(0);

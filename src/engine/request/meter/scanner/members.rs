@@ -66,11 +66,14 @@ impl Scanner {
     /// In a request, drops what an earlier value of the same key had. Within an array it stays: it may be that of another element.
     #[inline]
     fn key_came(&mut self, map: &Map, tally: &mut Tally) {
-        let Some(seen) = self.seen.as_deref_mut().filter(|_| self.node != NO_NODE) else { return };
-        let Some(last) = self.depth.checked_sub(1) else { return };
-        let key = node(map, self.frames[last].node).bit(self.node);
-        let is_repeated = seen[last] & key != 0;
-        if is_repeated && !self.frames[..=last].iter().any(|frame| frame.is_array) {
+        if !self.last_counts || self.node == NO_NODE {
+            return;
+        }
+        let Some(frame) = self.depth.checked_sub(1).map(|last| &mut self.frames[last]) else { return };
+        let key = node(map, frame.node).bit(self.node);
+        let is_repeated = frame.seen & key != 0;
+        frame.seen |= key;
+        if is_repeated && !self.frames[..self.depth].iter().any(|frame| frame.is_array) {
             tally.forget(map, self.node);
         }
         seen[last] |= key;

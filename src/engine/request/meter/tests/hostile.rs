@@ -174,7 +174,8 @@ fn deep_and_long_documents_are_read_in_fixed_memory() {
 
 #[test]
 fn the_meter_is_small() {
-    let size = size_of::<Meter>();
+    // The framing of AWS is the largest.
+    let size = size_of::<Meter>() + size_of::<Reader>() + size_of::<(Frames, Reader)>();
     let chat = chat();
     // A meter has one tally of the request and one of the answer.
     let entries = chat.request.entries().len() + chat.body.entries().len().max(chat.event.entries().len());
