@@ -133,6 +133,15 @@ pub(super) fn is_space(byte: u8) -> bool {
     class(byte) == SPACE
 }
 
+/// The place of the first byte from a place on that is no space.
+#[inline]
+fn space_end(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).is_some_and(|byte| is_space(*byte)) {
+        at += 1;
+    }
+    at
+}
+
 /// The place after a number or literal from a place on.
 #[inline]
 fn scalar_end(bytes: &[u8], mut at: usize) -> usize {

@@ -1,6 +1,8 @@
 //! Members of an object: keys, and values that are skipped.
 
-use super::{QUOTE, SCALAR, Scanner, State, class, is_space, node, scalar_end, text::quote_or_escape};
+use super::{
+    QUOTE, SCALAR, Scanner, State, class, is_space, node, scalar_end, space_end, text::quote_or_escape,
+};
 use crate::{
     language::compile::metering::{MAX_STEP, Map, NO_NODE},
     request::meter::tally::Tally,
@@ -13,14 +15,13 @@ impl Scanner {
         let (depth, object) = (self.depth, node(map, self.frame().node));
         loop {
             let end = if bytes.get(at) == Some(&b'"') { quote_or_escape(bytes, at + 1) } else { bytes.len() };
-            let Some([b'"', b':', first, ..]) = bytes.get(end..) else {
+            let Some((value, first)) = value_of(bytes, end) else {
                 return self.key(map, bytes, at, tally);
             };
             self.node = object.member(&bytes[at + 1..end]);
             self.key_came(map, tally);
-            let value = end + 2;
-            let ended = if self.node == NO_NODE { skipped_end(bytes, value, *first) } else { None };
-            at = if let Some(ended) = ended {
+            let ended = if self.node == NO_NODE { skipped_end(bytes, value, first) } else { None };
+            let ended = if let Some(ended) = ended {
                 ended
             } else {
                 self.state = State::Value;
@@ -30,8 +31,9 @@ impl Scanner {
                 }
                 ended
             };
+            at = space_end(bytes, ended);
             match bytes.get(at) {
-                Some(b',') => at += 1,
+                Some(b',') => at = space_end(bytes, at + 1),
                 Some(b'}') => return self.close(bytes, at),
                 _ => {
                     self.state = State::After;
@@ -76,7 +78,6 @@ impl Scanner {
         if is_repeated && !self.frames[..self.depth].iter().any(|frame| frame.is_array) {
             tally.forget(map, self.node);
         }
-        seen[last] |= key;
     }
 
     pub(super) fn key_text(&mut self, map: &Map, bytes: &[u8], at: usize, tally: &mut Tally) -> usize {
@@ -113,6 +114,15 @@ impl Scanner {
             None => end,
         }
     }
+}
+
+/// The place and first byte of the value after a key that ends at a place; none if one of its bytes is not here.
+#[inline]
+fn value_of(bytes: &[u8], end: usize) -> Option<(usize, u8)> {
+    let [b'"', next, ..] = *bytes.get(end..)? else { return None };
+    let colon = if next == b':' { end + 1 } else { space_end(bytes, end + 1) };
+    let value = space_end(bytes, colon + 1);
+    (bytes.get(colon) == Some(&b':')).then_some((value, *bytes.get(value)?))
 }
 
 /// The place after a string, number or literal that is wholly here and is skipped.
