@@ -17,7 +17,7 @@ use super::{
 use crate::{
     admin::{DEFAULT_BY, RecentExchanges, UsageFigures, UsageReport, UsageRow, user_shown},
     escape::{self, Lines},
-    ledger::{UsageBacklog, report::OTHERS},
+    ledger::{UsageBacklog, report::REST},
     numbers::counted,
     output::{self, Document},
     usage::Counter,
@@ -239,8 +239,8 @@ fn names(row: &UsageRow, report: &UsageReport) -> Vec<String> {
     for name in &report.by {
         let value = row.value(name).unwrap_or_default();
         let value = if name == "user" { user_shown(value, row.user_name.as_deref()) } else { value };
-        cells.push(match (row.other, value) {
-            (true, _) => OTHERS.to_owned(),
+        cells.push(match (row.rest, value) {
+            (true, _) => REST.to_owned(),
             (false, "") => "-".to_owned(),
             (false, value) => value.to_owned(),
         });

@@ -14,6 +14,8 @@ use foldhash::fast::RandomState;
 
 /// The name of all models beyond the bound.
 pub(super) const OTHER: &str = "(other)";
+/// The name that reports have for the sum of all groups that they do not show.
+pub(super) const REST: &str = "(rest)";
 /// The longest name, in bytes.
 const MAX_BYTES: usize = 200;
 /// Names of one provider on one day.
@@ -95,8 +97,11 @@ impl ModelNames {
     }
 }
 
-/// The name, cut at a character. A database or a table may end a text at a NUL.
+/// The name, cut at a character. A database or a table may end a text at a NUL. No name is that of a row of reports.
 fn cleaned(model: &str) -> String {
+    if model == REST {
+        return OTHER.to_owned();
+    }
     let cut = &model[..model.floor_char_boundary(MAX_BYTES)];
     let clean = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
     let clean: String = cut.chars().map(clean).collect();
@@ -174,5 +179,7 @@ mod tests {
         check(&format!("a{}", "é".repeat(150)), &format!("a{}", "é".repeat(99)));
         check(&"\0".repeat(300), &"\u{fffd}".repeat(66));
         check("gpt \u{202e}x", "gpt \u{202e}x");
+        check("(other)", "(other)");
+        check("(rest)", "(other)");
     }
 }

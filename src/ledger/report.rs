@@ -14,7 +14,7 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    model_names::OTHER,
+    model_names::{self, OTHER},
     range::{Hours, Part, Slice, slices},
 };
 use crate::{
@@ -393,8 +393,8 @@ fn most(unpriced: BTreeMap<(Arc<str>, Arc<str>), u64>) -> Vec<(String, String, u
     all
 }
 
-/// The name of the groups that are not shown, and of models beyond the bound.
-pub const OTHERS: &str = OTHER;
+/// The name of the groups that are not shown. No model has it: see `model_names`.
+pub const REST: &str = model_names::REST;
 
 #[cfg(test)]
 mod tests;

@@ -104,10 +104,7 @@ fn exchanges_are_usage_of_their_user() {
     }
     assert!(site.home.done(&["usage", "--by", "none", "--csv"], "").starts_with("requests,"));
     let own = |api: &Api| api.done("GET /auth/usage?by=provider&top=1", &Value::Null);
-    assert_eq!(
-        (&own(&ada)["total"], own(&ada)["rows"][1]["other"].as_bool()),
-        (&report["total"], Some(true))
-    );
+    assert_eq!((&own(&ada)["total"], own(&ada)["rows"][1]["rest"].as_bool()), (&report["total"], Some(true)));
     assert_eq!(own(&admin.with(&bob))["total"]["requests"], 0);
     let last = ada.done("GET /auth/usage/recent?limit=2", &Value::Null);
     let shown: Vec<_> =
@@ -233,9 +230,11 @@ total                                      1,202       0  2,000,014 ~300,500    
         let json: Value = serde_json::from_str(&home.done(&["usage", "--json", "--top", "1"], "")).unwrap();
         assert_eq!(json["rows"][0]["sums"]["cost"], json!({ "USD": "8" }));
         assert_eq!(
-            (json["rows"][1]["other"].clone(), json["total"]["unpricedTokens"].clone()),
+            (json["rows"][1]["rest"].clone(), json["total"]["unpricedTokens"].clone()),
             (json!(true), json!(510))
         );
+        let csv = home.done(&["usage", "--csv", "--by", "model", "--top", "0"], "");
+        assert!(csv.lines().nth(1).unwrap().starts_with("(rest),1202,"), "{csv}");
         let said = home.run(&["usage", "--provider", "b", "--model", "smal"], "");
         let with = "no usage with `--provider b`, `--model smal` from ";
         let hints = "; all usage has `--provider` `a`; did you mean `--model small`?\n";

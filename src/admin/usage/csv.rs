@@ -31,8 +31,7 @@ pub(super) fn report(report: &UsageReport, prices: &Prices) -> String {
 fn report_row(row: &UsageRow, report: &UsageReport, currencies: &BTreeSet<String>) -> Vec<String> {
     let mut cells: Vec<String> = report.every.iter().map(|_| row.time.clone().unwrap_or_default()).collect();
     for name in &report.by {
-        let value =
-            if row.other { crate::ledger::report::OTHERS } else { row.value(name).unwrap_or_default() };
+        let value = if row.rest { crate::ledger::report::REST } else { row.value(name).unwrap_or_default() };
         cells.push(value.to_owned());
         cells.extend((name == "user").then(|| row.user_name.clone().unwrap_or_default()));
     }

@@ -53,7 +53,7 @@ pub struct UsageRow {
     pub time: Option<String>,
     /// True for the sum of all groups that are not shown. Such a row has no dimensions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub other: bool,
+    pub rest: bool,
     /// Id of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -224,7 +224,7 @@ impl UsageRow {
     fn new(row: Row, by: &[Dimension], names: &BTreeMap<String, String>) -> Self {
         let Row { part, values, priced } = row;
         let mut document =
-            Self { time: part, other: values.is_none(), sums: UsageFigures::new(&priced), ..Self::default() };
+            Self { time: part, rest: values.is_none(), sums: UsageFigures::new(&priced), ..Self::default() };
         for (dimension, value) in by.iter().zip(values.into_iter().flatten()) {
             match dimension {
                 Dimension::User => {

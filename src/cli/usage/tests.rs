@@ -35,10 +35,11 @@ fn a_report_is_a_table_with_its_gaps_named() {
     let rows = json!([
         { "user": "usr_1", "userName": "alice\u{202e}", "model": "big\nFORGED", "sums": alice },
         { "user": "usr_2", "model": "", "sums": bob },
-        { "other": true, "sums": sums(2, &json!({}), 0, &json!({})) },
+        { "user": "(other)", "model": "(other)", "sums": sums(1, &json!({}), 0, &json!({})) },
+        { "rest": true, "sums": sums(2, &json!({}), 0, &json!({})) },
     ]);
     let mut total = sums(
-        12_350,
+        12_351,
         &json!({ "input": 9_876_553, "output": 1254, "cache_read": 7 }),
         20,
         &json!({ "USD": "1.86" }),
@@ -56,8 +57,9 @@ fn a_report_is_a_table_with_its_gaps_named() {
 USER           MODEL        REQUESTS  FAILED      INPUT  OUTPUT  CACHE READ       COST
 alice\\u{202e}  big\\nFORGED    12,345   1,234  9,876,543   1,234           7   1.86 USD
 usr_2          -                   3       0         10     ~20           0          -
-(other)        (other)             2       0          0       0           0          -
-total                         12,350   1,235  9,876,553  ~1,254           7  ~1.86 USD
+(other)        (other)             1       0          0       0           0          -
+(rest)         (rest)              2       0          0       0           0          -
+total                         12,351   1,235  9,876,553  ~1,254           7  ~1.86 USD
 ";
     assert_eq!(out, expected);
     let expected = "\

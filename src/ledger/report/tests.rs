@@ -92,7 +92,7 @@ async fn check(store: &Store, query: &UsageQuery, expected: &[&str]) -> Report {
 }
 
 fn shown(Row { part, values, priced }: &Row) -> String {
-    let values = values.as_ref().map_or_else(|| OTHERS.to_owned(), |values| values.join(","));
+    let values = values.as_ref().map_or_else(|| REST.to_owned(), |values| values.join(","));
     let part = part.as_ref().map(|part| format!("{part} ")).unwrap_or_default();
     let (requests, tokens) = (priced.sums.requests, priced.sums.counters.tokens());
     format!("{part}{values}: {requests} {tokens} {} {}", priced.cost, priced.unpriced_tokens)
@@ -109,10 +109,10 @@ async fn groups_are_priced_and_the_greatest_come_first() {
     let unpriced: Vec<_> =
         report.unpriced.iter().map(|(_, model, tokens)| (model.as_str(), *tokens)).collect();
     assert_eq!(unpriced, [("unknown", 10), ("embed", 2)]);
-    let other = ["a: 3 3100000 5.00 USD 0", "(other): 4 1000016 4.00 USD 12"];
+    let other = ["a: 3 3100000 5.00 USD 0", "(rest): 4 1000016 4.00 USD 12"];
     check(&store, &query(0, 1000, &[User], None, 1), &other).await;
     check(&store, &query(0, 1000, &[], None, 1), &[": 7 4100016 9.00 USD 12"]).await;
-    check(&store, &query(0, 1000, &[], None, 0), &["(other): 7 4100016 9.00 USD 12"]).await;
+    check(&store, &query(0, 1000, &[], None, 0), &["(rest): 7 4100016 9.00 USD 12"]).await;
     let models = ["small-1,a: 1 1000000 2.00 USD 0"];
     check(&store, &query(240, 241, &[Model, User], None, 9), &models).await;
     check(&store, &query(6, 239, &[User], None, 9), &[]).await;
@@ -130,8 +130,8 @@ async fn parts_of_time_have_the_same_groups() {
         "1970-01-01 a: 1 1100000 2.00 USD 0",
         "1970-01-10 a: 1 1000000 1.00 USD 0",
         "1970-01-11 a: 1 1000000 2.00 USD 0",
-        "1970-01-13 (other): 3 1000016 4.00 USD 12",
-        "1970-02-07 (other): 1 0  0",
+        "1970-01-13 (rest): 3 1000016 4.00 USD 12",
+        "1970-02-07 (rest): 1 0  0",
     ];
     check(&store, &days, &rows).await;
     let months = query(0, 1000, &[Dimension::Provider], Some(Every::Month), 9);
