@@ -17,7 +17,10 @@ use super::{
 use crate::{
     admin::{DEFAULT_BY, RecentExchanges, UsageFigures, UsageReport, UsageRow, user_shown},
     escape::{self, Lines},
-    ledger::{UsageBacklog, report::REST},
+    ledger::{
+        UsageBacklog,
+        report::{NONE, REST},
+    },
     numbers::counted,
     output::{self, Document},
     usage::Counter,
@@ -241,7 +244,7 @@ fn names(row: &UsageRow, report: &UsageReport) -> Vec<String> {
         let value = if name == "user" { user_shown(value, row.user_name.as_deref()) } else { value };
         cells.push(match (row.rest, value) {
             (true, _) => REST.to_owned(),
-            (false, "") => "-".to_owned(),
+            (false, "") => NONE.to_owned(),
             (false, value) => value.to_owned(),
         });
     }

@@ -16,6 +16,8 @@ use foldhash::fast::RandomState;
 pub(super) const OTHER: &str = "(other)";
 /// The name that reports have for the sum of all groups that they do not show.
 pub(super) const REST: &str = "(rest)";
+/// The word of tables and filters for no name.
+pub(super) const NONE: &str = "-";
 /// The longest name, in bytes.
 const MAX_BYTES: usize = 200;
 /// Names of one provider on one day.
@@ -97,10 +99,13 @@ impl ModelNames {
     }
 }
 
-/// The name, cut at a character. A database or a table may end a text at a NUL. No name is that of a row of reports.
+/// The name, cut at a character. A database or a table may end a text at a NUL. No name is
+/// a word of reports.
 fn cleaned(model: &str) -> String {
-    if model == REST {
-        return OTHER.to_owned();
+    match model {
+        REST => return OTHER.to_owned(),
+        NONE => return String::new(),
+        _ => {}
     }
     let cut = &model[..model.floor_char_boundary(MAX_BYTES)];
     let clean = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
@@ -181,5 +186,6 @@ mod tests {
         check("gpt \u{202e}x", "gpt \u{202e}x");
         check("(other)", "(other)");
         check("(rest)", "(other)");
+        check("-", "");
     }
 }

@@ -395,6 +395,8 @@ fn most(unpriced: BTreeMap<(Arc<str>, Arc<str>), u64>) -> Vec<(String, String, u
 
 /// The name of the groups that are not shown. No model has it: see `model_names`.
 pub const REST: &str = model_names::REST;
+/// The word of tables and filters for no value. No value has it: see `model_names`.
+pub const NONE: &str = model_names::NONE;
 
 #[cfg(test)]
 mod tests;

@@ -132,6 +132,19 @@ fn exchanges_are_usage_of_their_user() {
     );
     let named = admin.done("GET /admin/usage/recent?user=ada&provider=b", &Value::Null);
     assert_eq!(named["exchanges"].as_array().unwrap().len(), 1);
+    // `-` stands for none, as tables show it.
+    for (filter, requests) in [("group=-", 4), ("model=-", 4), ("token=-", 0), ("provider=-", 0)] {
+        let report = admin.done(&format!("GET /admin/usage?{filter}"), &Value::Null);
+        assert_eq!(report["total"]["requests"], requests, "{filter}");
+        let last = admin.done(&format!("GET /admin/usage/recent?{filter}"), &Value::Null);
+        assert_eq!(last["exchanges"].as_array().unwrap().len(), requests, "{filter}");
+    }
+    assert_eq!(site.home.done(&["usage", "--group", "-", "--by", "provider"], "").lines().count(), 4);
+    let said = site.home.run(&["usage", "--token", "-"], "");
+    assert!(
+        said.err.contains("with `--token -`") && said.err.contains("no usage is without one"),
+        "{said:?}"
+    );
     // A removed user keeps the history, by id.
     let id = report["rows"][0]["user"].as_str().unwrap();
     admin.done(&format!("DELETE /admin/users/{id}"), &Value::Null);

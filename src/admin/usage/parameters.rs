@@ -15,7 +15,7 @@ use crate::{
     fault::Fault,
     ledger::{
         range::{Edge, Every, Hours, MAX_PARTS, moment, parts},
-        report::{Dimension, UsageQuery},
+        report::{Dimension, NONE, UsageQuery},
     },
     rewrite::value_of,
     store::{UsageFilter, UsageReader},
@@ -42,7 +42,7 @@ const fn text(name: &'static str, description: &'static str) -> Parameter {
 }
 
 const fn filter(name: &'static str) -> Parameter {
-    text(name, "Count only exchanges with this value")
+    text(name, "Count only exchanges with this value; `-` for those that have none")
 }
 
 const FORMAT: Parameter = Parameter {
@@ -174,15 +174,16 @@ impl<'r> Parameters<'r> {
     }
 
     pub(super) fn filter(&self) -> UsageFilter {
+        let value = |name| self.value(name).map(|value| if value == NONE { String::new() } else { value });
         UsageFilter {
             reader: UsageReader::default(),
             user: None,
-            token: self.value("token"),
-            group: self.value("group"),
-            provider: self.value("provider"),
-            endpoint: self.value("endpoint"),
-            model: self.value("model"),
-            key_owner: self.value("key_owner"),
+            token: value("token"),
+            group: value("group"),
+            provider: value("provider"),
+            endpoint: value("endpoint"),
+            model: value("model"),
+            key_owner: value("key_owner"),
             scopes: None,
         }
     }

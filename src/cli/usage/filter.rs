@@ -7,6 +7,7 @@ use super::{Context, Query, call};
 use crate::{
     admin::UsageReport,
     escape,
+    ledger::report::NONE,
     suggest::{backticked, nearest},
 };
 
@@ -19,22 +20,22 @@ pub(super) struct Filter {
     /// Only this user, by id or name
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Only this token, by id
+    /// Only this token, by id; - for none
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Only this group
+    /// Only this group; - for none
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Only this provider
+    /// Only this provider; - for none
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
-    /// Only this endpoint
+    /// Only this endpoint; - for none
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<String>,
-    /// Only this model
+    /// Only this model; - for none
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Only credentials of this owner: a user's id, `group:NAME` or `everybody`
+    /// Only credentials of this owner: a user's id, `group:NAME` or `everybody`; - for none
     #[arg(long, value_name = "OWNER")]
     key_owner: Option<String>,
 }
@@ -79,6 +80,10 @@ impl Filter {
 
 /// The hint about a value, of all values that usage has, those with the most tokens first.
 fn hint(dimension: &str, value: &str, known: &[&str]) -> String {
+    if value == NONE {
+        let is_known = known.is_empty() || known.contains(&"");
+        return if is_known { String::new() } else { "; no usage is without one".to_owned() };
+    }
     let known: Vec<&str> = known.iter().copied().filter(|one| !one.is_empty()).collect();
     if known.is_empty() || known.contains(&value) {
         return String::new();
@@ -117,6 +122,8 @@ mod tests {
         check("group:ops", &[""], "");
         check("group:ops", &["everybody", "group:ops"], "");
         check("group:obs", &["everybody", "group:ops"], "; did you mean `--key-owner group:ops`?");
+        check("-", &["everybody"], "; no usage is without one");
+        check("-", &["", "everybody"], "");
         check("x", &["", "everybody", "y\n"], "; all usage has `--key-owner` `everybody`, `y\\n`");
         check(
             "x",

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     admin::{RecentExchange, RecentExchanges, user_shown},
     escape,
+    ledger::report::NONE,
 };
 
 /// Interval at which new exchanges are asked for.
@@ -109,7 +110,7 @@ fn row(exchange: &RecentExchange) -> Vec<String> {
         exchange.at.clone(),
         user_shown(&exchange.user, exchange.user_name.as_deref()).to_owned(),
         exchange.provider.clone(),
-        if exchange.model.is_empty() { "-".to_owned() } else { exchange.model.clone() },
+        if exchange.model.is_empty() { NONE.to_owned() } else { exchange.model.clone() },
         exchange.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
         outcome(exchange),
         exchange.first_byte_ms.map_or_else(|| "-".to_owned(), ms),

@@ -32,7 +32,7 @@ pub struct UsageSegment {
     pub until: u64,
 }
 
-/// The values that dimensions are restricted to. An absent one is any.
+/// The values that dimensions are restricted to. An absent one is any, an empty one none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageFilter {
     /// The caller that asks. It restricts nothing.
