@@ -31,7 +31,9 @@ pub use guard::SinkProblems;
 
 use crate::{
     access_record::{AccessRecord, Content},
+    clock,
     meter::Ratios,
+    numbers::millis,
 };
 use drops::DropReport;
 use guard::Guarded;
@@ -231,6 +233,10 @@ impl Distributor {
             buffer.take(&mut self.spare);
             self.batch.append(&mut self.spare);
         }
+        let now = clock::now_ms();
+        for record in &mut self.batch {
+            end_by(record, now);
+        }
         // The records of one worker are in order: this merges those of several.
         self.batch.sort_by_key(AccessRecord::ended_at_ms);
         for record in &mut self.batch {
@@ -250,6 +256,13 @@ impl Distributor {
         }
         self.batch.clear();
         self.batch.shrink_to(KEPT_CAPACITY);
+    }
+}
+
+/// Lets no record end in the future. If the wall clock was set back since the request came, it ends now.
+fn end_by(record: &mut AccessRecord, now_ms: u64) {
+    if record.ended_at_ms() > now_ms {
+        record.started_at_ms = now_ms.saturating_sub(millis(record.duration));
     }
 }
 

@@ -5,6 +5,7 @@ use http::Method;
 use super::*;
 use crate::{
     access_record::{Sides, Usage},
+    clock,
     name::FileName,
     usage::{Counter, Counters},
 };
@@ -42,6 +43,33 @@ impl Sink for Probe {
     fn close(&mut self) {
         self.0.send(Call::Close).unwrap();
     }
+}
+
+/// The ends of all records.
+struct Ends(mpsc::Sender<u64>);
+
+impl Sink for Ends {
+    fn record(&mut self, records: &[AccessRecord]) {
+        records.iter().for_each(|record| self.0.send(record.ended_at_ms()).unwrap());
+    }
+}
+
+/// An exchange that began before the wall clock was set back would else count in an hour that no report asks for yet.
+#[tokio::test]
+async fn no_exchange_ends_in_the_future() {
+    let (ends, ended) = mpsc::channel();
+    let (recorders, records) =
+        start(1, vec![named(Ends(ends))], Ratios::default(), &Drops::default()).unwrap();
+    let (before, day) = (clock::now_ms(), 86_400_000);
+    recorders[0].record(record("/past", 5, 7));
+    recorders[0].record(record("/ahead", before + day, 1000));
+    recorders[0].record(record("/long", before + day, 2 * before));
+    assert!(records.close(LIMIT).await);
+    let after = clock::now_ms();
+    let ended: Vec<u64> = ended.iter().collect();
+    assert_eq!(ended[0], 12);
+    assert!((before..=after).contains(&ended[1]), "{ended:?}");
+    assert_eq!(ended[2], 2 * before, "it cannot begin before 1970");
 }
 
 fn named(sink: impl Sink + 'static) -> NamedSink {
