@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use jiff::tz::TimeZone;
 
-use super::{Admin, ApiResult, Principal, Request, Response, page::invalid_query, store_fault};
+use super::{
+    Admin, ApiResult, Principal, Request, Response, page::invalid_query, scope::is_visible, store_fault,
+};
 use crate::{
     clock::{now_ms, utc},
     day::Day,
     fault::Fault,
     ledger::{
-        UsageBacklog,
+        UsageBacklog, VisibleTokens,
         report::{Dimension, MAX_GROUPS, Priced, ReportError, report},
     },
     name::UserId,
@@ -39,7 +41,7 @@ impl Admin {
         let parameters = Parameters::of(request, known)?;
         let mut asked = parameters.report(now_ms())?;
         asked.query.filter.user = self.asked_user(&parameters, own).await?;
-        restrict(&mut asked.query.filter, request, own);
+        asked.query.visible = self.restrict(&mut asked.query.filter, request, own).await?;
         let pending = self.pending_usage(own);
         let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(report_fault)?;
         let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
@@ -59,7 +61,7 @@ impl Admin {
         let (format, limit, after) = (parameters.format()?, parameters.limit()?, parameters.after()?);
         let mut filter = parameters.filter();
         filter.user = self.asked_user(&parameters, own).await?;
-        restrict(&mut filter, request, own);
+        let visible = self.restrict(&mut filter, request, own).await?;
         let pending = self.pending_usage(own);
         // Before the rows: a later exchange is then found by the next call.
         let last = self.store.last_exchange_number().await.map_err(store_fault)?;
@@ -72,6 +74,11 @@ impl Admin {
         };
         let mut found = found.map_err(read_fault)?;
         found.sort_by_key(|exchange| exchange.number);
+        for exchange in &mut found {
+            if let Some(visible) = &visible {
+                exchange.key.token = visible.shown(&exchange.key.token).into();
+            }
+        }
         let ids = found.iter().map(|exchange| exchange.key.user.to_string()).collect();
         let names = self.store.user_names(ids).await.map_err(store_fault)?;
         // More than those may wait behind a full page. An empty one was asked for only for its `next`.
@@ -96,6 +103,27 @@ impl Admin {
         if own.is_some() { pending.map(UsageBacklog::without_details) } else { pending }
     }
 
+    /// Restricts a user's call to the scopes of the token. Returns the tokens that it may see, as lists of tokens do.
+    async fn restrict(
+        &self,
+        filter: &mut UsageFilter,
+        request: &Request,
+        own: Option<&UserId>,
+    ) -> Result<Option<VisibleTokens>, Fault> {
+        filter.reader = if own.is_some() { UsageReader::User } else { UsageReader::Admin };
+        let Principal::User(caller) = &request.principal else { return Ok(None) };
+        filter.scopes.clone_from(&caller.token.scopes);
+        if filter.scopes.is_none() {
+            return Ok(None);
+        }
+        let tokens = self.store.tokens_page(&caller.id, None, None).await.map_err(store_fault)?;
+        let visible = tokens.iter().filter(|token| is_visible(token, request));
+        let visible = VisibleTokens::new(visible.map(|token| token.id.to_string()));
+        // No usage has that name in the store: a filter does not confirm an id either.
+        filter.token = filter.token.take().map(|token| visible.shown(&token).to_owned());
+        Ok(Some(visible))
+    }
+
     /// The id of the user that a call is about; none for all.
     async fn asked_user(
         &self,
@@ -116,15 +144,6 @@ impl Admin {
             _ => Err(invalid_query("?user=: several users have this name: give an id")),
         }
     }
-}
-
-/// Restricts a user's call to the scopes of the token.
-fn restrict(filter: &mut UsageFilter, request: &Request, own: Option<&UserId>) {
-    filter.reader = if own.is_some() { UsageReader::User } else { UsageReader::Admin };
-    filter.scopes = match &request.principal {
-        Principal::User(caller) => caller.token.scopes.clone(),
-        Principal::Local | Principal::Admin => None,
-    };
 }
 
 /// The fault for a report that is not made.

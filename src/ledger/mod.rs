@@ -15,6 +15,7 @@ pub mod report;
 mod retention;
 mod retry;
 mod user_keys;
+mod visible_tokens;
 mod write;
 
 use std::{
@@ -36,6 +37,7 @@ pub use backlog::UsageBacklog;
 pub use learned::learned_ratios;
 pub use model_names::IsPriced;
 pub use retention::keep_within;
+pub use visible_tokens::VisibleTokens;
 
 /// The greatest boundary that a prompt exceeds: of a provider, a model, a day since 1970 and tokens.
 pub type PriceTier = Box<dyn Fn(&str, &str, u64, u64) -> u64 + Send>;

@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{
     model_names::{self, OTHER},
     range::{Hours, Part, Slice, slices},
+    visible_tokens::VisibleTokens,
 };
 use crate::{
     compile::{Price, Prices},
@@ -107,6 +108,8 @@ pub struct UsageQuery {
     pub top: usize,
     /// The values that dimensions are restricted to.
     pub filter: UsageFilter,
+    /// The tokens whose ids are shown. None: all.
+    pub visible: Option<VisibleTokens>,
 }
 
 /// Sums with their cost.
@@ -277,7 +280,11 @@ impl<'q> Fold<'q> {
     }
 
     fn values(&self, key: &UsageKey) -> Values {
-        self.query.by.iter().map(|dimension| Arc::clone(dimension.of(key))).collect()
+        let value = |dimension: &Dimension| match (dimension, &self.query.visible) {
+            (Dimension::Token, Some(visible)) => visible.shown(&key.token).into(),
+            _ => Arc::clone(dimension.of(key)),
+        };
+        self.query.by.iter().map(value).collect()
     }
 
     /// Adds sums to the group of their key. Breaks if there are too many groups.

@@ -153,6 +153,49 @@ fn exchanges_are_usage_of_their_user() {
     assert_eq!(after["total"]["requests"], 4);
 }
 
+/// Lists of tokens hide those that reach further, too.
+#[test]
+fn a_token_with_scopes_sees_no_id_of_a_token_that_reaches_further() {
+    let site = Site::new("a=1 b=1", &[]);
+    let mut client = client(&site);
+    site.seen(&mut client, "b");
+    let ada = Api::new(site.gateway().address, &site.token);
+    let wide = ada.done("GET /auth/me", &Value::Null)["token"]["id"].as_str().unwrap().to_owned();
+    let made = |kind: &str| {
+        let new = json!({ "label": kind, "kind": kind, "scopes": ["b/get"] });
+        let made = ada.done("POST /auth/tokens", &new);
+        (made["token"].as_str().unwrap().to_owned(), made["id"].clone())
+    };
+    let ((manage, _), (narrow, narrow_id)) = (made("manage"), made("proxy"));
+    client.send(site.request("b", "get").replace(&site.token, &narrow));
+    assert_eq!(client.answer().unwrap().head.status(), 200);
+    eventually("the exchanges are written", || requests(&site) == 2);
+    let tokens = |api: &Api| {
+        let report = api.done("GET /auth/usage?by=token&provider=b", &Value::Null);
+        let rows = report["rows"].as_array().unwrap().iter();
+        let mut all: Vec<_> =
+            rows.map(|row| (row["token"].clone(), row["sums"]["requests"].clone())).collect();
+        all.sort_by_key(|(token, _)| token.to_string());
+        all
+    };
+    let scoped = ada.with(&manage);
+    let mut all = [(json!(wide), json!(1)), (narrow_id.clone(), json!(1))];
+    all.sort_by_key(|(token, _)| token.to_string());
+    assert_eq!(tokens(&ada), all);
+    assert_eq!(tokens(&scoped), [(json!("(hidden)"), json!(1)), (narrow_id.clone(), json!(1))]);
+    let last = scoped.done("GET /auth/usage/recent", &Value::Null);
+    assert_eq!(
+        (&last["exchanges"][0]["token"], &last["exchanges"][1]["token"]),
+        (&json!("(hidden)"), &narrow_id)
+    );
+    for (token, number) in [(wide.as_str(), 0), (narrow_id.as_str().unwrap(), 1), ("(hidden)", 0)] {
+        let found = scoped.done(&format!("GET /auth/usage?token={token}"), &Value::Null);
+        assert_eq!(found["total"]["requests"], number, "{token}");
+        let found = scoped.done(&format!("GET /auth/usage/recent?token={token}"), &Value::Null);
+        assert_eq!(found["exchanges"].as_array().unwrap().len(), number, "{token}");
+    }
+}
+
 #[test]
 fn a_wrong_question_is_refused_with_its_parameter() {
     let site = Site::new("a=1", &[]);

@@ -60,7 +60,7 @@ pub struct UsageRow {
     /// Name of the user, if the user still exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// Id of the token.
+    /// Id of the token. `(hidden)`: tokens that reach further than the calling one, and removed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Group of the user at the time of the exchange.
@@ -148,7 +148,7 @@ pub struct RecentExchange {
     /// Name of the user, if the user still exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// Id of the token.
+    /// Id of the token. `(hidden)`: one that reaches further than the calling one, or was removed.
     pub token: String,
     /// Group of the user.
     pub group: String,

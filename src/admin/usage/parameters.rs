@@ -226,7 +226,7 @@ impl<'r> Parameters<'r> {
         let most = MAX_ROWS / parts.as_ref().map_or(1, |parts| parts.len().max(1));
         let top = self.count("top", MAX_TOP)?.unwrap_or(MAX_TOP);
         let top = usize::try_from(top).unwrap_or(usize::MAX).min(most);
-        let query = UsageQuery { hours, parts, by, top, filter: self.filter() };
+        let query = UsageQuery { hours, parts, by, top, filter: self.filter(), visible: None };
         Ok(AskedReport { query, every, tz, format: self.format()? })
     }
 

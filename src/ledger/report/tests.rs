@@ -77,7 +77,7 @@ async fn filled(dir: &TempDir) -> Store {
 fn query(from: u64, until: u64, by: &[Dimension], every: Option<Every>, top: usize) -> UsageQuery {
     let hours = Hours { from, until };
     let parts = every.map(|every| parts(hours, every, &TimeZone::UTC).unwrap());
-    UsageQuery { hours, parts, by: by.to_vec(), top, filter: UsageFilter::default() }
+    UsageQuery { hours, parts, by: by.to_vec(), top, filter: UsageFilter::default(), visible: None }
 }
 
 /// Rows as text: part, values, requests, tokens, cost, tokens without a price.
