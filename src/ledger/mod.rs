@@ -29,7 +29,7 @@ use crate::{
     access_record::AccessRecord,
     clock,
     recorder::{DropCount, Drops, Sink},
-    store::Store,
+    store::{Store, UsageKey},
 };
 use pending::{Pending, Room};
 
@@ -107,14 +107,17 @@ pub async fn start(
 ) -> (LedgerSink, impl Future<Output = ()> + Send + 'static) {
     let shared = Arc::clone(&ledger.0);
     let today = clock::now_ms() / DAY_MS;
-    // Without the names of today, a restart could let in as many again.
-    let known = store.models_of_day(today).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the models of today cannot be read from the usage ledger");
-        Vec::new()
-    });
-    let names = model_names::ModelNames::new(today, known, is_priced);
+    let mut names = model_names::ModelNames::new(today, is_priced);
+    let mut keys = user_keys::UserKeys::new(today);
+    // Without the keys of today, a restart could let in as many again.
+    let known = |key: &UsageKey| {
+        names.add_known(key);
+        keys.add_known(key);
+    };
+    if let Err(error) = store.usage_keys_of_day(today, known).await {
+        tracing::warn!(%error, "the keys of today cannot be read from the usage ledger");
+    }
     let keeps_exchanges = !retention.exchanges.is_zero();
-    let keys = user_keys::UserKeys::default();
     let sink = LedgerSink { shared: Arc::clone(&shared), names, keys, tier, keeps_exchanges };
     (sink, write::run(shared, store, retention))
 }

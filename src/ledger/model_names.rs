@@ -12,6 +12,8 @@ use std::{
 
 use foldhash::fast::RandomState;
 
+use crate::store::UsageKey;
+
 /// The name of all models beyond the bound.
 pub(super) const OTHER: &str = "(other)";
 /// The name that reports have for the sum of all groups that they do not show.
@@ -49,13 +51,20 @@ struct OfProvider {
 }
 
 impl ModelNames {
-    /// The names of a day that are known already.
-    pub(super) fn new(day: u64, known: Vec<(String, String)>, is_priced: IsPriced) -> Self {
-        let mut names = HashMap::<Box<str>, OfProvider, RandomState>::default();
-        for (provider, model) in known {
-            names.entry(provider.into()).or_default().names.insert(model.into());
+    /// A day without names.
+    pub(super) fn new(day: u64, is_priced: IsPriced) -> Self {
+        Self { day, names: HashMap::default(), is_priced }
+    }
+
+    /// Adds the name of a key that the store has of this day. The first key with it is that of the user who added it.
+    pub(super) fn add_known(&mut self, key: &UsageKey) {
+        if key.model.is_empty() || &*key.model == OTHER {
+            return;
         }
-        Self { day, names, is_priced }
+        let own = self.names.entry((*key.provider).into()).or_default();
+        if own.names.insert(Arc::clone(&key.model)) {
+            *own.added.entry((*key.user).into()).or_default() += 1;
+        }
     }
 
     /// The name under which the model of a successful answer is kept.
@@ -117,14 +126,15 @@ fn cleaned(model: &str) -> String {
 mod tests {
     use super::*;
 
-    fn names(known: Vec<(String, String)>) -> ModelNames {
-        ModelNames::new(5, known, Box::new(|_, model, _| model.starts_with("priced")))
+    fn names() -> ModelNames {
+        ModelNames::new(5, Box::new(|_, model, _| model.starts_with("priced")))
     }
 
     #[test]
     fn names_are_bounded_for_each_provider_and_day() {
-        let known = vec![("p".to_owned(), "known".to_owned())];
-        let mut names = names(known);
+        let mut names = names();
+        let known = UsageKey { provider: "p".into(), model: "known".into(), ..UsageKey::default() };
+        names.add_known(&known);
         for number in 0..MAX_NAMES - 1 {
             let (user, name) = (format!("u{}", number % 9), format!("m{number}"));
             assert_eq!(*names.answered(5, &user, "p", &name), name);
@@ -148,7 +158,7 @@ mod tests {
 
     #[test]
     fn one_user_leaves_room_for_others() {
-        let mut names = names(Vec::new());
+        let mut names = names();
         for number in 0..MAX_OF_USER {
             let name = format!("m{number}");
             assert_eq!(*names.answered(5, "eve", "p", &name), name);
@@ -165,7 +175,7 @@ mod tests {
 
     #[test]
     fn failed_requests_leave_room_for_models_that_answer() {
-        let mut names = names(Vec::new());
+        let mut names = names();
         for number in 0..MAX_UNANSWERED {
             let (user, name) = (format!("u{}", number % 2), format!("m{number}"));
             assert_eq!(*names.asked(5, &user, "p", &name), name);

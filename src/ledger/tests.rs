@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     access_record::{End, Sides, Usage},
     name::{FileName, GroupName, Owner, TokenId, UserId},
-    store::{DATABASE, RollUps, UsageFilter, UsageKey, UsageSegment, UsageSums},
+    store::{DATABASE, RollUps, UsageBatch, UsageFilter, UsageKey, UsageSegment, UsageSums},
     usage::{Counter, Counters, NotCounted},
 };
 
@@ -124,6 +124,35 @@ async fn finished_exchanges_become_sums_and_rows() {
     assert_eq!((rows[3].first_byte_ms, rows[3].duration_ms, rows[3].status), (Some(3), 7, Some(200)));
 }
 
+/// Else a user could add as many keys again after each restart.
+#[tokio::test]
+async fn a_restart_keeps_the_bounds_of_users() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let today = clock::now_ms() / DAY_MS;
+    let token = |number: u64| TokenId::new(&format!("tok_{number:016x}"));
+    let of_token = |number| AccessRecord { token: token(number), ..record(1, Some(usage("m", 1, 1))) };
+    let of_model = |number: u64| record(2, Some(usage(&format!("m{number}"), 1, 1)));
+    let known = |record: AccessRecord| {
+        let mut names = model_names::ModelNames::new(0, no_prices());
+        let entry = pending::entry(&record, &mut names, &no_tiers()).unwrap();
+        (today * 24, entry.exchange.key, entry.sums)
+    };
+    let hours = (0..1000).map(of_token).chain((0..200).map(of_model)).map(known).collect();
+    let batch = UsageBatch { number: 1, hours, exchanges: Vec::new() };
+    assert!(store.add_usage("before", &batch, clock::now_ms()).await.unwrap());
+    let (mut sink, task) =
+        start(store.clone(), KEPT, no_tiers(), no_prices(), &Ledger::new(&Drops::default())).await;
+    sink.record(&[of_token(7), of_token(1000), of_model(3), of_model(200)]);
+    sink.close();
+    task.await;
+    let rows = store.last_exchanges(&UsageFilter::default(), 9).await.unwrap();
+    let shown: Vec<_> = rows.iter().rev().map(|row| (&*row.key.token, &*row.key.model)).collect();
+    let one = "tok_0123456789abcdef";
+    let expected = [("tok_0000000000000007", "m"), ("(other)", "m"), (one, "m3"), (one, "(other)")];
+    assert_eq!(shown, expected);
+}
+
 #[tokio::test]
 async fn what_is_not_written_is_counted() {
     let dir = TempDir::new().unwrap();
@@ -143,7 +172,7 @@ async fn what_is_not_written_is_counted() {
 #[test]
 fn a_failed_exchange_has_the_model_of_its_request() {
     let check = |usage: Option<Usage>, expected: &str| {
-        let mut names = model_names::ModelNames::new(0, Vec::new(), no_prices());
+        let mut names = model_names::ModelNames::new(0, no_prices());
         let failed = AccessRecord { status: Some(StatusCode::BAD_GATEWAY), ..record(1, usage) };
         let entry = pending::entry(&failed, &mut names, &no_tiers()).unwrap();
         assert_eq!((&*entry.exchange.key.model, entry.sums.failed()), (expected, 1));
@@ -214,7 +243,7 @@ async fn a_failing_store_delays_usage_and_loses_none() {
 
 #[test]
 fn what_is_pending_is_bounded() {
-    let mut names = model_names::ModelNames::new(0, Vec::new(), no_prices());
+    let mut names = model_names::ModelNames::new(0, no_prices());
     let mut pending = Pending::default();
     let mut add = |number, pending: &mut Pending| {
         let entry = pending::entry(&record(number, None), &mut names, &no_tiers()).unwrap();

@@ -21,7 +21,7 @@ const MAX_KEYS: usize = 1000;
 const MAX_WITHOUT_TOKEN: usize = 2 * MAX_KEYS;
 
 /// The keys of the current day, by user, as hashes: two that are equal only let one more in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct UserKeys {
     day: u64,
     users: HashMap<Arc<str>, HashSet<u64, RandomState>, RandomState>,
@@ -29,6 +29,17 @@ pub(super) struct UserKeys {
 }
 
 impl UserKeys {
+    /// A day without keys.
+    pub(super) fn new(day: u64) -> Self {
+        Self { day, users: HashMap::default(), hashes: RandomState::default() }
+    }
+
+    /// Adds a key that the store has of this day.
+    pub(super) fn add_known(&mut self, key: &UsageKey) {
+        let hash = self.hashes.hash_one(key);
+        self.users.entry(Arc::clone(&key.user)).or_default().insert(hash);
+    }
+
     /// Takes the token, and then the model, out of a key beyond the bound.
     pub(super) fn bound(&mut self, day: u64, key: &mut UsageKey) {
         if day != self.day {
@@ -58,7 +69,7 @@ mod tests {
 
     #[test]
     fn keys_of_a_user_and_a_day_are_bounded() {
-        let mut keys = UserKeys::default();
+        let mut keys = UserKeys::new(5);
         let key = |user: &str, token: &str, model: &str| UsageKey {
             user: user.into(),
             token: token.into(),

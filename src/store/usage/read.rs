@@ -251,12 +251,17 @@ impl Store {
         rows.first().map_or(Ok(0), |row| self.at(row, 0).map(from_db))
     }
 
-    /// The providers and models of a day, in days since 1970.
-    pub async fn models_of_day(&self, day: u64) -> Result<Vec<(String, String)>> {
-        let select = "SELECT DISTINCT k.provider, k.model FROM usage_days u JOIN usage_keys k ON k.id = u.key
-             WHERE u.day = $1";
-        let rows = self.read_usage(sqlx::query(select).bind(to_db(day))).await?;
-        rows.iter().map(|row| Ok((self.at(row, 0)?, self.at(row, 1)?))).collect()
+    /// Calls `each` with all keys of a day since 1970, those that were stored first before others.
+    pub async fn usage_keys_of_day(&self, day: u64, mut each: impl FnMut(&UsageKey)) -> Result<()> {
+        let select = AssertSqlSafe(format!(
+            "SELECT {KEY} FROM usage_days u CROSS JOIN usage_keys k ON k.id = u.key WHERE u.day = ?1 ORDER BY u.key"
+        ));
+        let query: Query = sqlx::query(select).bind(to_db(day));
+        let read = self.each_row(UsageReader::Admin, query, |row| {
+            each(&self.usage_key(row, 0)?);
+            Ok(ControlFlow::Continue(()))
+        });
+        read.await.map(|_| ())
     }
 
     /// Bytes and tokens of the text that estimates learn from since a day, by provider and model: those with the most requests, at most `limit`.
