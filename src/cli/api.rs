@@ -19,7 +19,7 @@ use crate::{
     control::{self, CallError},
     diag::{Code, Diagnostic},
     escape::{self, Lines},
-    fault::{Basis, Cause},
+    fault::{Basis, Cause, FaultKind},
     files,
     pipeline::{self, Assembled, Loaded},
     settings::Source,
@@ -28,6 +28,8 @@ use crate::{
 /// A refused call.
 #[derive(Debug)]
 pub(super) struct CallRefused {
+    /// The code of the kind (see [`FaultKind`]).
+    code: Option<String>,
     /// The code of the exact cause (see [`Cause`]).
     cause: Option<String>,
     /// The JSON pointer of the part of the body that caused the refusal.
@@ -52,11 +54,16 @@ impl CallRefused {
     fn parse(document: &Value, files_note: String) -> Self {
         let text = |key| document["error"][key].as_str().map(str::to_owned);
         let message = text("message").unwrap_or_else(|| "the call was refused, without a reason".to_owned());
-        Self { cause: text("cause"), pointer: text("at"), message, files_note }
+        Self { code: text("code"), cause: text("cause"), pointer: text("at"), message, files_note }
     }
 
     pub(super) fn is(&self, cause: Cause) -> bool {
         self.cause.as_deref() == Some(cause.code())
+    }
+
+    /// True if the server does not know the call. The fault for a thing that does not exist names its cause.
+    pub(super) fn is_unknown_call(&self) -> bool {
+        self.cause.is_none() && self.code.as_deref() == Some(FaultKind::NotFound.code())
     }
 
     /// The error with another text for the message.

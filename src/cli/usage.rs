@@ -151,6 +151,9 @@ fn none(report: &UsageReport, with: &str, hints: &str) -> String {
 /// Makes a call. A refusal names the flag instead of the query parameter, and the command that helps.
 async fn call(context: &Context<'_>, path: &str) -> anyhow::Result<String> {
     api::call_text(context, Method::GET, path).await.map_err(|error| match error.downcast::<CallRefused>() {
+        Ok(refused) if refused.is_unknown_call() => refused.with_message(
+            "the server that runs is older than this command, and does not know usage: restart it with this version",
+        ),
         Ok(refused) => match refused.problem().strip_prefix('?').and_then(|rest| rest.split_once("=: ")) {
             Some((name, problem)) => {
                 let advice = if name == "user" { ": `tollgate user list` shows all" } else { "" };

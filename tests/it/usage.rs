@@ -2,8 +2,10 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixListener,
     process::Child,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -194,6 +196,36 @@ fn a_token_with_scopes_sees_no_id_of_a_token_that_reaches_further() {
         let found = scoped.done(&format!("GET /auth/usage/recent?token={token}"), &Value::Null);
         assert_eq!(found["exchanges"].as_array().unwrap().len(), number, "{token}");
     }
+}
+
+/// A server that was not restarted after an update.
+#[test]
+fn an_older_server_is_named_as_the_reason() {
+    let home = Home::new(&[("a", PROVIDER)]);
+    home.user("ada");
+    let socket = UnixListener::bind(home.data().join("control.sock")).unwrap();
+    let older = thread::spawn(move || {
+        for _ in 0..2 {
+            let mut stream = BufReader::new(socket.accept().unwrap().0);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                stream.read_line(&mut line).unwrap();
+            }
+            let body = r#"{"error":{"type":"tollgate_error","code":"not_found","message":"Not found"}}"#;
+            let head = format!(
+                "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.get_mut().write_all((head + body).as_bytes()).unwrap();
+        }
+    });
+    for args in [&["usage"][..], &["usage", "--recent"]] {
+        let said = home.run(args, "");
+        let expected = "error: the server that runs is older than this command, and does not know usage: restart it with this version\n";
+        assert_eq!((said.code, said.err.as_str()), (1, expected), "{args:?}");
+    }
+    older.join().unwrap();
 }
 
 #[test]
