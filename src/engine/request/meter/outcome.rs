@@ -30,7 +30,7 @@ struct Found {
 /// The usage of an exchange.
 pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
     let Meter { metering, captured_model, keep_content, request, answer, is_undecodable } = meter;
-    let request = request.unwrap_or_else(|| Request::new(&metering.request, keep_content));
+    let request = request.unwrap_or_else(|| Box::new(Request::new(&metering.request, keep_content)));
     let (request, captured) = request.into_parts();
     let is_lost = matches!(answer, Answer::Lost);
     let found = Found::new(answer);

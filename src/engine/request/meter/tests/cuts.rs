@@ -228,7 +228,7 @@ proptest! {
         let stream = sse(&documents.iter().map(|one| &**one).collect::<Vec<_>>());
         let metering = Arc::new(metering(&[Framing::Sse], "", "", "text /a /b /c/*\nid /0"));
         let exchange =
-            Exchange { request: b"", status: 200, content_type: SSE, answer: &stream, complete: true };
+            Exchange { request: b"", request_type: None, status: 200, content_type: SSE, answer: &stream, complete: true };
         let whole = exchange.run(&metering, [], [&stream[..]]);
         prop_assert_eq!(exchange.run(&metering, [], stream.chunks(1)), whole);
     }
