@@ -1,9 +1,10 @@
 //! The job queue from the workers to the control runtime, which alone uses the store. A call is sent there as a job and
 //! comes back as a response. Operations on files need no store, and are handled in the worker.
 //!
-//! Every queue is bounded and every call has a deadline. A job that has begun runs to its end, also when the client has
-//! left. Admins and users have separate queues, and each user a concurrency limit: a flood of calls by one user delays
-//! neither other users nor the admin who disables that user.
+//! Every queue is bounded and every call has a deadline. A change that has begun runs to its end, also when the client has
+//! left; a read is dropped then. Admins, users and the usage reports of users have separate queues, and each user a
+//! concurrency limit: a flood of calls by one user delays neither other users nor the admin who disables that user, and a
+//! report that reads for seconds delays no other call.
 
 use std::{
     collections::HashMap,
@@ -30,6 +31,10 @@ const QUEUE_LENGTH: usize = 512;
 const MAX_RUNNING_ADMINS: usize = 32;
 /// Concurrent jobs of users. An admin's write waits for at most this many writes of users.
 const MAX_RUNNING_USERS: usize = 4;
+/// Concurrent usage reports of users: as many as the store reads at once for them.
+const MAX_RUNNING_REPORTS: usize = 2;
+/// Usage reports of one user that are queued or run at once: the users take turns.
+const MAX_REPORTS_PER_USER: usize = 1;
 /// Jobs of one user that are queued or run at once. Further calls wait in the worker.
 const MAX_JOBS_PER_USER: usize = 8;
 /// Calls of one user at once, those that wait in the worker included. Further calls are refused.
@@ -42,9 +47,16 @@ const DEADLINE: Duration = Duration::from_secs(15);
 pub struct ApiQueue {
     files: ProviderFiles,
     admins: mpsc::Sender<Job>,
-    users: mpsc::Sender<Job>,
-    limits: UserLimits,
+    users: Lane,
+    reports: Lane,
     deadline: Duration,
+}
+
+/// A queue of users' jobs, with the limits of each user.
+#[derive(Debug, Clone)]
+struct Lane {
+    jobs: mpsc::Sender<Job>,
+    limits: UserLimits,
 }
 
 #[derive(Debug)]
@@ -56,8 +68,19 @@ struct Job {
 }
 
 /// The concurrency limit of every user who has calls.
-#[derive(Debug, Clone, Default)]
-struct UserLimits(Arc<Mutex<HashMap<UserId, UserLimit>>>);
+#[derive(Debug, Clone)]
+struct UserLimits {
+    /// Jobs of one user that are queued or run at once.
+    jobs: usize,
+    users: Arc<Mutex<HashMap<UserId, UserLimit>>>,
+}
+
+/// The receiving sides of the queues.
+struct Receivers {
+    admins: mpsc::Receiver<Job>,
+    users: mpsc::Receiver<Job>,
+    reports: mpsc::Receiver<Job>,
+}
 
 #[derive(Debug)]
 struct UserLimit {
@@ -82,21 +105,23 @@ struct Permit {
 impl ApiQueue {
     /// Makes the queue, and the future that runs its jobs on the control runtime until the last clone is dropped.
     pub fn start(admin: Admin) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (queue, admins, users) = Self::new(admin.files.clone());
+        let (queue, Receivers { admins, users, reports }) = Self::new(admin.files.clone());
         let jobs = async move {
             tokio::join!(
                 run(admin.clone(), admins, MAX_RUNNING_ADMINS),
-                run(admin, users, MAX_RUNNING_USERS)
+                run(admin.clone(), users, MAX_RUNNING_USERS),
+                run(admin, reports, MAX_RUNNING_REPORTS)
             );
         };
         (queue, jobs)
     }
 
-    fn new(files: ProviderFiles) -> (Self, mpsc::Receiver<Job>, mpsc::Receiver<Job>) {
+    fn new(files: ProviderFiles) -> (Self, Receivers) {
         let (admins, admin_jobs) = mpsc::channel(QUEUE_LENGTH);
-        let (users, user_jobs) = mpsc::channel(QUEUE_LENGTH);
-        let queue = Self { files, admins, users, limits: UserLimits::default(), deadline: DEADLINE };
-        (queue, admin_jobs, user_jobs)
+        let (users, user_jobs) = Lane::new(MAX_JOBS_PER_USER);
+        let (reports, report_jobs) = Lane::new(MAX_REPORTS_PER_USER);
+        let queue = Self { files, admins, users, reports, deadline: DEADLINE };
+        (queue, Receivers { admins: admin_jobs, users: user_jobs, reports: report_jobs })
     }
 
     /// Sends a call, and waits for its response.
@@ -124,7 +149,10 @@ impl ApiQueue {
     async fn send(&self, request: Request) -> ApiResult {
         let (queue, permit) = match &request.principal {
             Principal::Local | Principal::Admin => (&self.admins, None),
-            Principal::User(caller) => (&self.users, Some(self.limits.acquire(&caller.id).await?)),
+            Principal::User(caller) => {
+                let lane = if is_report(&request)? { &self.reports } else { &self.users };
+                (&lane.jobs, Some(lane.limits.acquire(&caller.id).await?))
+            }
         };
         let (reply, response) = oneshot::channel();
         let method = request.method.clone();
@@ -133,7 +161,24 @@ impl ApiQueue {
     }
 }
 
+/// True for a usage report, which may read for seconds.
+fn is_report(request: &Request) -> Result<bool, Fault> {
+    let id = request.operation()?.operation.id;
+    Ok(matches!(id, OperationId::GetMyUsage | OperationId::GetMyRecentUsage))
+}
+
+impl Lane {
+    fn new(jobs_of_user: usize) -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, receiver) = mpsc::channel(QUEUE_LENGTH);
+        (Self { jobs, limits: UserLimits::new(jobs_of_user) }, receiver)
+    }
+}
+
 impl UserLimits {
+    fn new(jobs: usize) -> Self {
+        Self { jobs, users: Arc::default() }
+    }
+
     /// Waits for a permit. A fault if the user has too many calls already.
     async fn acquire(&self, user: &UserId) -> Result<Permit, Fault> {
         let (call, jobs) = self.count(user).ok_or_else(too_many_calls)?;
@@ -143,7 +188,7 @@ impl UserLimits {
 
     fn count(&self, user: &UserId) -> Option<(CallGuard, Arc<Semaphore>)> {
         let mut limits = self.lock();
-        let new = || UserLimit { jobs: Arc::new(Semaphore::new(MAX_JOBS_PER_USER)), calls: 0 };
+        let new = || UserLimit { jobs: Arc::new(Semaphore::new(self.jobs)), calls: 0 };
         let limit = limits.entry(user.clone()).or_insert_with(new);
         if limit.calls >= MAX_CALLS_PER_USER {
             return None;
@@ -153,7 +198,7 @@ impl UserLimits {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, UserLimit>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,9 +245,14 @@ async fn run(admin: Admin, mut jobs: mpsc::Receiver<Job>, max_running: usize) {
         if !job.reply.is_closed() {
             let admin = admin.clone();
             running.spawn(async move {
-                let Job { request, reply, _permit } = job;
-                let response = admin.handle(&request).await;
-                // The client may have left meanwhile.
+                let Job { request, mut reply, _permit } = job;
+                let is_read = request.method == Method::GET || request.method == Method::HEAD;
+                let response = tokio::select! {
+                    biased;
+                    // A client that has left needs no more rows. A change runs to its end.
+                    () = reply.closed(), if is_read => return,
+                    response = admin.handle(&request) => response,
+                };
                 let _ = reply.send(response);
             });
         }
@@ -244,6 +294,10 @@ mod tests {
 
     /// A call by the user with this number.
     fn request_of(number: usize) -> Request {
+        call_of(number, "GET /auth/me")
+    }
+
+    fn call_of(number: usize, line: &str) -> Request {
         let token = CallerToken {
             id: crate::name::TokenId::new("tok_0123456789abcdef").unwrap(),
             hash: TokenHash::of("tg_0"),
@@ -256,7 +310,7 @@ mod tests {
         let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
         let caller =
             Caller { id, name: String::new(), group: None, disabled: false, token, credentials: Vec::new() };
-        Request { principal: Principal::User(caller.into()), ..request("GET /auth/me") }
+        Request { principal: Principal::User(caller.into()), ..request(line) }
     }
 
     fn files() -> ProviderFiles {
@@ -336,7 +390,8 @@ mod tests {
     /// Nothing takes jobs from the queue, so that every call waits.
     #[tokio::test]
     async fn a_flood_by_one_user_delays_neither_admins_nor_other_users() {
-        let (queue, _admins, mut users) = ApiQueue::new(files());
+        let (queue, Receivers { admins: _admins, mut users, reports: mut report_jobs }) =
+            ApiQueue::new(files());
         let mut waiting = Vec::new();
         let mut check = |request, expected| {
             let (call, refused) = start(&queue, request);
@@ -354,6 +409,15 @@ mod tests {
         }
         check(request_of(QUEUE_LENGTH), Some(FaultKind::StoreUnavailable));
         check(request("GET /admin/users"), None);
+        // Reports have a queue of their own, in which each user has one place.
+        check(call_of(0, "GET /auth/usage"), None);
+        check(call_of(0, "GET /auth/usage/recent"), None);
+        check(call_of(1, "GET /auth/usage"), None);
+        let mut reports = || report_jobs.try_recv().ok().map(|job| job.request.path);
+        assert_eq!(
+            [reports(), reports(), reports()],
+            [Some("/auth/usage".into()), Some("/auth/usage".into()), None]
+        );
         // A finished job makes room for its user and in the queue. Refused calls took none.
         drop(users.recv().await);
         check(request_of(0), None);
@@ -361,6 +425,6 @@ mod tests {
         check(request_of(QUEUE_LENGTH), None);
         drop(waiting);
         while users.try_recv().is_ok() {}
-        assert!(queue.limits.lock().is_empty(), "a user without calls leaves no entry");
+        assert!(queue.users.limits.lock().is_empty(), "a user without calls leaves no entry");
     }
 }
