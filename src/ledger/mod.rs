@@ -35,7 +35,7 @@ use pending::{Pending, Room};
 
 pub use backlog::UsageBacklog;
 pub use learned::learned_ratios;
-pub use model_names::IsPriced;
+pub use model_names::IsListed;
 pub use retention::keep_within;
 pub use visible_tokens::VisibleTokens;
 
@@ -102,12 +102,12 @@ pub async fn start(
     store: Store,
     retention: Retention,
     tier: PriceTier,
-    is_priced: IsPriced,
+    is_listed: IsListed,
     ledger: &Ledger,
 ) -> (LedgerSink, impl Future<Output = ()> + Send + 'static) {
     let shared = Arc::clone(&ledger.0);
     let today = clock::now_ms() / DAY_MS;
-    let mut names = model_names::ModelNames::new(today, is_priced);
+    let mut names = model_names::ModelNames::new(today, is_listed);
     let mut keys = user_keys::UserKeys::new(today);
     // Without the keys of today, a restart could let in as many again.
     let known = |key: &UsageKey| {

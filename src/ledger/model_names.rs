@@ -1,9 +1,10 @@
 //! Bounds on the names of models: what a client or an upstream chooses cannot grow the ledger without end.
 //!
-//! A name has at most 200 bytes and no control characters. Of each provider, the first 500 names of a day are kept apart;
-//! further ones become [`OTHER`]. One user adds at most 200 of them. Names that have a price have as many places again, so that
-//! no cost disappears. Names that only failed requests have get the first half of these places: a client that tries
-//! many names takes none of the other half from models that answer.
+//! A name has at most 200 bytes and no control characters. A name that a price file lists is always kept apart: there are
+//! only so many, and no cost disappears. Of the others, also those that a glob of a price file matches, the first 500 of a
+//! provider and day are kept; further ones become [`OTHER`]. One user adds at most 200 of them. Names that only failed
+//! requests have get the first half of these places: a client that tries many names takes none of the other half from
+//! models that answer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,8 +31,8 @@ const MAX_UNANSWERED: usize = MAX_NAMES / 2;
 /// Names that one user adds, of one provider on one day.
 const MAX_OF_USER: usize = 200;
 
-/// True if a price is known: of a provider, a model, and a day since 1970.
-pub type IsPriced = Box<dyn Fn(&str, &str, u64) -> bool + Send>;
+/// True if a price file lists the name of a model, not a glob: of a provider, and a model.
+pub type IsListed = Box<dyn Fn(&str, &str) -> bool + Send>;
 
 type Names = HashSet<Arc<str>, RandomState>;
 
@@ -39,21 +40,23 @@ type Names = HashSet<Arc<str>, RandomState>;
 pub(super) struct ModelNames {
     day: u64,
     names: HashMap<Box<str>, OfProvider, RandomState>,
-    is_priced: IsPriced,
+    is_listed: IsListed,
 }
 
 /// The names of a provider.
 #[derive(Debug, Default)]
 struct OfProvider {
     names: Names,
+    /// The number of those that no price file lists.
+    unlisted: usize,
     /// The number of names that each user added.
     added: HashMap<Box<str>, usize, RandomState>,
 }
 
 impl ModelNames {
     /// A day without names.
-    pub(super) fn new(day: u64, is_priced: IsPriced) -> Self {
-        Self { day, names: HashMap::default(), is_priced }
+    pub(super) fn new(day: u64, is_listed: IsListed) -> Self {
+        Self { day, names: HashMap::default(), is_listed }
     }
 
     /// Adds the name of a key that the store has of this day. The first key with it is that of the user who added it.
@@ -62,7 +65,8 @@ impl ModelNames {
             return;
         }
         let own = self.names.entry((*key.provider).into()).or_default();
-        if own.names.insert(Arc::clone(&key.model)) {
+        if own.names.insert(Arc::clone(&key.model)) && !(self.is_listed)(&key.provider, &key.model) {
+            own.unlisted += 1;
             *own.added.entry((*key.user).into()).or_default() += 1;
         }
     }
@@ -97,11 +101,13 @@ impl ModelNames {
         if own.names.contains(&name) {
             return name;
         }
-        let added = own.added.entry(user.into()).or_default();
-        if own.names.len() < max && *added < MAX_OF_USER {
+        if !(self.is_listed)(provider, &name) {
+            let added = own.added.entry(user.into()).or_default();
+            if own.unlisted >= max || *added >= MAX_OF_USER {
+                return OTHER.into();
+            }
             *added += 1;
-        } else if own.names.len() >= 2 * MAX_NAMES || !(self.is_priced)(provider, &name, day) {
-            return OTHER.into();
+            own.unlisted += 1;
         }
         own.names.insert(Arc::clone(&name));
         name
@@ -127,7 +133,7 @@ mod tests {
     use super::*;
 
     fn names() -> ModelNames {
-        ModelNames::new(5, Box::new(|_, model, _| model.starts_with("priced")))
+        ModelNames::new(5, Box::new(|_, model| model == "listed"))
     }
 
     #[test]
@@ -146,11 +152,7 @@ mod tests {
         check(5, "p", "known", "known");
         check(5, "p", "m7", "m7");
         check(5, "q", "more", "more");
-        for number in 0..MAX_NAMES {
-            let name = format!("priced{number}");
-            check(5, "p", &name, &name);
-        }
-        check(5, "p", "priced", OTHER);
+        check(5, "p", "listed", "listed");
         check(6, "p", "more", "more");
         check(6, "p", "", "");
         check(4, "p", "earlier", "earlier");
@@ -168,7 +170,7 @@ mod tests {
         };
         check("eve", "p", "more", OTHER);
         check("eve", "q", "more", "more");
-        check("eve", "p", "priced", "priced");
+        check("eve", "p", "listed", "listed");
         check("alice", "p", "more", "more");
         check("eve", "p", "more", "more");
     }
@@ -181,6 +183,7 @@ mod tests {
             assert_eq!(*names.asked(5, &user, "p", &name), name);
         }
         assert_eq!(&*names.asked(5, "u", "p", "guess"), OTHER);
+        assert_eq!(&*names.asked(5, "u", "p", "listed"), "listed");
         assert_eq!(&*names.answered(5, "u", "p", "real"), "real");
         assert_eq!(&*names.asked(5, "u", "p", "real"), "real", "it is known");
         assert_eq!(&*names.asked(5, "u", "q", "guess"), "guess");

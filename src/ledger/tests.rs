@@ -51,8 +51,8 @@ fn record(number: u64, usage: Option<Usage>) -> AccessRecord {
     }
 }
 
-fn no_prices() -> IsPriced {
-    Box::new(|_, _, _| false)
+fn no_prices() -> IsListed {
+    Box::new(|_, _| false)
 }
 
 fn no_tiers() -> PriceTier {

@@ -12,7 +12,7 @@ use crate::{
     day::Day,
     exporters::{Deliveries, Exporters},
     files::Live,
-    ledger::{self, IsPriced, PriceTier, Retention},
+    ledger::{self, IsListed, PriceTier, Retention},
     metrics::{self, Metrics, Sources},
     recorder::{self, NamedSink, Recorder, Records},
     settings::Settings,
@@ -55,9 +55,9 @@ pub(super) struct Sinks {
 pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
     let Inputs { settings, log, store, sources, exporters, upstream, workers } = inputs;
     let tier = price_tier(sources.live.clone());
-    let is_priced = is_priced(sources.live.clone());
+    let is_listed = is_listed(sources.live.clone());
     let (ledger, usage) =
-        ledger::start(store.clone(), retention(settings), tier, is_priced, &sources.ledger).await;
+        ledger::start(store.clone(), retention(settings), tier, is_listed, &sources.ledger).await;
     let (metrics, counting, scrapes) = metrics::start(settings.metrics.clone(), sources)
         .context("failed to start the thread for metrics")?;
     // The ledger comes first: what delays another sink delays no sum.
@@ -80,12 +80,9 @@ fn retention(settings: &Settings) -> Retention {
     Retention { roll_ups: settings.usage_retention, exchanges: settings.usage_detail_retention }
 }
 
-/// The models with a price, by the prices that serve at that moment.
-fn is_priced(live: Arc<Live>) -> IsPriced {
-    Box::new(move |provider, model, day| {
-        let day = Day(u32::try_from(day).unwrap_or(u32::MAX));
-        live.snapshot().prices.find(provider, model, day).is_some()
-    })
+/// The models that price files list by name, by those that serve at that moment.
+fn is_listed(live: Arc<Live>) -> IsListed {
+    Box::new(move |provider, model| live.snapshot().prices.is_listed(provider, model))
 }
 
 /// The boundaries of prompts, with those of the prices that serve at that moment.

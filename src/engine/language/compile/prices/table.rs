@@ -74,6 +74,15 @@ impl Prices {
         best.min().map(|index| &*self.entries[index].price)
     }
 
+    /// True if an entry for the provider has the name of the model, whatever its day.
+    pub fn is_listed(&self, provider: &str, model: &str) -> bool {
+        let has = |entries: &Vec<usize>| {
+            entries.iter().any(|index| self.entries[*index].provider.matches(provider))
+        };
+        let models = self.named.get(provider).into_iter().chain([&self.globs]);
+        models.filter_map(|models| models.exact.get(model)).any(has)
+    }
+
     /// All entries for a model at a provider on a day. The first one is that of [`Prices::find`].
     pub fn matches(&self, provider: &str, model: &str, day: Day) -> impl Iterator<Item = &PriceEntry> {
         self.entries.iter().filter(move |entry| entry.applies(provider, model, day))
