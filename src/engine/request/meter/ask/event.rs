@@ -109,6 +109,9 @@ impl<'de> Visitor<'de> for Place<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         let Self { rules, found } = self;
         match rules.iter().find(|(steps, _)| steps.is_empty()) {
+            None if rules.is_empty() => {
+                return Err(A::Error::custom("an object that the file does not name"));
+            }
             None => {}
             Some((_, Rule::Usage)) => {
                 while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {

@@ -37,8 +37,13 @@ fn a_request_asks_once() {
     check(r#"{"stream":true,"stream_options":{"include_usage":true}}"#, Ok(None));
     check(r#"{"stream":false}"#, Ok(None));
     check(r#"{"stream":[{"":0},{"":0}]}"#, Ok(None));
-    let list = r#"{"stream":true,"stream_options":{"include_usage":[{"":0},{"":0}]}}"#;
-    check(list, Ok(Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#)));
+    for own in ["1", "\"true\"", "[{\"\":0},{\"\":0}]", "{\"\":0,\"\":0}"] {
+        check(&format!(r#"{{"stream":true,"stream_options":{{"include_usage":{own}}}}}"#), Ok(None));
+    }
+    check(
+        r#"{"stream":true,"stream_options":{"include_usage":null}}"#,
+        Ok(Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#)),
+    );
     check("{}", Ok(None));
     check(r#"{"stream":true,"stream":true}"#, Err(SpliceProblem::Repeated));
     check(r#"{"stream":true,"stream_options":7}"#, Err(SpliceProblem::NotAnObject));
@@ -115,7 +120,7 @@ const EXTRAS: [&str; 7] = [
 ];
 
 /// Events that have, or may have, something that the client would have seen: their data.
-const OTHERS: [&str; 38] = [
+const OTHERS: [&str; 39] = [
     "[DONE]",
     "",
     "null",
@@ -125,6 +130,7 @@ const OTHERS: [&str; 38] = [
     r#"{"choices":[],"usage":{"a":3,"error":"late"}}"#,
     r#"{"choices":[],"usage":{"a":3},"citations":["https://example.com"]}"#,
     r#"{"choices":[],"usage":{"a":3},"citations":[]}"#,
+    r#"{"choices":[],"usage":{"a":3},"citations":{}}"#,
     r#"{"choices":[],"usage":{"a":3},"note":""}"#,
     r#"{"choices":[],"usage":{"a":3},"id":{"a":1}}"#,
     r#"{"choices":[],"usage":{"a":3},"id":["a"]}"#,
