@@ -92,8 +92,10 @@ impl Upload {
             is_whole = frame.is_none() || self.source.is_end_stream();
             // Trailers are not sent.
             let Some(Ok(data)) = frame.map(http_body::Frame::into_data) else { continue };
+            let before = read.capacity();
             read.extend_from_slice(&data);
-            if !held.grow(data.len()) || read.len() > limit {
+            // The memory that it takes, of which a growing vector has more than its bytes.
+            if !held.grow(read.capacity() - before) || read.len() > limit {
                 self.ahead = Some(Box::new(Ahead { bytes: read.into(), _held: held }));
                 return Ok(None);
             }
