@@ -21,7 +21,7 @@ use crate::{
     fault::Fault,
     ledger::{
         UsageBacklog, VisibleTokens,
-        report::{Dimension, MAX_GROUPS, Priced, ReportError, report},
+        report::{Dimension, Priced, report},
     },
     name::UserId,
     store::{Exchange, StoreError, UsageFilter, UsageReader},
@@ -43,7 +43,7 @@ impl Admin {
         asked.query.filter.user = self.asked_user(&parameters, own).await?;
         asked.query.visible = self.restrict(&mut asked.query.filter, request, own).await?;
         let pending = self.pending_usage(own);
-        let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(report_fault)?;
+        let found = report(&self.store, &request.table.prices, &asked.query).await.map_err(read_fault)?;
         let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
         let values = found.rows.iter().filter_map(|row| Some(row.values.as_ref()?[user?].clone()));
         let names = self.store.user_names(values.collect()).await.map_err(store_fault)?;
@@ -64,7 +64,7 @@ impl Admin {
         let visible = self.restrict(&mut filter, request, own).await?;
         let pending = self.pending_usage(own);
         // Before the rows: a later exchange is then found by the next call.
-        let last = self.store.last_exchange_number().await.map_err(store_fault)?;
+        let last = self.last_number(&filter, after, own).await?;
         let found = match (parameters.request_id(), after) {
             (Some(id), after) => {
                 self.store.exchanges_of_request(&id, &filter, after.unwrap_or_default(), limit).await
@@ -95,6 +95,24 @@ impl Admin {
             Format::Json => Response::json(StatusCode::OK, &document),
             Format::Csv => Response::csv(csv::recent(&document, &request.table.prices)),
         })
+    }
+
+    /// The number of the last exchange. A user sees the numbers of own exchanges alone: others would tell how many all users
+    /// have.
+    async fn last_number(
+        &self,
+        filter: &UsageFilter,
+        after: Option<u64>,
+        own: Option<&UserId>,
+    ) -> Result<u64, Fault> {
+        match (own, after) {
+            (None, _) => self.store.last_exchange_number().await.map_err(store_fault),
+            (Some(_), Some(after)) => Ok(after),
+            (Some(_), None) => {
+                let last = self.store.last_exchanges(filter, 1).await.map_err(read_fault)?;
+                Ok(last.first().map_or(0, |exchange| exchange.number))
+            }
+        }
     }
 
     /// The usage that an answer lacks. Called before the store is read: what is written meanwhile is named, and not missed.
@@ -143,16 +161,6 @@ impl Admin {
             [] => Err(invalid_query("?user=: no user has this id or name")),
             _ => Err(invalid_query("?user=: several users have this name: give an id")),
         }
-    }
-}
-
-/// The fault for a report that is not made.
-fn report_fault(error: ReportError) -> Fault {
-    match error {
-        ReportError::Store(error) => read_fault(error),
-        ReportError::TooManyGroups => invalid_query(format!(
-            "?by=: the report has more than {MAX_GROUPS} groups: ask for fewer dimensions, a shorter range, or with filters"
-        )),
     }
 }
 

@@ -7,11 +7,8 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
-    ops::ControlFlow,
     sync::Arc,
 };
-
-use thiserror::Error;
 
 use super::{
     model_names::{self, OTHER},
@@ -77,23 +74,12 @@ impl Dimension {
     }
 }
 
-/// The most groups of a report, shown or not: about 30 MB.
-pub const MAX_GROUPS: usize = 50_000;
+/// The most groups that a report keeps apart, shown or not: about 30 MB. Those that it finds after them are one.
+const MAX_GROUPS: usize = 50_000;
 /// The most models without a price that are named; of each provider, the others are one.
 const MAX_UNPRICED: usize = 1000;
 /// The most prices that are kept while a report is made.
 const MAX_FOUND: usize = 10_000;
-
-/// The reason for which there is no report.
-#[derive(Debug, Error)]
-pub enum ReportError {
-    /// An error of the store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It has more than [`MAX_GROUPS`].
-    #[error("the report has more than {MAX_GROUPS} rows without their parts of time")]
-    TooManyGroups,
-}
 
 /// A question to the ledger.
 #[derive(Debug, Clone)]
@@ -174,7 +160,7 @@ fn unpriced(counters: &Counters, price: Option<&Price>, context: u64) -> u64 {
 }
 
 /// Answers a question.
-pub async fn report(store: &Store, prices: &Prices, query: &UsageQuery) -> Result<Report, ReportError> {
+pub async fn report(store: &Store, prices: &Prices, query: &UsageQuery) -> Result<Report, StoreError> {
     report_within(store, prices, query, MAX_GROUPS).await
 }
 
@@ -183,34 +169,34 @@ async fn report_within(
     prices: &Prices,
     query: &UsageQuery,
     max_groups: usize,
-) -> Result<Report, ReportError> {
+) -> Result<Report, StoreError> {
     let mut fold = Fold::new(query, prices);
     let price_days = fold.price_days();
     let whole = [query.hours];
     let read = each_slice(store, &query.filter, &whole, &price_days, |slice, key, sums| {
         fold.add(slice, key, sums, max_groups)
     });
-    if read.await?.is_break() {
-        return Err(ReportError::TooManyGroups);
-    }
+    read.await?;
     let ranking = Ranking::new(&fold.sums, &fold.groups, query.top);
     let mut report = Report { unpriced: most(std::mem::take(&mut fold.unpriced)), ..Report::default() };
     let cells = match &query.parts {
         None => {
             let groups = std::mem::take(&mut fold.sums);
-            ranking.folded(groups.into_iter().enumerate().map(|(group, priced)| ((0, group), priced)))
+            let mut cells =
+                ranking.folded(groups.into_iter().enumerate().map(|(group, priced)| ((0, group), priced)));
+            cells.entry((0, ranking.shown.len())).or_default().add(&fold.rest);
+            cells
         }
         Some(parts) => {
             let hours: Vec<Hours> = parts.iter().map(|part| part.hours).collect();
             let mut cells = BTreeMap::<(usize, usize), Priced>::new();
             let read = each_slice(store, &query.filter, &hours, &price_days, |slice, key, sums| {
-                // A group that is newer than the ranking is one of the others.
+                // A group beyond the bound, or newer than the ranking, is one of the others.
                 let place = fold.group(key).map_or(ranking.shown.len(), |group| ranking.places[group]);
                 let own = fold.priced(slice, key, sums);
                 cells.entry((slice.part, place)).or_default().add(&own);
-                ControlFlow::Continue(())
             });
-            let _ = read.await?;
+            read.await?;
             cells
         }
     };
@@ -221,24 +207,22 @@ async fn report_within(
     Ok(report)
 }
 
-/// Calls `each` with the sums of all slices of the parts by key, until it breaks.
+/// Calls `each` with the sums of all slices of the parts by key.
 async fn each_slice(
     store: &Store,
     filter: &UsageFilter,
     parts: &[Hours],
     price_days: &[u64],
-    mut each: impl FnMut(&Slice, &UsageKey, &UsageSums) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, StoreError> {
+    mut each: impl FnMut(&Slice, &UsageKey, &UsageSums),
+) -> Result<(), StoreError> {
     let slices = slices(parts, price_days);
     for (roll_ups, slices) in [(RollUps::Days, &slices.days), (RollUps::Hours, &slices.hours)] {
         let segments: Vec<UsageSegment> = slices.iter().map(|slice| slice.segment).collect();
-        let read =
-            store.sum_usage(roll_ups, &segments, filter, |index, key, sums| each(&slices[index], key, sums));
-        if read.await?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
+        store
+            .sum_usage(roll_ups, &segments, filter, |index, key, sums| each(&slices[index], key, sums))
+            .await?;
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(())
 }
 
 /// The values of a group.
@@ -254,6 +238,8 @@ struct Fold<'q> {
     /// The values of each group, and their sums.
     groups: Vec<Values>,
     sums: Vec<Priced>,
+    /// The sums of all groups beyond the bound.
+    rest: Priced,
     /// The group of values.
     known: HashMap<Values, usize>,
     /// Tokens without a price by provider and model.
@@ -268,6 +254,7 @@ impl<'q> Fold<'q> {
             prices,
             groups: Vec::new(),
             sums: Vec::new(),
+            rest: Priced::default(),
             known: HashMap::new(),
             unpriced: BTreeMap::new(),
             found: HashMap::new(),
@@ -287,17 +274,17 @@ impl<'q> Fold<'q> {
         self.query.by.iter().map(value).collect()
     }
 
-    /// Adds sums to the group of their key. Breaks if there are too many groups.
-    fn add(&mut self, slice: &Slice, key: &UsageKey, sums: &UsageSums, max_groups: usize) -> ControlFlow<()> {
+    /// Adds sums to the group of their key.
+    fn add(&mut self, slice: &Slice, key: &UsageKey, sums: &UsageSums, max_groups: usize) {
         let values = self.values(key);
         let group = match self.known.get(&values) {
-            Some(group) => *group,
-            None if self.groups.len() >= max_groups => return ControlFlow::Break(()),
+            Some(group) => Some(*group),
+            None if self.groups.len() >= max_groups => None,
             None => {
                 self.groups.push(values.clone());
                 self.sums.push(Priced::default());
                 self.known.insert(values, self.groups.len() - 1);
-                self.groups.len() - 1
+                Some(self.groups.len() - 1)
             }
         };
         let own = self.priced(slice, key, sums);
@@ -309,8 +296,7 @@ impl<'q> Fold<'q> {
             let tokens = self.unpriced.entry(named).or_default();
             *tokens = tokens.saturating_add(own.unpriced_tokens);
         }
-        self.sums[group].add(&own);
-        ControlFlow::Continue(())
+        group.map_or(&mut self.rest, |group| &mut self.sums[group]).add(&own);
     }
 
     /// The days within the range from which other prices hold.

@@ -149,12 +149,15 @@ async fn parts_of_time_have_the_same_groups() {
 async fn groups_are_bounded() {
     let dir = TempDir::new().unwrap();
     let store = filled(&dir).await;
-    let found = async |by: &[Dimension], max| {
-        let query = query(0, 1000, by, None, 1);
-        report_within(&store, &prices(), &query, max).await.map(|report| report.total.sums.requests)
+    let check = async |by: &[Dimension], max, expected: &[&str]| {
+        let query = query(0, 1000, by, None, 10);
+        let report = report_within(&store, &prices(), &query, max).await.unwrap();
+        assert_eq!(report.rows.iter().map(shown).collect::<Vec<_>>(), expected, "{by:?} {max}");
+        assert_eq!(report.total.sums.requests, 7);
     };
-    assert_eq!(found(&[User], 3).await.unwrap(), 7);
-    assert!(matches!(found(&[User], 2).await.unwrap_err(), ReportError::TooManyGroups));
-    assert!(matches!(found(&[User, Model], 3).await.unwrap_err(), ReportError::TooManyGroups));
-    assert_eq!(found(&[], 1).await.unwrap(), 7);
+    let all = ["a: 3 3100000 5.00 USD 0", "b: 2 1000010 4.00 USD 10", "c: 2 6 0.000004 USD 2"];
+    check(&[User], 3, &all).await;
+    check(&[User], 2, &[all[0], all[1], "(other): 2 6 0.000004 USD 2"]).await;
+    check(&[User], 0, &["(other): 7 4100016 9.00 USD 12"]).await;
+    check(&[], 1, &[": 7 4100016 9.00 USD 12"]).await;
 }

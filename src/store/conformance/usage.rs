@@ -1,6 +1,6 @@
 //! The usage ledger: batches that count once, sums, filters, single exchanges, retention.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::collections::BTreeMap;
 
 use super::super::{
     Exchange, LearnedBytes, RollUps, Store, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageReader,
@@ -47,9 +47,8 @@ async fn summed(
     let mut all = BTreeMap::new();
     let each = |segment, key: &UsageKey, sums: &UsageSums| {
         all.insert((segment, key.user.to_string(), key.model.to_string()), *sums);
-        ControlFlow::Continue(())
     };
-    assert!(store.sum_usage(roll_ups, &segments, &filter, each).await.unwrap().is_continue());
+    store.sum_usage(roll_ups, &segments, &filter, each).await.unwrap();
     all
 }
 
@@ -58,10 +57,9 @@ async fn matching(store: &Store, filter: &UsageFilter) -> Vec<UsageKey> {
     let mut keys = Vec::new();
     let each = |_, key: &UsageKey, _: &UsageSums| {
         keys.push(key.clone());
-        ControlFlow::Continue(())
     };
     let all = [UsageSegment { from: 0, until: 9999 }];
-    assert!(store.sum_usage(RollUps::Days, &all, filter, each).await.unwrap().is_continue());
+    store.sum_usage(RollUps::Days, &all, filter, each).await.unwrap();
     keys
 }
 
@@ -168,22 +166,17 @@ pub(super) async fn reads_are_bounded(store: Store) {
     let old = (0..500).map(|number| (24, key("a", &format!("old{number}")), sums(1, 1, 1)));
     let new = (0..5).map(|number| (240, key("a", &format!("new{number}")), sums(1, 1, 1)));
     store.add_usage("one", &batch(1, old.chain(new).collect(), Vec::new()), 0).await.unwrap();
-    let rows = async |filter: &UsageFilter, from, most| -> (usize, bool) {
+    let rows = async |filter: &UsageFilter, from| -> usize {
         let mut rows = 0;
-        let each = |_, _: &UsageKey, _: &UsageSums| {
-            rows += 1;
-            if rows < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
+        let each = |_, _: &UsageKey, _: &UsageSums| rows += 1;
         let segments = [UsageSegment { from, until: 999 }];
-        let end = store.sum_usage(RollUps::Hours, &segments, filter, each).await.unwrap();
-        (rows, end.is_continue())
+        store.sum_usage(RollUps::Hours, &segments, filter, each).await.unwrap();
+        rows
     };
     for reader in [UsageReader::User, UsageReader::Admin] {
         let own = UsageFilter { reader, user: Some("a".into()), ..UsageFilter::default() };
-        assert_eq!(rows(&own, 240, 999).await, (5, true));
-        assert_eq!(rows(&own, 24, 999).await, (505, true));
-        assert_eq!(rows(&own, 24, 7).await, (7, false), "it ends when it is asked to");
-        assert_eq!(rows(&own, 240, 999).await, (5, true), "after a read that was broken off");
+        assert_eq!(rows(&own, 240).await, 5);
+        assert_eq!(rows(&own, 24).await, 505);
     }
 }
 

@@ -1,7 +1,5 @@
 //! Queries of the ledger. Sums are grouped by the number of the key, which is an integer; names are joined afterwards.
 
-use std::ops::ControlFlow;
-
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 
 use super::{
@@ -158,17 +156,15 @@ impl Store {
     }
 
     /// Sums each segment by key, of those that the filter matches. Calls `each` with the index of the segment, the key and
-    /// the sums, until it breaks; nothing else of the result is kept in memory.
+    /// the sums; nothing else of the result is kept in memory.
     pub async fn sum_usage(
         &self,
         roll_ups: RollUps,
         segments: &[UsageSegment],
         filter: &UsageFilter,
-        mut each: impl FnMut(usize, &UsageKey, &UsageSums) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>> {
-        let Some(first) = segments.iter().map(|one| one.from).min() else {
-            return Ok(ControlFlow::Continue(()));
-        };
+        mut each: impl FnMut(usize, &UsageKey, &UsageSums),
+    ) -> Result<()> {
+        let Some(first) = segments.iter().map(|one| one.from).min() else { return Ok(()) };
         let first_day = match roll_ups {
             RollUps::Hours => first / 24,
             RollUps::Days => first,
@@ -182,7 +178,8 @@ impl Store {
                 *value = from_db(self.at(row, index + 1 + KEY_COLUMNS)?);
             }
             let segment = usize::try_from(self.at::<i64>(row, 0)?).unwrap_or_default();
-            Ok(each(segment, &self.usage_key(row, 1)?, &UsageSums::from_values(values)))
+            each(segment, &self.usage_key(row, 1)?, &UsageSums::from_values(values));
+            Ok(())
         })
         .await
     }
@@ -238,9 +235,9 @@ impl Store {
         let mut found = Vec::new();
         let read = self.each_row(filter.reader, filter.bind(query), |row| {
             found.push(self.exchange(row)?);
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         });
-        let _ = read.await?;
+        read.await?;
         Ok(found)
     }
 
@@ -293,8 +290,8 @@ impl Store {
         &self,
         reader: UsageReader,
         query: Query,
-        each: impl FnMut(&SqliteRow) -> Result<ControlFlow<()>>,
-    ) -> Result<ControlFlow<()>> {
+        each: impl FnMut(&SqliteRow) -> Result<()>,
+    ) -> Result<()> {
         self.check_in_place()?;
         self.usage_readers.read(&self.path, reader, query, each).await
     }

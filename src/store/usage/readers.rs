@@ -4,7 +4,6 @@
 //! caller leaves: `SQLite` looks at a flag while it works. The connection of such a read is closed.
 
 use std::{
-    ops::ControlFlow,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -84,14 +83,14 @@ impl UsageReaders {
         Self { options, limit: READ_TIMEOUT, users: lane(), admins: lane() }
     }
 
-    /// Calls `each` with all rows, until it breaks. One row at a time is in memory.
+    /// Calls `each` with all rows. One row at a time is in memory.
     pub(super) async fn read(
         &self,
         path: &Path,
         reader: UsageReader,
         query: Query,
-        mut each: impl FnMut(&SqliteRow) -> Result<ControlFlow<()>>,
-    ) -> Result<ControlFlow<()>> {
+        mut each: impl FnMut(&SqliteRow) -> Result<()>,
+    ) -> Result<()> {
         let failed = |error| StoreError::from_sqlx(path, error);
         let lane = match reader {
             UsageReader::User => &self.users,
@@ -107,13 +106,11 @@ impl UsageReaders {
             };
             let mut rows = query.fetch(&mut connection.own);
             while let Some(row) = rows.try_next().await.map_err(failed)? {
-                if each(&row)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+                each(&row)?;
             }
             drop(rows);
             reading.end();
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         };
         timeout(self.limit, read).await.unwrap_or(Err(StoreError::TooLong { limit: self.limit }))
     }
@@ -193,7 +190,7 @@ mod tests {
         let mut rows = 0;
         let each = |_: &SqliteRow| {
             rows += 1;
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         };
         let _ = readers.read(Path::new("db"), reader, sqlx::query(sql), each).await?;
         Ok(rows)
