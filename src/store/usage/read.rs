@@ -256,9 +256,9 @@ impl Store {
         let query: Query = sqlx::query(select).bind(to_db(day));
         let read = self.each_row(UsageReader::Admin, query, |row| {
             each(&self.usage_key(row, 0)?);
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         });
-        read.await.map(|_| ())
+        read.await
     }
 
     /// Bytes and tokens of the text that estimates learn from since a day, by provider and model: those with the most requests, at most `limit`.
