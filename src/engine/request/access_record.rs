@@ -121,7 +121,7 @@ pub struct Usage {
     pub failed: bool,
     /// Bytes of text in the prompt.
     pub prompt_bytes: u64,
-    /// True if the prompt has parts that are no text, such as images.
+    /// True if the prompt has parts that are no text, such as images, or text that another one replaces.
     pub prompt_has_other: bool,
     /// Bytes of text in the answer.
     pub answer_bytes: u64,

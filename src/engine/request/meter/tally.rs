@@ -44,7 +44,7 @@ pub(super) struct Tally {
     pub(super) stream: Option<bool>,
     /// The answer reports an error.
     pub(super) failed: bool,
-    /// The request has a part of the prompt that is no text.
+    /// The request has a part of the prompt that is no text, or text that another one replaces.
     pub(super) has_other: bool,
     /// A bit for each mark.
     pub(super) marks: u64,
@@ -142,6 +142,8 @@ impl Tally {
             let target = &map.entries()[usize::from(*entry)].target;
             match target {
                 Target::Stream => self.stream = None,
+                // The bytes of the text that nobody reads are not known apart: nothing is learned from them.
+                Target::Text => self.has_other = true,
                 Target::MaxOutput if self.max_output.is_some_and(|(known, _)| known == *entry) => {
                     self.max_output = None;
                 }

@@ -174,6 +174,10 @@ fn of_repeated_keys_in_a_request_the_last_counts() {
     // Of an answer, all are matches.
     let event = "data: {\"units\":1,\"units\":2}\n\n";
     Exchange::new("{}", SSE, event.as_bytes()).check(metering.clone(), "units=2 streamed");
+    // Text of both is counted, and so is known to be more than the upstream reads: nothing is learned from it.
+    let text = super::metering(&[Framing::Sse], "text /messages/*/content", "id /id", "");
+    let twice = r#"{"messages":[{"content":"junk"}],"messages":[{"content":"ab"}]}"#;
+    Exchange::new(twice, JSON, b"{\"id\":\"r\"}").check(text, "id=r prompt=6 other");
     let other = r#"{"stream":true,"stream":false}"#;
     Exchange::new(other, None, b"{\"id\":\"r\"}").check(metering, "id=r");
 }
