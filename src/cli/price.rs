@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{check, status};
 use crate::{
     clock,
-    compile::{self, Price, PriceEntry, Prices, Rates},
+    compile::{self, Price, PriceEntry, PriceFile, Prices, Rates},
     day::Day,
     diag::Diagnostic,
     escape::Lines,
@@ -83,7 +83,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     check::show(&loaded.sources, &found.filter(of_prices).cloned().collect::<Vec<_>>())?;
     let prices = Prices::new(compiled.prices);
     let entries = prices.matches(&args.provider, &args.model, day);
-    let entries: Vec<Entry> = entries.map(|entry| shown_entry(entry, &prices, &loaded)).collect();
+    let entries: Vec<Entry> = entries.map(|entry| shown_entry(&entry, &loaded)).collect();
     let is_there = !entries.is_empty();
     let (provider, model) = (args.provider.clone(), args.model.clone());
     let answer = Answer { provider, model, day: day.to_string(), entries };
@@ -109,7 +109,7 @@ fn note_absent(answer: &Answer, prices: &Prices, day: Day) -> anyhow::Result<()>
 
 /// The begin of the model's first price, if that is later; else a model with a similar name.
 fn hint(provider: &str, model: &str, prices: &Prices, day: Day) -> Option<String> {
-    let of_provider = || prices.entries().iter().filter(|entry| entry.provider.matches(provider));
+    let of_provider = || prices.entries().filter(|entry| entry.provider.matches(provider));
     let of_model = of_provider().filter(|entry| entry.model.matches(model));
     if let Some(first) = of_model.map(|entry| entry.price.from).filter(|from| *from > day).min() {
         return Some(format!("; its first price begins on {first}"));
@@ -118,21 +118,21 @@ fn hint(provider: &str, model: &str, prices: &Prices, day: Day) -> Option<String
     Some(format!("; there is one for `{near}`"))
 }
 
-fn shown_entry(entry: &PriceEntry, prices: &Prices, loaded: &Loaded) -> Entry {
-    let Price { currency, from, rates, tiers, .. } = &*entry.price;
-    let file = prices.files().iter().find(|file| file.file == entry.at.file);
+fn shown_entry(entry: &PriceEntry<'_>, loaded: &Loaded) -> Entry {
+    let Price { currency, from, rates, tiers, .. } = entry.price;
+    let PriceFile { file, source, date, .. } = entry.file;
     let tiers = tiers.iter().map(|tier| Tier { over: tier.over, prices: json(&tier.rates) });
     Entry {
-        file: entry.at.file.to_string(),
-        line: loaded.sources.line_column(&entry.at).0,
+        file: file.to_string(),
+        line: loaded.sources.line_column(&entry.at()).0,
         provider: entry.provider.as_str().to_owned(),
         model: entry.model.as_str().to_owned(),
         from: (*from > Day::FIRST).then(|| from.to_string()),
         currency: currency.to_string(),
         prices: json(rates),
         tiers: tiers.collect(),
-        source: file.and_then(|file| file.source.clone()),
-        date: file.and_then(|file| file.date.as_ref()).map(|date| date.value.to_string()),
+        source: source.clone(),
+        date: date.as_ref().map(|date| date.value.to_string()),
     }
 }
 

@@ -301,7 +301,7 @@ impl<'q> Fold<'q> {
 
     /// The days within the range from which other prices hold.
     fn price_days(&self) -> Vec<u64> {
-        let days = self.prices.entries().iter().map(|entry| u64::from(entry.price.from.0));
+        let days = self.prices.entries().map(|entry| u64::from(entry.price.from.0));
         let mut days: Vec<u64> = days.filter(|day| *day > 0 && *day * 24 < self.query.hours.until).collect();
         days.sort_unstable();
         days.dedup();

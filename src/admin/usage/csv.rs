@@ -107,7 +107,7 @@ fn failures() -> impl Iterator<Item = Outcome> {
 
 /// The currencies that a cost can have, whether or not a row has one.
 fn currencies(prices: &Prices) -> BTreeSet<String> {
-    prices.entries().iter().map(|entry| entry.price.currency.code().to_owned()).collect()
+    prices.entries().map(|entry| entry.price.currency.code().to_owned()).collect()
 }
 
 /// The names of the columns that reports and exchanges have in common.

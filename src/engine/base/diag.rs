@@ -58,6 +58,29 @@ impl Location {
     }
 }
 
+/// A range of the bytes of a file that its owner knows: smaller than a [`Location`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl From<&Location> for Span {
+    fn from(at: &Location) -> Self {
+        // Files are far smaller than 4 GiB.
+        let bounded = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
+        Self { start: bounded(at.start), end: bounded(at.end) }
+    }
+}
+
+impl Span {
+    /// The location of this range of `file`.
+    pub fn of(self, file: &Arc<str>) -> Location {
+        let byte = |byte: u32| usize::try_from(byte).unwrap_or(usize::MAX);
+        Location::new(file, byte(self.start)..byte(self.end))
+    }
+}
+
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -18,6 +18,9 @@ const SHOWN_DIGITS: usize = 4;
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// The code of no currency.
+    pub const NONE: Self = Self(*b"XXX");
+
     /// The currency of a code; none if ISO 4217 has no such code.
     pub fn new(code: &str) -> Option<Self> {
         let is_known = Self::codes().any(|known| known == code);

@@ -6,12 +6,10 @@ use crate::{
     base::{
         budget::Budget,
         day::Day,
-        diag::{Code, Diagnostic, MAX_FINDINGS},
+        diag::{Code, Diagnostic, Location, MAX_FINDINGS},
         suggest::nearest,
     },
-    language::compile::{
-        Located, NamePattern, PRICE_BOUNDARIES, Price, PriceEntry, PriceFile, price_overlaps,
-    },
+    language::compile::{Located, NamePattern, PRICE_BOUNDARIES, PriceEntry, PriceFile, price_overlaps},
 };
 
 /// The findings about price files beside each other and beside providers. `providers` are the names of all provider files; without
@@ -33,7 +31,7 @@ fn unused(files: &[&Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
         for price in &file.prices {
             let unknown = |pattern: &&NamePattern| match pattern {
                 NamePattern::Exact(name) => !known.contains(&**name),
-                NamePattern::Glob { .. } => !known.iter().any(|name| pattern.matches(name)),
+                NamePattern::Glob(_) => !known.iter().any(|name| pattern.matches(name)),
             };
             for pattern in price.providers.iter().filter(unknown).map(NamePattern::as_str) {
                 // Most files have one provider: one finding is enough.
@@ -45,7 +43,7 @@ fn unused(files: &[&Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "rename the file to the name of its provider, or add `provider`".to_owned(),
                 };
-                found.push(Diagnostic::new(Code::UnusedPrice, price.at.clone(), message).help(help));
+                found.push(Diagnostic::new(Code::UnusedPrice, price.at.of(&file.file), message).help(help));
             }
         }
     }
@@ -54,16 +52,17 @@ fn unused(files: &[&Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
 
 /// Tiers whose threshold splits no usage that was stored before them.
 fn odd_tiers(files: &[&Arc<PriceFile>]) -> Vec<Diagnostic> {
-    let prices = files.iter().flat_map(|file| &file.prices);
-    let tiers = prices.flat_map(|price| price.tiers.iter().map(move |tier| (price, tier.over)));
+    let prices = files.iter().flat_map(|file| file.prices.iter().map(move |price| (file, price)));
+    let tiers = prices
+        .flat_map(|(file, price)| price.tiers.iter().map(move |tier| (price.at.of(&file.file), tier.over)));
     let odd = tiers.filter(|(_, over)| !PRICE_BOUNDARIES.contains(over)).take(MAX_FINDINGS + 1);
-    let one = |(price, over): (&Arc<Price>, u64)| {
+    let one = |(at, over): (Location, u64)| {
         let known = PRICE_BOUNDARIES.map(|size| size.to_string()).join(", ");
         let message = format!("no usage from before this entry is split at {over} prompt tokens");
         let help = format!(
             "past exchanges count for the tier below; it is exact for history if it is one of {known}"
         );
-        Diagnostic::new(Code::TierThreshold, price.at.clone(), message).help(help)
+        Diagnostic::new(Code::TierThreshold, at, message).help(help)
     };
     odd.map(one).collect()
 }
@@ -80,14 +79,14 @@ fn future_dates(files: &[&Arc<PriceFile>], today: Day) -> Vec<Diagnostic> {
 }
 
 fn overlapping(files: &[&Arc<PriceFile>]) -> Vec<Diagnostic> {
-    let entries: Vec<_> = files.iter().flat_map(|file| file.entries()).collect();
+    let entries = files.iter().flat_map(|file| file.entries());
     // Entries of one file do not overlap: that is an error of the file.
-    let pairs = price_overlaps(&entries, &Budget::default());
-    let one = |(first, second): (&PriceEntry, &PriceEntry)| {
+    let pairs = price_overlaps(entries, &Budget::default());
+    let one = |(first, second): (PriceEntry<'_>, PriceEntry<'_>)| {
         let message = format!("another file has a price for `{}` that is as specific", second.model.as_str());
         let help = "write one of the two more specific, or give it another `from`";
-        let found = Diagnostic::new(Code::PriceOverlap, second.at.clone(), message);
-        found.related(first.at.clone(), "this one applies").help(help)
+        let found = Diagnostic::new(Code::PriceOverlap, second.at(), message);
+        found.related(first.at(), "this one applies").help(help)
     };
     pairs.into_iter().map(one).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Change, Subject};
 use crate::{
     base::day::Day,
-    language::compile::{PriceEntry, Prices, Rates},
+    language::compile::{Price, PriceEntry, Prices, Rates},
 };
 
 /// The prices of each provider and model from each first day, in words.
@@ -29,19 +29,18 @@ pub(super) fn changes(old: &Prices, new: &Prices) -> Vec<Change> {
 fn words(prices: &Prices) -> Words {
     let mut words = Words::new();
     for entry in prices.entries() {
-        words.entry(name(entry)).or_default().insert(price(entry));
+        words.entry(name(&entry)).or_default().insert(price(entry.price));
     }
     words
 }
 
-fn name(entry: &PriceEntry) -> String {
-    let PriceEntry { provider, model, at: _, price, built_in: _ } = entry;
+fn name(entry: &PriceEntry<'_>) -> String {
+    let PriceEntry { file: _, price, provider, model, span: _ } = entry;
     let name = format!("{} {}", provider.as_str(), model.as_str());
     if price.from == Day::FIRST { name } else { format!("{name} from {}", price.from) }
 }
 
-fn price(entry: &PriceEntry) -> String {
-    let price = &entry.price;
+fn price(price: &Price) -> String {
     let rates = |rates: &Rates| {
         rates.iter().map(|(counter, price)| format!("{counter} {price}")).collect::<Vec<_>>().join(", ")
     };

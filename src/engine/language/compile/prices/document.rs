@@ -7,7 +7,7 @@ use crate::{
     base::{
         budget::Budget,
         day::Day,
-        diag::{Code, Diagnostic, Location},
+        diag::{Code, Diagnostic, Location, Span},
         money::{Currency, PICO, parse_decimal},
         name::FileName,
         suggest::nearest,
@@ -41,16 +41,22 @@ pub fn compile(
     built_in: bool,
     budget: &Budget,
 ) -> Compilation<PriceFile> {
-    let mut reader = Reader { parsed, budget, found: Vec::new() };
+    let own_name = Arc::new([NamePattern::new(name.as_str())]);
     let document = &parsed.document;
-    let currency = reader.currency(&document.currency);
+    let currency = Currency::new(&document.currency);
+    let most = if currency.is_some_and(Currency::is_small) { MAX_SMALL_PRICES } else { MAX_PRICES };
+    let known = currency.unwrap_or(Currency::NONE);
+    let mut reader = Reader { parsed, budget, own_name, currency: known, most, found: Vec::new() };
+    if currency.is_none() {
+        reader.report_currency(&document.currency);
+    }
     let date = reader.day("/date", document.date.as_deref());
     let date = date.map(|value| Located { value, at: reader.at("/date") });
     let prices = document.price.iter().enumerate();
     let prices = prices.filter_map(|(index, price)| {
         let pointer = format!("/price/{index}");
         let pairs = price.provider.as_ref().map_or(1, Vec::len) * price.model.len();
-        budget.keep(pairs * ENTRY_BYTES).then(|| Arc::new(reader.price(name, price, &pointer, currency)))
+        budget.keep(pairs * ENTRY_BYTES).then(|| reader.price(price, &pointer))
     });
     let prices = prices.collect();
     let tests = reader.tests(document.test.as_deref().unwrap_or_default());
@@ -72,6 +78,12 @@ fn has_price(written: WrittenPrices) -> bool {
 struct Reader<'a> {
     parsed: &'a Parsed<syntax::Prices>,
     budget: &'a Budget,
+    /// The providers of prices that name none.
+    own_name: Arc<[NamePattern]>,
+    /// The currency of all prices; that of no currency if it is reported.
+    currency: Currency,
+    /// The greatest price for a million units, and for one.
+    most: (u32, u32),
     found: Vec<Diagnostic>,
 }
 
@@ -88,20 +100,16 @@ impl Reader<'_> {
         });
     }
 
-    /// The currency; that of no currency if it is reported.
-    fn currency(&mut self, code: &str) -> Currency {
-        Currency::new(code).unwrap_or_else(|| {
-            let folded = code.to_ascii_uppercase();
-            let swapped = Currency::codes().find(|code| letters(code) == letters(&folded));
-            let help = match swapped.or_else(|| nearest(&folded, Currency::codes())) {
-                Some(near) => {
-                    format!("did you mean `{near}`? A currency is three capital letters, such as `USD`")
-                }
-                None => "a currency is three capital letters, such as `USD`".to_owned(),
-            };
-            self.report("/currency", format!("`{code}` is no currency of ISO 4217"), Some(&help));
-            Currency::new("XXX").expect("the code of no currency")
-        })
+    fn report_currency(&mut self, code: &str) {
+        let folded = code.to_ascii_uppercase();
+        let swapped = Currency::codes().find(|code| letters(code) == letters(&folded));
+        let help = match swapped.or_else(|| nearest(&folded, Currency::codes())) {
+            Some(near) => {
+                format!("did you mean `{near}`? A currency is three capital letters, such as `USD`")
+            }
+            None => "a currency is three capital letters, such as `USD`".to_owned(),
+        };
+        self.report("/currency", format!("`{code}` is no currency of ISO 4217"), Some(&help));
     }
 
     fn day(&mut self, pointer: &str, text: Option<&str>) -> Option<Day> {
@@ -115,26 +123,30 @@ impl Reader<'_> {
         }
     }
 
-    fn price(&mut self, name: &FileName, price: &syntax::Price, pointer: &str, currency: Currency) -> Price {
-        let own_name = [name.to_string()];
-        let providers = price.provider.as_deref().unwrap_or(&own_name);
-        let providers = self.patterns(&format!("{pointer}/provider"), providers);
+    fn price(&mut self, price: &syntax::Price, pointer: &str) -> Price {
+        let providers = match &price.provider {
+            Some(names) => {
+                let patterns = self.patterns(&format!("{pointer}/provider"), names);
+                patterns.into_iter().map(|(pattern, _)| pattern).collect()
+            }
+            None => self.own_name.clone(),
+        };
         let models = self.patterns(&format!("{pointer}/model"), &price.model);
         let from = self.day(&format!("{pointer}/from"), price.from.as_deref()).unwrap_or(Day::FIRST);
-        let rates = self.rates(pointer, price.rates(), currency);
+        let rates = self.rates(pointer, price.rates());
         if !has_price(price.rates()) {
             let help = "write at least one, such as `input = 2.5`; of a model that is free, `input = 0`";
             let message = "no price".to_owned();
             let key = self.parsed.spans.key(&self.parsed.file, pointer);
             self.found.push(Diagnostic::new(Code::MissingKey, key, message).help(help));
         }
-        let tiers = self.tiers(pointer, price.tier.as_deref().unwrap_or_default(), &rates, currency);
-        let providers = providers.into_iter().map(|(pattern, _)| pattern).collect();
-        let at = self.parsed.spans.key(&self.parsed.file, pointer);
-        Price { at, currency, providers, models, from, rates, tiers }
+        let tiers = self.tiers(pointer, price.tier.as_deref().unwrap_or_default(), &rates);
+        let at = Span::from(&self.parsed.spans.key(&self.parsed.file, pointer));
+        let (models, tiers) = (models.into(), tiers.into());
+        Price { at, currency: self.currency, providers, models, from, rates, tiers }
     }
 
-    fn patterns(&mut self, pointer: &str, texts: &[String]) -> Vec<(NamePattern, Location)> {
+    fn patterns(&mut self, pointer: &str, texts: &[String]) -> Vec<(NamePattern, Span)> {
         let mut patterns = Vec::with_capacity(texts.len());
         let mut known = HashSet::new();
         for (index, text) in texts.iter().enumerate() {
@@ -151,17 +163,17 @@ impl Reader<'_> {
                 // Findings about overlaps would be consequences.
                 continue;
             }
-            patterns.push((NamePattern::new(text), self.at(&pointer)));
+            patterns.push((NamePattern::new(text), Span::from(&self.at(&pointer))));
         }
         patterns
     }
 
-    fn rates(&mut self, pointer: &str, written: WrittenPrices, currency: Currency) -> Rates {
-        let mut rates = Rates::default();
+    fn rates(&mut self, pointer: &str, written: WrittenPrices) -> Rates {
+        let mut rates = Vec::new();
         for (counter, price) in Counter::ALL.into_iter().zip(written) {
             let Some(price) = price else { continue };
-            match pico(price, Rates::per(counter), currency) {
-                Ok(pico) => rates.0[counter as usize] = Some(pico),
+            match self.pico(price, Rates::per(counter)) {
+                Ok(pico) => rates.push((counter, pico)),
                 Err(problem) => {
                     let help =
                         "prices of tokens and characters are for a million of them, all others for one";
@@ -173,20 +185,35 @@ impl Reader<'_> {
                 }
             }
         }
-        rates
+        rates.into_iter().collect()
     }
 
-    fn tiers(
-        &mut self,
-        pointer: &str,
-        tiers: &[syntax::Tier],
-        base: &Rates,
-        currency: Currency,
-    ) -> Vec<Tier> {
+    /// The pico-units for one unit of a price for `per` units. The error is a fragment.
+    fn pico(&self, price: f64, per: u64) -> Result<u64, String> {
+        let (of_million, of_one) = self.most;
+        let most = if per == MILLION { of_million } else { of_one };
+        if price > f64::from(most) {
+            return Err(format!("is more than {most} {}", self.currency));
+        }
+        let digits = if per == MILLION { MILLION_DIGITS } else { UNIT_DIGITS };
+        // The shortest decimal number that is this one: the number as written.
+        let text = price.to_string();
+        let written = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        if written > digits {
+            return Err(format!("has more than {digits} digits after the point"));
+        }
+        if text.trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count() > MAX_DIGITS {
+            return Err(format!("has more than {MAX_DIGITS} digits"));
+        }
+        let pico = parse_decimal(&text).ok_or("is no price")? / u128::from(per);
+        u64::try_from(pico).map_err(|_| format!("is more than {}", u128::from(u64::MAX) / PICO))
+    }
+
+    fn tiers(&mut self, pointer: &str, tiers: &[syntax::Tier], base: &Rates) -> Vec<Tier> {
         let mut made: Vec<Tier> = Vec::with_capacity(tiers.len());
         for (index, tier) in tiers.iter().enumerate() {
             let pointer = format!("{pointer}/tier/{index}");
-            let own = self.rates(&pointer, tier.rates(), currency);
+            let own = self.rates(&pointer, tier.rates());
             if made.last().is_some_and(|before| before.over >= tier.over) {
                 let message = "`over` is not greater than that of the tier above".to_owned();
                 self.report(&format!("{pointer}/over"), message, Some("sort the tiers by `over`"));
@@ -211,12 +238,11 @@ impl Reader<'_> {
     }
 
     fn overlaps(&mut self, file: &PriceFile) {
-        let entries: Vec<_> = file.entries().collect();
-        for (first, second) in overlaps(&entries, self.budget) {
+        for (first, second) in overlaps(file.entries(), self.budget) {
             let message = format!("the price of `{}` is unclear", second.model.as_str());
             let help = "write one of the two more specific, or give it another `from`";
-            let found = Diagnostic::new(Code::Price, second.at.clone(), message);
-            self.found.push(found.related(first.at.clone(), "as specific, from the same day").help(help));
+            let found = Diagnostic::new(Code::Price, second.at(), message);
+            self.found.push(found.related(first.at(), "as specific, from the same day").help(help));
         }
     }
 }
@@ -226,25 +252,4 @@ fn letters(code: &str) -> Vec<u8> {
     let mut letters = code.as_bytes().to_vec();
     letters.sort_unstable();
     letters
-}
-
-/// The pico-units for one unit of a price for `per` units. The error is a fragment.
-fn pico(price: f64, per: u64, currency: Currency) -> Result<u64, String> {
-    let (of_million, of_one) = if currency.is_small() { MAX_SMALL_PRICES } else { MAX_PRICES };
-    let most = if per == MILLION { of_million } else { of_one };
-    if price > f64::from(most) {
-        return Err(format!("is more than {most} {currency}"));
-    }
-    let digits = if per == MILLION { MILLION_DIGITS } else { UNIT_DIGITS };
-    // The shortest decimal number that is this one: the number as written.
-    let text = price.to_string();
-    let written = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    if written > digits {
-        return Err(format!("has more than {digits} digits after the point"));
-    }
-    if text.trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count() > MAX_DIGITS {
-        return Err(format!("has more than {MAX_DIGITS} digits"));
-    }
-    let pico = parse_decimal(&text).ok_or("is no price")? / u128::from(per);
-    u64::try_from(pico).map_err(|_| format!("is more than {}", u128::from(u64::MAX) / PICO))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::{
     base::{
         day::Day,
-        diag::Location,
+        diag::{Location, Span},
         money::{Currency, Money},
         name::FileName,
         usage::{Counter, Counters},
@@ -45,28 +45,28 @@ pub struct PriceFile {
     /// The day on which they were read.
     pub date: Option<Located<Day>>,
     /// The prices, as written.
-    pub prices: Vec<Arc<Price>>,
+    pub prices: Vec<Price>,
     /// Its own tests.
     pub tests: Vec<PriceTest>,
 }
 
-/// The prices of some models from a day on.
+/// The prices of some models from a day on. Thousands of them are kept: each is small.
 #[derive(Debug)]
 pub struct Price {
-    /// The location of the entry.
-    pub at: Location,
+    /// The place of the entry in its file.
+    pub at: Span,
     /// The currency of all prices.
     pub currency: Currency,
-    /// The providers.
-    pub providers: Vec<NamePattern>,
-    /// The models, each with its location.
-    pub models: Vec<(NamePattern, Location)>,
+    /// The providers. Entries that name none share one list.
+    pub providers: Arc<[NamePattern]>,
+    /// The models, each with its place in the file.
+    pub models: Box<[(NamePattern, Span)]>,
     /// The first day.
     pub from: Day,
     /// The prices of a request that no tier is for.
     pub rates: Rates,
     /// The tiers by ascending threshold, with the prices that they leave out.
-    pub tiers: Vec<Tier>,
+    pub tiers: Box<[Tier]>,
 }
 
 /// The prices of a whole request with a long prompt.
@@ -78,9 +78,9 @@ pub struct Tier {
     pub rates: Rates,
 }
 
-/// The price of each counter, in pico-units of the currency for one unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rates([Option<u64>; Counter::ALL.len()]);
+/// The prices of counters, in pico-units of the currency for one unit. Most entries have few.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rates(Box<[(Counter, u64)]>);
 
 /// A name of a provider or model, or a glob on such names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,12 +88,7 @@ pub enum NamePattern {
     /// A name. It precedes all globs.
     Exact(Box<str>),
     /// A glob. The one with more literal bytes precedes.
-    Glob {
-        /// The glob.
-        glob: Glob,
-        /// Its bytes that are no `*`.
-        literals: usize,
-    },
+    Glob(Glob),
 }
 
 /// A test of a price file.
@@ -139,17 +134,15 @@ impl Rates {
 
     /// The price of one unit, if the file has one for this counter.
     pub fn written(&self, counter: Counter) -> Option<u64> {
-        self.0[counter as usize]
+        self.0.iter().find(|(known, _)| *known == counter).map(|(_, rate)| *rate)
     }
 
     /// The prices that the file has, as decimal numbers for [`Rates::per`] units.
     pub fn iter(&self) -> impl Iterator<Item = (Counter, String)> {
-        let shown = |counter: Counter| {
-            let pico = u128::from(self.written(counter)?) * u128::from(Self::per(counter));
-            let currency = Currency::new("XXX").expect("the code of no currency");
-            Some((counter, Money { pico, currency }.exact()))
-        };
-        Counter::ALL.into_iter().filter_map(shown)
+        self.0.iter().map(|(counter, rate)| {
+            let pico = u128::from(*rate) * u128::from(Self::per(*counter));
+            (*counter, Money { pico, currency: Currency::NONE }.exact())
+        })
     }
 
     /// The number of units that a price is for.
@@ -168,12 +161,15 @@ impl Rates {
     }
 
     /// These prices, and for those that are absent the other ones.
-    fn or(self, other: &Self) -> Self {
-        let mut rates = self.0;
-        for (rate, other) in rates.iter_mut().zip(other.0) {
-            *rate = rate.or(other);
-        }
-        Self(rates)
+    fn or(&self, other: &Self) -> Self {
+        let rate = |counter| self.written(counter).or_else(|| other.written(counter));
+        Counter::ALL.into_iter().filter_map(|counter| Some((counter, rate(counter)?))).collect()
+    }
+}
+
+impl FromIterator<(Counter, u64)> for Rates {
+    fn from_iter<T: IntoIterator<Item = (Counter, u64)>>(rates: T) -> Self {
+        Self(rates.into_iter().collect())
     }
 }
 
@@ -194,18 +190,14 @@ fn stand_in(counter: Counter) -> Option<Counter> {
 impl NamePattern {
     /// The pattern of a text.
     pub fn new(text: &str) -> Self {
-        if text.contains('*') {
-            Self::Glob { glob: Glob::new(text), literals: text.bytes().filter(|byte| *byte != b'*').count() }
-        } else {
-            Self::Exact(text.into())
-        }
+        if text.contains('*') { Self::Glob(Glob::new(text)) } else { Self::Exact(text.into()) }
     }
 
     /// True if the whole name matches.
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(text) => **text == *name,
-            Self::Glob { glob, .. } => glob.matches(name),
+            Self::Glob(glob) => glob.matches(name),
         }
     }
 
@@ -213,7 +205,7 @@ impl NamePattern {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Exact(text) => text,
-            Self::Glob { glob, .. } => glob.as_str(),
+            Self::Glob(glob) => glob.as_str(),
         }
     }
 
@@ -221,9 +213,14 @@ impl NamePattern {
     fn specificity(&self) -> (bool, usize) {
         match self {
             Self::Exact(_) => (true, 0),
-            Self::Glob { literals, .. } => (false, *literals),
+            Self::Glob(glob) => (false, literals(glob)),
         }
     }
+}
+
+/// The bytes of a glob that are no `*`.
+fn literals(glob: &Glob) -> usize {
+    glob.as_str().bytes().filter(|byte| *byte != b'*').count()
 }
 
 #[cfg(test)]

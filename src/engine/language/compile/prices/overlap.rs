@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{NamePattern, PriceEntry};
+use super::{NamePattern, PriceEntry, literals};
 use crate::base::{budget::Budget, day::Day, diag::MAX_FINDINGS};
 
 /// The part of an entry that decides its rank: a name as a whole, of a glob its literal bytes.
@@ -16,15 +16,18 @@ enum Part<'e> {
 
 /// Pairs of entries of the same rank that can match the same model: each later entry with the first such one before it. Of
 /// many pairs only the first are returned, or none of those that the budget does not suffice for.
-pub fn overlaps<'e>(entries: &'e [PriceEntry], budget: &Budget) -> Vec<(&'e PriceEntry, &'e PriceEntry)> {
-    let mut by_key = HashMap::<Key<'_>, Vec<&PriceEntry>>::new();
+pub fn overlaps<'e>(
+    entries: impl Iterator<Item = PriceEntry<'e>>,
+    budget: &Budget,
+) -> Vec<(PriceEntry<'e>, PriceEntry<'e>)> {
+    let mut by_key = HashMap::<Key<'_>, Vec<PriceEntry<'_>>>::new();
     let mut found = Vec::new();
     for entry in entries {
-        let alike = by_key.entry(key(entry)).or_default();
+        let alike = by_key.entry(key(&entry)).or_default();
         let first = alike.iter().find(|other| {
-            budget.work(steps(&other.provider, &entry.provider) + steps(&other.model, &entry.model))
-                && meet(&other.provider, &entry.provider)
-                && meet(&other.model, &entry.model)
+            budget.work(steps(other.provider, entry.provider) + steps(other.model, entry.model))
+                && meet(other.provider, entry.provider)
+                && meet(other.model, entry.model)
         });
         found.extend(first.map(|first| (*first, entry)));
         if found.len() > MAX_FINDINGS || budget.is_exceeded() {
@@ -35,14 +38,14 @@ pub fn overlaps<'e>(entries: &'e [PriceEntry], budget: &Budget) -> Vec<(&'e Pric
     found
 }
 
-fn key(entry: &PriceEntry) -> Key<'_> {
-    (part(&entry.provider), part(&entry.model), entry.price.from)
+fn key<'e>(entry: &PriceEntry<'e>) -> Key<'e> {
+    (part(entry.provider), part(entry.model), entry.price.from)
 }
 
 fn part(pattern: &NamePattern) -> Part<'_> {
     match pattern {
         NamePattern::Exact(name) => Part::Name(name),
-        NamePattern::Glob { literals, .. } => Part::Literals(*literals),
+        NamePattern::Glob(glob) => Part::Literals(literals(glob)),
     }
 }
 
@@ -54,9 +57,9 @@ fn steps(one: &NamePattern, other: &NamePattern) -> usize {
 fn meet(one: &NamePattern, other: &NamePattern) -> bool {
     match (one, other) {
         (NamePattern::Exact(one), NamePattern::Exact(other)) => one == other,
-        (NamePattern::Exact(name), glob @ NamePattern::Glob { .. })
-        | (glob @ NamePattern::Glob { .. }, NamePattern::Exact(name)) => glob.matches(name),
-        (NamePattern::Glob { glob: one, .. }, NamePattern::Glob { glob: other, .. }) => {
+        (NamePattern::Exact(name), NamePattern::Glob(glob))
+        | (NamePattern::Glob(glob), NamePattern::Exact(name)) => glob.matches(name),
+        (NamePattern::Glob(one), NamePattern::Glob(other)) => {
             globs_meet(one.as_str().as_bytes(), other.as_str().as_bytes())
         }
     }

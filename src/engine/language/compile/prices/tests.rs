@@ -167,7 +167,7 @@ fn a_file_of_many_entries_is_bounded() {
     let compiled = compile_all(&Files { prices: BTreeMap::from([(name, slot)]), ..Files::default() });
     assert!(compiled.budgets.of("demo.toml").is_exceeded() && compiled.prices.is_empty());
     let budget = Budget::default();
-    assert!(overlaps(&[], &budget).is_empty() && budget.used() == Used::default());
+    assert!(overlaps(std::iter::empty(), &budget).is_empty() && budget.used() == Used::default());
     // As many pairs of providers and models as a file can name.
     let names =
         |letter: char| (0..64).map(|number| format!("\"{letter}{number}\"")).collect::<Vec<_>>().join(",");
@@ -181,7 +181,7 @@ fn a_file_of_many_entries_is_bounded() {
 fn found(prices: &Prices, provider: &str, model: &str, day: &str) -> u64 {
     let day = day.parse().unwrap();
     let price = prices.find(provider, model, day);
-    let first = prices.matches(provider, model, day).next().map(|entry| &*entry.price);
+    let first = prices.matches(provider, model, day).next().map(|entry| entry.price);
     assert!(price.map(std::ptr::from_ref) == first.map(std::ptr::from_ref), "{provider} {model}");
     price.map_or(0, |price| price.rates.rate(Counter::Input).unwrap())
 }
@@ -237,8 +237,11 @@ fn entries_of_the_directory_precede_built_in_ones() {
     assert_eq!(found(&self::prices(&[("b", second), ("a", first)]), "a", "m", "2026-01-01"), 3);
 }
 
-fn one(text: &str) -> Arc<Price> {
-    prices(&[("demo", &format!("[[price]]\nmodel = [\"m\"]\n{text}"))]).files()[0].prices[0].clone()
+fn one(text: &str) -> Price {
+    let all = prices(&[("demo", &format!("[[price]]\nmodel = [\"m\"]\n{text}"))]);
+    let file = all.files()[0].clone();
+    drop(all);
+    Arc::into_inner(file).unwrap().prices.remove(0)
 }
 
 fn usage(values: &[(Counter, u64)]) -> Counters {
@@ -327,11 +330,7 @@ fn a_corrected_tier_holds_for_history() {
             let used = usage(&[(Counter::Input, tokens)]);
             let exact = price.cost(&used, price.context(tokens));
             for stored in [None, Some(&other), Some(&price)] {
-                assert_eq!(
-                    price.cost(&used, boundary(stored.map(|price| &**price), tokens)),
-                    exact,
-                    "{over} {tokens}"
-                );
+                assert_eq!(price.cost(&used, boundary(stored, tokens)), exact, "{over} {tokens}");
             }
         }
     }
@@ -351,17 +350,20 @@ proptest! {
     /// Hours of exchanges are added up before they are priced.
     #[test]
     fn costs_of_parts_add_up_to_the_cost_of_the_whole(
-        rates in proptest::array::uniform11(proptest::option::of(0_u64..100_000_000_000)),
+        rates_of_all in proptest::array::uniform11(proptest::option::of(0_u64..100_000_000_000)),
         tier in proptest::array::uniform11(proptest::option::of(0_u64..100_000_000_000)),
         parts in proptest::collection::vec(proptest::array::uniform11(0_u64..1 << 40), 0..20),
         context in 0_u64..300,
     ) {
-        let base = Rates(rates);
-        let tiers = vec![Tier { over: 200, rates: Rates(tier).or(&base) }];
+        let rates = |rates: [Option<u64>; 11]| {
+            Counter::ALL.into_iter().zip(rates).filter_map(|(counter, rate)| Some((counter, rate?))).collect::<Rates>()
+        };
+        let base = rates(rates_of_all);
+        let tiers = Box::new([Tier { over: 200, rates: rates(tier).or(&base) }]);
         let currency = Currency::new("USD").unwrap();
         let price = Price {
-            at: Location::file(&"p".into()), currency, providers: Vec::new(), models: Vec::new(), from: Day::FIRST,
-            rates: base, tiers,
+            at: Span::from(&Location::file(&"p".into())), currency, providers: Arc::new([]), models: Box::default(),
+            from: Day::FIRST, rates: base, tiers,
         };
         let (mut whole, mut sum) = (Counters::ZERO, 0);
         for part in parts {
