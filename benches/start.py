@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Measures startup with many provider files: wall time until the log line `listening`, CPU time and peak resident memory.
-Reports medians of several starts. Requires a release build:
+"""Measures startup with many provider files: wall time until the log line `listening`, CPU time, peak resident memory, and
+anonymous memory two seconds later. Reports medians of several starts. With valgrind, also instructions of the main thread.
+Requires a release build:
 
     cargo build --release && benches/start.py
 """
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+COPIED = "cohere deepseek fireworks groq minimax mistral moonshot openrouter perplexity together".split()
 PROVIDER = """#:schema ../schema/provider.schema.json
 title    = "Provider {0}"
 extends  = "openai-compatible"
@@ -35,37 +37,106 @@ def make(directory, count):
     return providers
 
 
-def start(binary, providers, count):
-    """Returns wall seconds, CPU seconds and peak MiB. Fails unless every provider is served."""
+def copy_shipped(directory, copies, prices):
+    """Creates a directory with the shipped files, and copies of ordinary ones under other names and hosts."""
+    shipped = ROOT / "providers.d"
+    target = Path(directory) / f"shipped-{copies}-{prices}"
+    shutil.copytree(shipped, target)
+    for stem in COPIED:
+        text = (shipped / f"{stem}.toml").read_text()
+        for index in range(copies):
+            name = f"{stem}-{index}"
+            renamed = text.replace(stem, name).replace(stem.upper(), f"{stem.upper()}_{index}")
+            (target / f"{name}.toml").write_text(renamed)
+            if prices:
+                shutil.copy(shipped / "prices" / f"{stem}.toml", target / "prices" / f"{name}.toml")
+    return target
+
+
+def command(binary, providers, data):
+    """The command of a server with one worker."""
+    command = [binary, "serve", "--providers", providers, "--data", data, "--listen", "127.0.0.1:0"]
+    return command + ["--workers", "1", "--log-format", "json"]
+
+
+def wait_until_ready(process, providers):
+    """Waits for the line `listening`. Fails unless every provider is served."""
+    line = next((line for line in process.stderr if '"listening"' in line), "{}")
+    count = len(list(Path(providers).glob("*.toml")))
+    if json.loads(line).get("providers") != count:
+        raise SystemExit(f"not all of {count} providers are served: {line}")
+
+
+def anonymous(pid):
+    """The anonymous memory of a process in MiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Anonymous:")).split()[1]) / 1024
+
+
+def start(binary, providers):
+    """Returns wall seconds, CPU seconds, peak MiB and anonymous MiB."""
     with tempfile.TemporaryDirectory() as data:
-        command = [binary, "serve", "--providers", providers, "--data", data, "--listen", "127.0.0.1:0"]
-        command += ["--workers", "1", "--log-format", "json"]
         begun = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        line = next((line for line in process.stderr if '"listening"' in line), "{}")
+        process = subprocess.Popen(
+            command(binary, providers, data), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        wait_until_ready(process, providers)
         seconds = time.monotonic() - begun
-        if json.loads(line).get("providers") != count:
-            raise SystemExit(f"not all of {count} providers are served: {line}")
         stat = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        time.sleep(2)
         status = Path(f"/proc/{process.pid}/status").read_text()
+        kept = anonymous(process.pid)
         process.kill()
         process.wait()
     cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-    return seconds, cpu, int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return seconds, cpu, int(status.split("VmHWM:")[1].split()[0]) / 1024, kept
+
+
+def instructions(binary, providers):
+    """Millions of instructions of the main thread, up to an orderly end after the start; none without valgrind. Its processor
+    has no instructions for SHA-256, so that hashing counts for more."""
+    if not shutil.which("valgrind"):
+        return None
+    with tempfile.TemporaryDirectory() as data:
+        out = Path(data) / "out"
+        valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}"]
+        process = subprocess.Popen(
+            valgrind + command(binary, providers, data), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        wait_until_ready(process, providers)
+        process.terminate()
+        process.stderr.read()
+        process.wait()
+        lines = Path(f"{out}-01").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("totals:")).split()[1]) / 1e6
+
+
+def row(args, name, providers):
+    """Prints the row of a directory."""
+    rows = [start(args.binary, providers) for _ in range(args.rounds)]
+    seconds, cpu, peak, kept = (statistics.median(column) for column in zip(*rows))
+    millions = instructions(args.binary, providers) if args.instructions else None
+    counted = f"{millions:,.0f} M" if millions else ""
+    print(
+        f"| {name} | {seconds:.2f} s | {cpu:.2f} s | {peak:.0f} MiB | {kept:.1f} MiB | {counted} |", flush=True
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=ROOT / "target" / "release" / "tollgate")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--counts", type=int, nargs="*", default=(1, 1_000, 10_000))
+    parser.add_argument("--instructions", action="store_true", help="count instructions, with valgrind")
     args = parser.parse_args()
-    print("| provider files | to `listening` | CPU time | peak memory |\n|---|---|---|---|")
+    print("| provider files | to `listening` | CPU time | peak | anonymous | instructions |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:
-        for count in (1, 1_000, 10_000):
-            providers = make(directory, count)
-            rows = [start(args.binary, providers, count) for _ in range(args.rounds)]
-            seconds, cpu, peak = (statistics.median(column) for column in zip(*rows))
-            print(f"| {count:,} | {seconds:.2f} s | {cpu:.2f} s | {peak:.0f} MiB |", flush=True)
+        row(args, "the shipped 14", ROOT / "providers.d")
+        row(args, "194: those and 180 copies", copy_shipped(directory, 18, False))
+        row(args, "the same, with a price file each", copy_shipped(directory, 18, True))
+        for count in args.counts:
+            row(args, f"{count:,} of five lines", make(directory, count))
 
 
 if __name__ == "__main__":
