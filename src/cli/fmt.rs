@@ -113,7 +113,7 @@ fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
     let input = |(shown, text): (&Arc<str>, &Arc<files::SourceFile>)| Input {
         shown: shown.to_string(),
         path: Some(PathBuf::from(&**shown)),
-        text: text.text.clone(),
+        text: text.text.as_ref().map(Arc::from).map_err(String::clone),
     };
     Ok(own.map(input).collect())
 }

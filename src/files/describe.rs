@@ -10,11 +10,12 @@ use std::{
 
 use super::{
     FileState, FileStatus, Finding, SourceTree, Status, StatusCounts, Watching,
+    built_in::BUILT_IN,
     evaluate::Evaluation,
     last_good::LastGoodSet,
     price_files::PriceFiles,
     source_file::{Hash, SourceFile},
-    tree::{self, BUILT_IN},
+    tree,
 };
 use crate::{
     clock::{now_ms, utc},

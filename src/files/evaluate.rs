@@ -58,7 +58,7 @@ impl Evaluation {
         let stale = stale.filter_map(|(name, _)| last_good.get(name));
         for (file, text) in stale.flat_map(|one| &one.files.inputs) {
             if let Ok(text) = &text.text {
-                sources.insert(format!("{file}{LAST_GOOD}").into(), text.clone());
+                sources.insert(format!("{file}{LAST_GOOD}").into(), text.into());
             }
         }
         sources

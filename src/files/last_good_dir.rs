@@ -19,9 +19,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    SourceFile, log,
+    SourceFile,
+    built_in::BUILT_IN,
+    log,
+    source_file::Text,
     staleness::Staleness,
-    tree::{BUILT_IN, Inputs, display_path},
+    tree::{Inputs, display_path},
 };
 use crate::{hex, name::FileName, pipeline::Folder};
 
@@ -214,7 +217,7 @@ impl LastGoodDir {
     fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<SourceFile>>) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let there = names(&self.dir)?;
-        let texts: BTreeMap<String, &Arc<str>> = texts
+        let texts: BTreeMap<String, &Text> = texts
             .filter_map(|text| Some((format!("{}.toml", hex::encode(&text.hash)), text.text.as_ref().ok()?)))
             .collect();
         let is_there = |name: &String| self.saved.is_some() && there.contains(name);

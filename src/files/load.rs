@@ -29,7 +29,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        files::tree::EMBEDDED,
+        files::built_in::EMBEDDED,
         pipeline::{assemble, check},
     };
 

@@ -7,6 +7,8 @@
 //! Read next: `reload` for the loop, then `state` for one scan.
 
 // Each module uses only those above it.
+mod built_in;
+
 mod source_file;
 mod staleness;
 
@@ -45,6 +47,7 @@ mod change_events;
 
 mod reload;
 
+pub use built_in::BUILT_IN;
 pub use config::{Config, InitialDiagnostics, StartError};
 pub use last_good_dir::has_last_good;
 pub use live::{Live, ReloadError};
@@ -52,7 +55,7 @@ pub use load::{load, load_with};
 pub use log::finding as log_finding;
 pub use reload::{Reloader, start};
 pub use served::{ServedFile, ServedFiles};
-pub use source_file::{MAX_FILE_BYTES, SourceFile, decode_utf8, read_text};
+pub use source_file::{MAX_FILE_BYTES, SourceFile, Text, decode_utf8, read_text};
 pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
-pub use tree::{BUILT_IN, SourceTree, policy_path};
+pub use tree::{SourceTree, policy_path};
 pub use vars::var_value;

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
+    ops::Deref,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
@@ -17,6 +18,8 @@ use rustix::{
 };
 use sha2::{Digest, Sha256};
 
+pub use super::built_in::Hash;
+use super::built_in::{self, BuiltIn};
 use crate::{clock::now_ms, name::FileName, pipeline::Folder};
 
 /// The size of the largest file that is read, in bytes.
@@ -24,9 +27,6 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The time after a change during which a file is read again even if its stamp is the same: a second change may have got
 /// the same time stamp, since some file systems store whole seconds.
 const RACY_MS: u64 = 3_000;
-
-/// A SHA-256. That of a text is what `sha256sum` prints.
-pub type Hash = [u8; 32];
 
 /// A provider file, preset, gateway, api, price file or policy, as read.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct SourceFile {
     /// Its name, or `None` if its stem is not a valid name.
     pub name: Option<FileName>,
     /// Its text. The error is a fragment.
-    pub text: Result<Arc<str>, String>,
+    pub text: Result<Text, String>,
     /// The SHA-256 of the text, or of the error.
     pub hash: Hash,
     /// True for a built-in file that the directory lacks.
@@ -44,6 +44,42 @@ pub struct SourceFile {
     /// True if its directory does not report all its changes: it is a symbolic link, or a mount of its own.
     pub needs_own_watch: bool,
     stamp: Option<Stamp>,
+}
+
+/// The text of a file.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// That of a file that is built into the binary.
+    BuiltIn(&'static BuiltIn),
+    /// Another one.
+    Own(Arc<str>),
+}
+
+impl Text {
+    /// A text with its hash.
+    fn new(folder: Folder, text: &str, hash: Hash) -> Self {
+        built_in::find(folder, hash).map_or_else(|| Self::Own(text.into()), Self::BuiltIn)
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::BuiltIn(file) => file.text,
+            Self::Own(text) => text,
+        }
+    }
+}
+
+impl From<&Text> for Arc<str> {
+    fn from(text: &Text) -> Self {
+        match text {
+            Text::BuiltIn(file) => Self::from(file.text),
+            Text::Own(text) => text.clone(),
+        }
+    }
 }
 
 /// Metadata that changes with the file.
@@ -78,9 +114,21 @@ impl SourceFile {
         self.folder == Folder::Providers && !self.filled_in
     }
 
+    /// True for a text that is built in, wherever it was read.
+    pub(super) fn is_built_in(&self) -> bool {
+        matches!(self.text, Ok(Text::BuiltIn(_)))
+    }
+
     /// A file with a known text, read elsewhere.
     pub fn from_text(folder: Folder, name: FileName, text: &str, filled_in: bool) -> Self {
-        let (name, text, hash) = (Some(name), Ok(text.into()), Sha256::digest(text).into());
+        let hash = Sha256::digest(text).into();
+        let (name, text) = (Some(name), Ok(Text::new(folder, text, hash)));
+        Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
+    }
+
+    pub(super) fn built_in(file: &'static BuiltIn, filled_in: bool) -> Self {
+        let (folder, hash, name) = (file.folder, file.hash, name_of(file.path));
+        let text = Ok(Text::BuiltIn(file));
         Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
     }
 
@@ -108,15 +156,19 @@ impl SourceFile {
         contents: Result<Vec<u8>, String>,
         filled_in: bool,
     ) -> Self {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let text = contents.and_then(decode_utf8);
         let hash = match &text {
             Ok(text) => Sha256::digest(text).into(),
             Err(problem) => hash_parts(&[b"problem", problem.as_bytes()]),
         };
-        let name = FileName::new(&stem);
-        Self { folder, name, text: text.map(Arc::from), hash, filled_in, needs_own_watch: false, stamp: None }
+        let (name, text) = (name_of(path), text.map(|text| Text::new(folder, &text, hash)));
+        Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
     }
+}
+
+/// The name of the file at `path`, or `None` if its stem is not a valid name.
+fn name_of(path: &Path) -> Option<FileName> {
+    FileName::new(&path.file_stem().unwrap_or_default().to_string_lossy())
 }
 
 /// True if the file is a mount of its own, as a single file that is mounted into a container.

@@ -4,15 +4,16 @@
 //! It never parses a text: [`crate::pipeline`] does. Read next: `source_file` for one file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
 };
 
-use include_dir::{Dir, include_dir};
-
-use super::source_file::{Hash, MAX_FILE_BYTES, SourceFile, too_large};
+use super::{
+    built_in::{self, BuiltIn, Hash},
+    source_file::{MAX_FILE_BYTES, SourceFile, too_large},
+};
 use crate::{
     diag::Sources,
     name::FileName,
@@ -20,23 +21,9 @@ use crate::{
     settings::Source,
 };
 
-/// The files of `providers.d` when this binary was built.
-pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
+/// The built-in files that stand in for those that a directory lacks, by path as shown.
+static STAND_INS: LazyLock<Vec<(PathBuf, Arc<SourceFile>)>> = LazyLock::new(|| built_in(true).collect());
 
-/// The built-in files that stand in for those that a directory lacks, by path as shown. They are hashed once, not at each
-/// scan.
-static STAND_INS: LazyLock<Vec<(PathBuf, Arc<SourceFile>)>> = LazyLock::new(|| {
-    let shown = |file: &include_dir::File<'_>| Path::new(BUILT_IN).join(file.path());
-    embedded(&Folder::ALL).map(|(folder, file)| (shown(file), built_in(folder, file, true))).collect()
-});
-
-/// The hashes of all built-in texts. Tests hold that they have no errors.
-static BUILT_IN_TEXTS: LazyLock<BTreeSet<(Folder, Hash)>> = LazyLock::new(|| {
-    embedded(&Folder::ALL).map(|(folder, file)| (folder, built_in(folder, file, false).hash)).collect()
-});
-
-/// The directory in the shown path of a built-in file.
-pub const BUILT_IN: &str = "built-in";
 /// The most reads of a directory until two in a row are the same.
 const MAX_READS: usize = 4;
 
@@ -56,8 +43,8 @@ impl SourceTree {
         let mut tree = Self::default();
         match source {
             Source::Embedded => {
-                for (folder, file) in embedded(&Folder::ALL) {
-                    tree.insert(&Path::new(BUILT_IN).join(file.path()), built_in(folder, file, false));
+                for (path, text) in built_in(false) {
+                    tree.insert(&path, text);
                 }
             }
             Source::Directory(dir) => {
@@ -147,7 +134,7 @@ impl SourceTree {
         self.0.iter().map(|(file, text)| {
             let contents = text.text.as_ref().map(|text| &**text).map_err(String::as_str);
             let (folder, name, filled_in) = (text.folder, text.name.as_ref(), text.filled_in);
-            let is_built_in = BUILT_IN_TEXTS.contains(&(folder, text.hash));
+            let is_built_in = text.is_built_in();
             (file, InputFile { folder, name, text: contents, filled_in, is_built_in, is_judged: false })
         })
     }
@@ -172,7 +159,7 @@ impl SourceTree {
         let mut sources = Sources::default();
         for (shown, text) in &self.0 {
             if let Ok(text) = &text.text {
-                sources.insert(shown.clone(), text.clone());
+                sources.insert(shown.clone(), text.into());
             }
         }
         sources
@@ -260,15 +247,10 @@ pub fn policy_path(dir: &Path) -> PathBuf {
     }
 }
 
-fn embedded(folders: &[Folder]) -> impl Iterator<Item = (Folder, &'static include_dir::File<'static>)> {
-    folders.iter().flat_map(|folder| {
-        let dir = if folder.name().is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(folder.name()) };
-        dir.into_iter().flat_map(Dir::files).map(|file| (*folder, file))
-    })
-}
-
-fn built_in(folder: Folder, file: &include_dir::File<'_>, filled_in: bool) -> Arc<SourceFile> {
-    Arc::new(SourceFile::new(folder, file.path(), Ok(file.contents().to_vec()), filled_in))
+/// All built-in files, by path as shown. `filled_in`: a directory lacks them.
+fn built_in(filled_in: bool) -> impl Iterator<Item = (PathBuf, Arc<SourceFile>)> {
+    let file = move |file: &'static BuiltIn| (file.shown(), Arc::new(SourceFile::built_in(file, filled_in)));
+    built_in::files().iter().map(file)
 }
 
 /// The shown path of a file below `root`.
@@ -282,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_built_in_text_is_known_wherever_it_was_read() {
-        let api = EMBEDDED.get_dir(Folder::Apis.name()).unwrap().files().next().unwrap().contents();
+        let api = built_in::EMBEDDED.get_dir(Folder::Apis.name()).unwrap().files().next().unwrap().contents();
         let files = [
             ("apis/copy.toml", api.to_vec()),
             ("apis/changed.toml", [api, b"#"].concat()),
