@@ -51,9 +51,9 @@ pub struct InputFile<'t> {
     pub text: Result<&'t str, &'t str>,
     /// True for a built-in file that the directory lacks. Its tests are not run.
     pub filled_in: bool,
-    /// True for a text that is built in, wherever it was read. It is not checked against its schema.
+    /// True for a text that is built in, wherever it was read. It is not checked against its schema, nor searched for keys.
     pub is_built_in: bool,
-    /// True for a shared file that was judged before. Its tests are not run again, and its lints are not reported again.
+    /// True for a file that was judged before. Its tests are not run again, and its lints are not reported again.
     pub is_judged: bool,
 }
 
@@ -189,6 +189,7 @@ impl Loaded {
         if text.filled_in {
             self.filled_in.insert(file.clone());
         } else if !text.is_judged
+            && !text.is_built_in
             && let Ok(text) = text.text
         {
             self.literals.extend(lint::literals(file, text));
