@@ -72,11 +72,11 @@ impl Prices {
 
     /// True if an entry for the provider has the name of the model, whatever its day.
     pub fn is_listed(&self, provider: &str, model: &str) -> bool {
-        let has = |entries: &Vec<usize>| {
-            entries.iter().any(|index| self.entries[*index].provider.matches(provider))
+        let is_for = |entry: PriceEntry<'_>| {
+            matches!(entry.model, NamePattern::Exact(name) if **name == *model) && entry.provider.matches(provider)
         };
-        let models = self.named.get(provider).into_iter().chain([&self.globs]);
-        models.filter_map(|models| models.exact.get(model)).any(has)
+        let names = [(provider, model), (GLOB, model)].into_iter();
+        names.flat_map(|names| self.with_hash(hash(names))).any(|index| is_for(self.entry(index)))
     }
 
     /// All entries for a model at a provider on a day. The first one is that of [`Prices::find`].

@@ -133,6 +133,26 @@ fn findings_name_the_key_and_the_problem() {
 }
 
 #[test]
+fn a_model_is_listed_by_its_name_and_not_by_a_glob() {
+    let price = |provider: &str, model: &str| {
+        format!("{{ provider = [\"{provider}\"], model = [\"{model}\"], input = 1 }},")
+    };
+    let text = [price("demo", "large"), price("demo", "small-*"), price("other*", "large-2")].concat();
+    let text = format!("price = [{text}]");
+    let prices = prices(&[("demo", &text)]);
+    for (provider, model, expected) in [
+        ("demo", "large", true),
+        ("demo", "small-1", false),
+        ("demo", "small-*", false),
+        ("demo", "large-2", false),
+        ("other-1", "large-2", true),
+        ("other-1", "large", false),
+    ] {
+        assert_eq!(prices.is_listed(provider, model), expected, "{provider} {model}");
+    }
+}
+
+#[test]
 fn entries_that_are_equally_specific_are_an_error() {
     let two = |one: &str, other: &str, message: &str| {
         let text = format!("price = [\n{{ {one}, input = 1 }},\n{{ {other}, input = 2 }},\n]");
