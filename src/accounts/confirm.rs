@@ -144,7 +144,8 @@ fn place(one: &SealedCredential) -> String {
     format!("{}.{}", one.section, one.field)
 }
 
-fn new_origins(known: &DeclaredFields, one: &SealedCredential) -> Option<NewOrigins> {
+/// The origins of a credential before and after a confirmation; none if it waits for none.
+pub fn new_origins(known: &DeclaredFields, one: &SealedCredential) -> Option<NewOrigins> {
     let to = unconfirmed_origins(known, one)?.to_vec();
     Some(NewOrigins { from: one.origins.clone().unwrap_or_default(), to })
 }

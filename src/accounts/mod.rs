@@ -37,7 +37,7 @@ pub use self::{
     actor::Actor,
     cache::{CacheCounts, LocalCache},
     confirm::{
-        ConfirmError, ExpectedOrigins, NewOrigins, confirm, section_and_field, unconfirmed,
+        ConfirmError, ExpectedOrigins, NewOrigins, confirm, new_origins, section_and_field, unconfirmed,
         unconfirmed_origins,
     },
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, StoredCredential},

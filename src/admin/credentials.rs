@@ -159,7 +159,7 @@ fn confirm_fault(error: ConfirmError) -> Fault {
 }
 
 /// The fault for an owner who does not exist. A calling user was deleted since the token was authenticated.
-fn owner_not_found(request: &Request) -> Fault {
+pub(super) fn owner_not_found(request: &Request) -> Fault {
     match request.principal {
         Principal::User(_) => Fault::invalid_token(),
         Principal::Local | Principal::Admin => user_not_found(),

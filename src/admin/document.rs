@@ -160,19 +160,28 @@ pub(super) fn masked<'l>(
 ) -> MaskedCredentials {
     let mut document = Map::new();
     for (section, field, stored) in credentials {
-        let value = match stored {
-            StoredCredential::Plain(_) => stored.mask().into(),
-            StoredCredential::OAuth { expires_at_ms: Some(ms), .. } => {
-                json!({ "status": "configured", "expiresAt": ms })
-            }
-            StoredCredential::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
-        };
-        put(&mut document, section, field, value);
+        put(&mut document, section, field, masked_value(stored));
     }
     for (section, field) in unreadable {
-        put(&mut document, section, field, json!({ "status": "unreadable" }));
+        put(&mut document, section, field, unreadable_value());
     }
     MaskedCredentials(document)
+}
+
+/// A credential, masked.
+pub(super) fn masked_value(stored: &StoredCredential) -> Value {
+    match stored {
+        StoredCredential::Plain(_) => stored.mask().into(),
+        StoredCredential::OAuth { expires_at_ms: Some(ms), .. } => {
+            json!({ "status": "configured", "expiresAt": ms })
+        }
+        StoredCredential::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
+    }
+}
+
+/// The same of one that cannot be decrypted.
+pub(super) fn unreadable_value() -> Value {
+    json!({ "status": "unreadable" })
 }
 
 fn put(document: &mut Map<String, Value>, section: &str, field: &str, value: Value) {

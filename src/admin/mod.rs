@@ -7,6 +7,7 @@
 mod body;
 mod credentials;
 mod document;
+mod fields;
 mod json;
 mod openapi;
 mod operations;
@@ -14,6 +15,7 @@ mod page;
 mod paste;
 mod payloads;
 mod pointer;
+mod providers;
 mod queue;
 mod scope;
 mod tokens;
@@ -29,8 +31,13 @@ use tokio::time::timeout;
 
 pub use self::{
     body::MAX_BODY,
+    fields::{
+        CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, PasteTokenPlace,
+        SharedCredential, UndeclaredField, Wanted,
+    },
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
+    providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
     queue::ApiQueue,
     usage::{
         DEFAULT_BY, RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow,
@@ -235,6 +242,9 @@ impl Admin {
             Id::GetRecentUsage => self.recent_usage(request, None).await,
             Id::GetMyUsage => self.usage(request, Some(&request.caller()?.id)).await,
             Id::GetMyRecentUsage => self.recent_usage(request, Some(&request.caller()?.id)).await,
+            Id::GetFields => self.fields_of(request).await,
+            Id::GetMyFields => self.fields(Some(request.own()?), request).await,
+            Id::ListMyProviders => Ok(providers::reachable(request)),
             Id::ListAudit => self.list_audit(request).await,
             Id::StartRekey => {
                 let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;

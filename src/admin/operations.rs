@@ -7,7 +7,9 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    fields::{self, CredentialFields},
     payloads,
+    providers::ReachableProviders,
     usage::{self, RecentExchanges, UsageReport},
 };
 use crate::{
@@ -50,6 +52,7 @@ pub enum OperationId {
     CreateAdminToken,
     RevokeAdminToken,
     ListAudit,
+    GetFields,
     StartRekey,
     GetRekeyStatus,
     GetMe,
@@ -66,6 +69,8 @@ pub enum OperationId {
     GetRecentUsage,
     GetMyUsage,
     GetMyRecentUsage,
+    GetMyFields,
+    ListMyProviders,
 }
 
 /// An operation on provider files. These need no store.
@@ -257,6 +262,11 @@ impl Operation {
         self
     }
 
+    const fn parameters(mut self, parameters: &'static [Parameter]) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
     const fn usage(mut self, parameters: &'static [Parameter]) -> Self {
         self.parameters = parameters;
         self.csv = true;
@@ -354,6 +364,9 @@ pub static OPERATIONS: &[Operation] = &[
         .with_made().faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
     new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
+    new::<CredentialFields>(OperationId::GetFields, "GET", "/admin/fields", Access::Admin, "Show the credential fields of the provider files, with the credentials of an owner")
+        .parameters(fields::PARAMETERS).faults(NOT_FOUND),
+
     new::<UsageReport>(OperationId::GetUsage, "GET", "/admin/usage", Access::Admin, "Usage of all users, by dimensions and time").usage(usage::ALL_REPORT),
     new::<RecentExchanges>(OperationId::GetRecentUsage, "GET", "/admin/usage/recent", Access::Admin, "The last exchanges of all users").usage(usage::ALL_RECENT),
 
@@ -368,6 +381,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedMyCreds, "GET", "/auth/creds/confirm", Access::User, "Show the caller's credentials that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),
+    new::<CredentialFields>(OperationId::GetMyFields, "GET", "/auth/fields", Access::User, "Show the credential fields of the provider files, with the caller's credentials"),
+    new::<ReachableProviders>(OperationId::ListMyProviders, "GET", "/auth/providers", Access::User, "List the providers and endpoints that the calling token reaches"),
     new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").usage(usage::OWN_REPORT),
     new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").usage(usage::OWN_RECENT),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it and its paste tokens stay valid for an hour")

@@ -448,6 +448,24 @@ impl JsonSchema for MaskedCredentials {
     }
 }
 
+/// A stored credential, masked. The schema describes the form.
+#[derive(Debug)]
+pub struct MaskedCredential;
+
+impl JsonSchema for MaskedCredential {
+    fn schema_name() -> Cow<'static, str> {
+        "MaskedCredential".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["object", "string"],
+            "description": "A stored credential. A string is masked. A login is an object with the status `configured` and, if it expires, `expiresAt` (milliseconds since 1970). A value that cannot be decrypted has the status `unreadable`.",
+            "examples": ["abcdefgh...wxyz"],
+        })
+    }
+}
+
 /// A paste token, under the name that the provider file gives it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]

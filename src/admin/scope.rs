@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::{Admin, Principal, Request, store_fault};
 use crate::{
     accounts::{Caller, Edit},
+    bind,
     fault::{Fault, FaultKind},
     name::{FileName, Scope, TokenId},
     store::{RevokeExtent, StoredToken},
@@ -24,8 +25,36 @@ pub(super) fn replaced() -> Fault {
 
 /// True if the caller's token reaches any endpoint of a provider.
 pub(super) fn reaches(caller: &Caller, provider: &FileName) -> bool {
-    let scopes = caller.token.scopes.as_ref();
-    scopes.is_none_or(|scopes| scopes.iter().any(|scope| scope.provider == *provider))
+    Reach(caller.token.scopes.as_deref()).provider(provider)
+}
+
+/// The providers and endpoints that a call's token reaches; all for admins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach<'r>(pub(super) Option<&'r [Scope]>);
+
+impl<'r> Reach<'r> {
+    pub(super) fn of(request: &'r Request) -> Self {
+        Self(match &request.principal {
+            Principal::User(caller) => caller.token.scopes.as_deref(),
+            Principal::Local | Principal::Admin => None,
+        })
+    }
+
+    /// True if it reaches any endpoint of a provider.
+    pub(super) fn provider(self, name: &FileName) -> bool {
+        self.0.is_none_or(|scopes| scopes.iter().any(|scope| scope.provider == *name))
+    }
+
+    /// True if it reaches an endpoint.
+    pub(super) fn endpoint(self, provider: &FileName, endpoint: &str) -> bool {
+        self.0.is_none_or(|scopes| scopes.iter().any(|scope| scope.covers(provider, endpoint)))
+    }
+
+    /// True if it reaches a provider that uses a section; of all sections if nothing restricts it.
+    pub(super) fn section(self, section: &str, table: &Table) -> bool {
+        let uses = |one: &bind::Provider| one.section.as_ref().is_some_and(|own| own.name == section);
+        self.0.is_none() || table.providers.iter().any(|one| self.provider(&one.name) && uses(one))
+    }
 }
 
 /// The fault for a call beyond the token's scopes.

@@ -31,8 +31,9 @@ pub use document::{
     RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow, user_shown,
 };
 pub use parameters::DEFAULT_BY;
+use parameters::Format;
+pub(super) use parameters::Parameters;
 pub(super) use parameters::{ALL_RECENT, ALL_REPORT, OWN_RECENT, OWN_REPORT};
-use parameters::{Format, Parameters};
 
 impl Admin {
     /// A report: of one user, or of all.

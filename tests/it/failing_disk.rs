@@ -196,6 +196,9 @@ impl Failing {
             | Id::GetRecentUsage
             | Id::GetMyUsage
             | Id::GetMyRecentUsage
+            | Id::GetFields
+            | Id::GetMyFields
+            | Id::ListMyProviders
             | Id::GetUser
             | Id::GetUserCreds
             | Id::GetUnconfirmedUserCreds

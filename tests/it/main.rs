@@ -11,6 +11,7 @@ mod access_log;
 mod accounts;
 mod admin;
 mod api_admin;
+mod api_fields;
 mod api_self;
 mod asking;
 mod backup;

@@ -136,12 +136,12 @@ pub(super) struct AskedReport {
 }
 
 /// The parameters of a request, all of them known.
-pub(super) struct Parameters<'r> {
+pub(in super::super) struct Parameters<'r> {
     query: Option<&'r str>,
 }
 
 impl<'r> Parameters<'r> {
-    pub(super) fn of(request: &'r Request, known: &'static [Parameter]) -> Result<Self, Fault> {
+    pub(in super::super) fn of(request: &'r Request, known: &'static [Parameter]) -> Result<Self, Fault> {
         let query = request.query.as_deref();
         let names: Vec<&str> = known.iter().map(|one| one.name).collect();
         let mut seen = Vec::new();
@@ -161,7 +161,8 @@ impl<'r> Parameters<'r> {
         Ok(Self { query })
     }
 
-    fn value(&self, name: &str) -> Option<String> {
+    /// The value of a parameter.
+    pub(in super::super) fn value(&self, name: &str) -> Option<String> {
         value_of(self.query, name)
     }
 

@@ -173,6 +173,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             allowed: origins::allowed(provider, &shown),
             used: origins::used(provider, &shown, via.as_ref().map(|(used, _)| *used), wrap),
             name: provider.name.clone(),
+            shown: provider.shown.clone(),
             prefix: provider.prefix.clone(),
             gateway: via.as_ref().map(|(used, _)| used.gateway.name.clone()),
             origin,
@@ -187,6 +188,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             caller: provider.caller.clone(),
             max_body: provider.max_body,
             paste_token: paste_token(provider),
+            probe: provider.probe.clone(),
             host,
         })
     }

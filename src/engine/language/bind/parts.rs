@@ -9,7 +9,7 @@ use crate::{
     language::{
         auth,
         compile::{
-            self, Api, ClientPath, Glob, HeaderGlob, Section, Template, Timeouts,
+            self, Api, ClientPath, Glob, HeaderGlob, PageTexts, Section, Template, Timeouts,
             metering::Metering,
             safety::{self, HeaderClass},
         },
@@ -22,6 +22,8 @@ use crate::{
 pub struct Provider {
     /// Its name.
     pub name: FileName,
+    /// Its texts for pages.
+    pub shown: PageTexts,
     /// The prefix of its client paths.
     pub prefix: String,
     /// The host of `base_url`, for messages.
@@ -56,6 +58,8 @@ pub struct Provider {
     pub max_body: u64,
     /// Its paste token.
     pub paste_token: Option<PasteToken>,
+    /// The request of "try it".
+    pub probe: Option<syntax::Probe>,
 }
 
 /// A gateway token in the format of a vendor, and the login that it represents.

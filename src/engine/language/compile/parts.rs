@@ -45,6 +45,8 @@ pub struct Provider {
     pub at: Location,
     /// All its files: its own and those of its preset, gateways, apis and the policy.
     pub inputs: BTreeSet<Arc<str>>,
+    /// Its texts for pages.
+    pub shown: PageTexts,
     /// The prefix of its client paths.
     pub prefix: String,
     /// The base URL of the upstream.
@@ -101,6 +103,19 @@ impl Provider {
         let gateways = self.gateways.iter().map(|used| &used.gateway.vars);
         gateways.chain([&self.vars]).flat_map(BTreeMap::values).map(|var| &var.value.source)
     }
+}
+
+/// The texts of a provider for pages. No request depends on them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageTexts {
+    /// The display name.
+    pub title: String,
+    /// The group on pages.
+    pub group: Option<String>,
+    /// The page where users get an API key.
+    pub keys_url: Option<String>,
+    /// The upstream's documentation.
+    pub docs: Option<String>,
 }
 
 /// A value and its location.

@@ -12,8 +12,8 @@ mod rules;
 use std::sync::Arc;
 
 use super::{
-    Compilation, Compiled, Files, Fixtures, Placeholder, Provider, Rejected, Shared, Sharing, Test, quantity,
-    resolve,
+    Compilation, Compiled, Files, Fixtures, PageTexts, Placeholder, Provider, Rejected, Shared, Sharing,
+    Test, quantity, resolve,
 };
 use crate::{
     base::{
@@ -243,6 +243,12 @@ impl Compiler<'_> {
             name: self.name.clone(),
             inputs: inputs.collect(),
             at: Location::file(self.layers[0].file),
+            shown: PageTexts {
+                title: spec.title.clone().unwrap_or_default(),
+                group: spec.group.clone(),
+                keys_url: spec.keys_url.clone(),
+                docs: spec.docs.clone(),
+            },
             prefix: prefix?,
             base_url: base_url?,
             vars,

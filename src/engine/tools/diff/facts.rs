@@ -139,6 +139,8 @@ impl Listing<'_> {
             name: _,
             at: _,
             inputs: _,
+            // They change nothing that is sent.
+            shown: _,
             prefix,
             base_url: Located { value: base_url, at: _ },
             vars,

@@ -1,0 +1,197 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    document::{CredentialField, CredentialKind, Stored, StoredField, Wanted, arrange},
+    *,
+};
+use crate::{
+    accounts::NewOrigins,
+    bind, compile,
+    name::{FileName, Scope},
+    syntax,
+};
+
+/// The table of the files `(name, text)`. All have a `base_url`, a `path_prefix` and the endpoint `one`.
+pub(in crate::admin) fn table(files: &[(&str, &str)]) -> Table {
+    let mut all = compile::Files::default();
+    for (name, text) in files {
+        let head = format!(
+            "base_url = \"https://{name}.example\"\npath_prefix = \"/{name}\"\nendpoint.one = {{ method = \"GET\", path = \"/one\" }}\n"
+        );
+        let (parsed, found) = syntax::parse(&(*name).into(), &format!("{head}{text}"));
+        assert_eq!(found, [], "{name}");
+        all.providers.insert(FileName::new(name).unwrap(), parsed);
+    }
+    let compiled = compile::compile(&all);
+    assert_eq!(compiled.diagnostics, []);
+    let bound = compiled.providers.iter().map(|one| Arc::new(bind::bind(one, |_, _, _| None).0.unwrap()));
+    Table::new(bound.collect(), compiled.rejected, &[])
+}
+
+/// Scopes as text.
+pub(in crate::admin) fn scopes(text: &str) -> Vec<Scope> {
+    text.split(' ').map(|scope| Scope::parse(scope).unwrap()).collect()
+}
+
+const KEY: &str = "{ name = \"key\", label = \"API key\", hint = \"h\", placeholder = \"k-...\" }";
+const LOGIN: &str = "{ name = \"login\", kind = \"oauth2\", token_url = \"https://login.example/t\", client_id = \"c\", paste = { accessToken = \"/a\" } }";
+
+/// A provider that shares the section `s` with another one, and sends some of its fields.
+fn sharing(title: &str, other: &str, fields: &[&str], sent: &[&str]) -> String {
+    let sent =
+        sent.iter().map(|field| format!("{{ field = \"{field}\", set = {{ x-key = \"{{secret}}\" }} }}"));
+    let sent = sent.collect::<Vec<_>>().join(", ");
+    let fields = fields.join(", ");
+    format!(
+        "title = \"{title}\"\nauth = [{sent}]\ncredentials = {{ section = \"s\", shared_with = [\"{other}\"], field = [{fields}] }}\n"
+    )
+}
+
+/// Two providers of one section: `api` sends the login or the key, `app` the login alone.
+fn two() -> Table {
+    let api = sharing("API", "app", &[KEY, LOGIN], &["login", "key"]) + "keys_url = \"https://k.example\"\n";
+    let paste = "paste_token = { path = \"/auth/t\", reply = \"tToken\", missing = \"none\", claims = {} }\ngroup = \"main\"\n";
+    let app = sharing("The app", "api", &[LOGIN], &["login"]) + paste;
+    table(&[("api", &api), ("app", &app)])
+}
+
+fn shown(field: &CredentialField) -> String {
+    let mut text = field.field.clone();
+    text += if field.wanted == Wanted::Required { "!" } else { "" };
+    text += if field.kind == CredentialKind::Oauth2 { " login" } else { "" };
+    text += &format!(" by {} to {}", field.providers.join("+"), field.origins.join("+"));
+    if let Some(stored) = &field.stored {
+        text += &format!(" stored {stored}");
+    }
+    if let Some(NewOrigins { from, to }) = &field.unconfirmed {
+        text += &format!(" from {} to {}", from.join("+"), to.join("+"));
+    }
+    for one in &field.shared {
+        text += &format!(" shared {:?}{}", one.by, if one.unconfirmed { "?" } else { "" });
+    }
+    text + &field.used.map_or_else(String::new, |used| format!(" used {used:?}"))
+}
+
+fn fields(document: &CredentialFields) -> String {
+    let sections = document.sections.iter().map(|section| {
+        let fields: Vec<_> = section.fields.iter().map(shown).collect();
+        format!("{}: {}", section.section, fields.join("; "))
+    });
+    sections.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn sections_are_in_the_order_of_pages() {
+    let one = |title: &str, group: &str| {
+        let group = if group.is_empty() { String::new() } else { format!("group = \"{group}\"\n") };
+        format!(
+            "title = \"{title}\"\n{group}credentials.field = [{KEY}]\nauth = [{{ field = \"key\", set = {{ x-key = \"{{secret}}\" }} }}]\n"
+        )
+    };
+    let files = [
+        ("a", one("zeta", "additional")),
+        ("b", one("Alpha", "")),
+        ("c", one("beta", "other")),
+        ("d", one("Zulu", "main")),
+        ("e", one("alpha", "additional")),
+        ("f", "title = \"No credentials\"\n".to_owned()),
+        ("g", one("Yankee", "main")),
+    ];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let document = arrange(&table(&files), Reach(None), None, None);
+    let seen: Vec<_> = document.sections.iter().map(|one| format!("{} {}", one.section, one.title)).collect();
+    let expected = [
+        "providers.g Yankee",
+        "providers.d Zulu",
+        "providers.b Alpha",
+        "providers.e alpha",
+        "providers.c beta",
+        "providers.a zeta",
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_field_has_all_that_its_files_say() {
+    let document = arrange(&two(), Reach(None), None, None);
+    let login = json!({
+        "field": "login", "label": "login", "kind": "oauth2", "paste": { "accessToken": "/a" },
+        "pasteTokens": [{ "provider": "app", "path": "/auth/t", "name": "tToken" }],
+        "providers": ["app", "api"],
+        "origins": ["https://api.example", "https://app.example", "https://login.example"],
+        "wanted": "required",
+    });
+    let key = json!({
+        "field": "key", "label": "API key", "hint": "h", "placeholder": "k-...", "kind": "secret",
+        "providers": ["api"], "origins": ["https://api.example"], "wanted": "optional",
+    });
+    let section = json!({
+        "section": "s", "title": "The app", "group": "main", "keysUrl": "https://k.example", "fields": [login, key],
+    });
+    assert_eq!(serde_json::to_value(&document).unwrap(), json!({ "sections": [section] }));
+}
+
+#[test]
+fn a_token_with_scopes_sees_the_fields_of_what_it_reaches() {
+    let table = two();
+    let stored = || Stored { own: [place("s.key"), place("gone.key")].into(), ..Stored::default() };
+    let check = |reached: Option<&str>, expected: &str, undeclared: usize| {
+        let reached = reached.map(scopes);
+        let document = arrange(&table, Reach(reached.as_deref()), None, Some(&stored()));
+        assert_eq!(fields(&document), expected, "{reached:?}");
+        assert_eq!(document.undeclared.len(), undeclared, "{reached:?}");
+    };
+    let (api, app, login) = ("https://api.example", "https://app.example", "https://login.example");
+    let all = format!("{api}+{app}+{login}");
+    let key = format!("key by api to {api} stored \"***\" used Own");
+    check(None, &format!("s: login! login by app+api to {all}; {key}"), 1);
+    check(Some("api/one"), &format!("s: {key}; login login by api to {all}"), 0);
+    check(Some("app"), &format!("s: login! login by app to {all}"), 0);
+    check(Some("other"), "", 0);
+}
+
+fn place(name: &str) -> (FieldKey, StoredField) {
+    let (name, unconfirmed) = match name.strip_suffix('?') {
+        Some(name) => (name, Some(NewOrigins { from: vec!["old".into()], to: vec!["new".into()] })),
+        None => (name, None),
+    };
+    let (name, is_readable) = name.strip_suffix('~').map_or((name, true), |name| (name, false));
+    let (section, field) = name.split_once('.').unwrap();
+    let value = if is_readable { Value::from("***") } else { unreadable_value() };
+    ((section.to_owned(), field.to_owned()), StoredField { value, is_readable, unconfirmed })
+}
+
+/// A request is sent with a credential of the first holder that has one for any field of its provider.
+#[test]
+fn the_first_holder_with_any_field_of_a_provider_is_used() {
+    let table = two();
+    let stored = |names: &str| names.split(' ').filter(|name| !name.is_empty()).map(place).collect();
+    let check = |own: &str, group: &str, everybody: &str, expected: [&str; 2]| {
+        let stored = Stored { own: stored(own), group: stored(group), everybody: stored(everybody) };
+        let document = arrange(&table, Reach(None), None, Some(&stored));
+        let seen = document.sections[0].fields.iter().map(|field| {
+            let text = shown(field);
+            let (_, after) = text.split_once(" to ").unwrap();
+            after.split_once(' ').map(|(_, stored)| stored.to_owned()).unwrap_or_default()
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), expected, "{own}, {group}, {everybody}");
+    };
+    // The login, then the key.
+    check("", "", "", ["", ""]);
+    check("s.key", "", "", ["", "stored \"***\" used Own"]);
+    check("", "s.key", "s.key", ["", "shared Group shared Everybody used Group"]);
+    check("", "", "s.login s.key", ["shared Everybody used Everybody", "shared Everybody used Everybody"]);
+    // The own key keeps the group's login from `api`, but not from `app`.
+    check("s.key", "s.login", "", ["shared Group used Group", "stored \"***\" used Own"]);
+    // The own login keeps the group's key from `api`, which alone sends it.
+    check("s.login", "s.key", "", ["stored \"***\" used Own", "shared Group"]);
+    // One that waits for a confirmation is chosen all the same, and refused.
+    check("s.key?", "s.key", "", ["", "stored \"***\" from old to new shared Group used Own"]);
+    check("", "s.key?", "", ["", "shared Group? used Group"]);
+    // One that cannot be decrypted counts as absent for requests.
+    check("s.key~", "s.key", "", ["", "stored {\"status\":\"unreadable\"} shared Group used Group"]);
+    check("", "s.key~", "s.key", ["", "shared Everybody used Everybody"]);
+    check("s.other", "", "", ["", ""]);
+}

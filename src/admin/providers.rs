@@ -1,0 +1,150 @@
+//! Operations on the providers that a user's token reaches.
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Request, Response, fields::in_order, scope::Reach};
+use crate::{bind, table::Table};
+
+/// The providers that the calling token reaches.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachableProviders {
+    /// Those of the group `main` first, then by title.
+    pub providers: Vec<ReachableProvider>,
+}
+
+/// A provider.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachableProvider {
+    /// Its name.
+    pub name: String,
+    /// The display name.
+    pub title: String,
+    /// The group on pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The prefix of its paths.
+    pub base_path: String,
+    /// The documentation of the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+    /// The section of its credentials. Absent if it needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+    /// The endpoints that the token reaches.
+    pub endpoints: Vec<ReachableEndpoint>,
+    /// The name of the endpoint that its probe calls. Absent without a probe, or if the token does not reach that endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+}
+
+/// An endpoint.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachableEndpoint {
+    /// Its name.
+    pub name: String,
+    /// The method.
+    pub method: String,
+    /// The path below `basePath`. `{name}` stands for one segment, or a part of it.
+    pub path: String,
+    /// Further paths, in full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// The wire format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// True if its answers can be streams.
+    pub streaming: bool,
+}
+
+/// The providers that the calling token reaches.
+pub(super) fn reachable(request: &Request) -> Response {
+    Response::json(StatusCode::OK, &list(&request.table, Reach::of(request)))
+}
+
+fn list(table: &Table, reach: Reach<'_>) -> ReachableProviders {
+    ReachableProviders {
+        providers: in_order(table, reach).into_iter().map(|one| provider(one, reach)).collect(),
+    }
+}
+
+fn provider(provider: &bind::Provider, reach: Reach<'_>) -> ReachableProvider {
+    let reached = |endpoint: &str| reach.endpoint(&provider.name, endpoint);
+    let endpoints = provider.endpoints.iter().filter(|one| reached(&one.name));
+    let probe = provider.probe.as_ref().filter(|probe| reached(&probe.endpoint));
+    ReachableProvider {
+        name: provider.name.to_string(),
+        title: provider.shown.title.clone(),
+        group: provider.shown.group.clone(),
+        base_path: provider.prefix.clone(),
+        docs: provider.shown.docs.clone(),
+        section: provider.section.as_ref().map(|section| section.name.clone()),
+        endpoints: endpoints.map(|one| endpoint(one, &provider.prefix)).collect(),
+        probe: probe.map(|probe| probe.endpoint.clone()),
+    }
+}
+
+fn endpoint(endpoint: &bind::Endpoint, prefix: &str) -> ReachableEndpoint {
+    let mut paths = endpoint.paths.iter().map(|path| path.text.as_str());
+    let path = paths.next().unwrap_or_default();
+    ReachableEndpoint {
+        name: endpoint.name.to_string(),
+        method: endpoint.method.to_string(),
+        path: path.strip_prefix(prefix).unwrap_or(path).to_owned(),
+        aliases: paths.map(str::to_owned).collect(),
+        api: endpoint.api.as_ref().map(|api| api.name.to_string()),
+        streaming: endpoint.metering.as_ref().is_some_and(|metering| !metering.framings.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::fields::tests::{scopes, table},
+        *,
+    };
+
+    #[test]
+    fn a_token_sees_what_it_reaches() {
+        let more = r#"
+title = "B"
+docs = "https://docs.example"
+probe = { endpoint = "one" }
+credentials = { section = "s", field = [{ name = "key" }] }
+auth = [{ field = "key", set = { x-key = "{secret}" } }]
+endpoint.two = { method = "POST", path = "/two/{model}", aliases = ["/v1/two/{model}"] }
+"#;
+        let table = table(&[("a", "title = \"Z\"\ngroup = \"main\""), ("b", more)]);
+        let one = json!({ "name": "one", "method": "GET", "path": "/one", "streaming": false });
+        let two = json!({
+            "name": "two", "method": "POST", "path": "/two/{model}", "aliases": ["/v1/two/{model}"], "streaming": false,
+        });
+        let a = json!({ "name": "a", "title": "Z", "group": "main", "basePath": "/a", "endpoints": [one] });
+        let b = json!({
+            "name": "b", "title": "B", "basePath": "/b", "docs": "https://docs.example", "section": "s", "probe": "one",
+        });
+        let b = |endpoints, has_probe: bool| {
+            let mut b = b.clone();
+            b["endpoints"] = endpoints;
+            if !has_probe {
+                b.as_object_mut().unwrap().remove("probe");
+            }
+            b
+        };
+        let check = |reached: Option<&str>, expected| {
+            let reached = reached.map(scopes);
+            let seen = serde_json::to_value(list(&table, Reach(reached.as_deref()))).unwrap();
+            assert_eq!(seen, json!({ "providers": expected }), "{reached:?}");
+        };
+        check(None, json!([a, b(json!([one, two]), true)]));
+        check(Some("a b/one"), json!([a, b(json!([one]), true)]));
+        check(Some("b/two"), json!([b(json!([two]), false)]));
+        check(Some("c"), json!([]));
+    }
+}
