@@ -58,20 +58,19 @@ fn two() -> Table {
 }
 
 fn shown(field: &CredentialField) -> String {
-    let mut text = field.field.clone();
-    text += if field.wanted == Wanted::Required { "!" } else { "" };
-    text += if field.kind == CredentialKind::Oauth2 { " login" } else { "" };
-    text += &format!(" by {} to {}", field.providers.join("+"), field.origins.join("+"));
-    if let Some(stored) = &field.stored {
-        text += &format!(" stored {stored}");
-    }
-    if let Some(NewOrigins { from, to }) = &field.unconfirmed {
-        text += &format!(" from {} to {}", from.join("+"), to.join("+"));
-    }
-    for one in &field.shared {
-        text += &format!(" shared {:?}{}", one.by, if one.unconfirmed { "?" } else { "" });
-    }
-    text + &field.used.map_or_else(String::new, |used| format!(" used {used:?}"))
+    let wanted = if field.wanted == Wanted::Required { "!" } else { "" };
+    let kind = if field.kind == CredentialKind::Oauth2 { " login" } else { "" };
+    let (providers, origins) = (field.providers.join("+"), field.origins.join("+"));
+    let mut parts = vec![format!("{}{wanted}{kind} by {providers} to {origins}", field.field)];
+    parts.extend(field.stored.iter().map(|stored| format!("stored {stored}")));
+    let unconfirmed = field.unconfirmed.iter();
+    parts.extend(
+        unconfirmed.map(|NewOrigins { from, to }| format!("from {} to {}", from.join("+"), to.join("+"))),
+    );
+    let shared = field.shared.iter();
+    parts.extend(shared.map(|one| format!("shared {:?}{}", one.by, if one.unconfirmed { "?" } else { "" })));
+    parts.extend(field.used.map(|used| format!("used {used:?}")));
+    parts.join(" ")
 }
 
 fn fields(document: &CredentialFields) -> String {
