@@ -187,13 +187,18 @@ fn two_hundred_providers_fit_into_a_page() {
     for number in 0..200 {
         let name = format!("provider-{number:03}");
         let text = format!(
-            "title = \"Provider {number}\"\nextends = \"openai-compatible\"\nbase_url = \"https://api.{name}.example/v1\"\n\
-            keys_url = \"https://console.{name}.example/keys\"\ndocs = \"https://docs.{name}.example\"\nprobe = {{ endpoint = \"models\" }}\n"
+            "title = \"Provider {number}\"\nextends = \"openai-compatible\"\nbase_url = \"https://api.{name}.example\"\n\
+            keys_url = \"https://console.{name}.example/keys\"\ndocs = \"https://docs.{name}.example\"\n"
         );
+        // The preset has a probe, and this file no endpoint for it.
+        let text = if number == 0 { text + "endpoint.models = false\n" } else { text };
         world.home.write(&name, &text);
     }
     reload(&world);
     let own = own(&world);
+    let providers = get(&own, "/auth/providers");
+    let probes = [0, 1].map(|index| providers["providers"][index]["probe"].as_str().map(str::to_owned));
+    assert_eq!(probes, [None, Some("models".to_owned())]);
     let size = |path: &str, list: &str| {
         let document = get(&own, path);
         assert_eq!(document[list].as_array().unwrap().len(), 201, "{path}");

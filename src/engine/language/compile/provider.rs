@@ -191,7 +191,13 @@ impl Compiler<'_> {
             ($($field:ident)*) => { $(merged.$field = merged.$field.or(base.$field);)* };
         }
         inherit!(base_url path_prefix group keys_url docs telemetry_name cors_headers vars caller credentials auth);
-        inherit!(headers gateway egress response timeouts limits paste_token probe);
+        inherit!(headers gateway egress response timeouts limits paste_token);
+        // A file that removes an endpoint cannot have the preset's probe of it.
+        let is_removed = |probe: &syntax::Probe| {
+            let entry = own.endpoint.as_ref().and_then(|endpoints| endpoints.get(&probe.endpoint));
+            matches!(entry, Some(syntax::EndpointEntry::Removed))
+        };
+        merged.probe = merged.probe.or_else(|| base.probe.filter(|probe| !is_removed(probe)));
         merged.endpoint = Some(endpoints::merge(merged.endpoint, base.endpoint));
         Some(merged)
     }
@@ -330,14 +336,21 @@ impl Compiler<'_> {
 
     fn check_probe(&mut self, probe: Option<&syntax::Probe>, endpoints: &[super::Endpoint]) {
         let Some(probe) = probe else { return };
-        if !endpoints.iter().any(|endpoint| endpoint.name == probe.endpoint) {
+        let at = self.value("/probe/endpoint");
+        let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.name == probe.endpoint) else {
             let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
             let message = format!("there is no endpoint `{}`", probe.endpoint);
             let help = match nearest(&probe.endpoint, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known endpoints: {}", backticked(&names)),
             };
-            self.report_with_help(Code::Reference, self.value("/probe/endpoint"), message, help);
+            self.report_with_help(Code::Reference, at, message, help);
+            return;
+        };
+        if endpoint.paths.first().is_some_and(|path| !path.pattern.captures().is_empty()) {
+            let message = format!("the path of `{}` has captures, which a probe cannot fill", probe.endpoint);
+            let help = "name an endpoint whose path has none";
+            self.report_with_help(Code::Reference, at, message, help);
         }
     }
 }

@@ -507,7 +507,7 @@ pub struct PasteToken {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// The name of the endpoint.
+    /// The name of the endpoint. Its path has no captures.
     #[schemars(example = &"chat")]
     pub endpoint: String,
     /// The JSON body of the request.

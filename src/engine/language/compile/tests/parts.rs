@@ -436,6 +436,10 @@ fn responses_limits_and_other_tables() {
         "TG025 1:22 there is no endpoint `item` | did you mean `items`?",
     );
     provider(
+        "endpoint.one = { method = \"GET\", path = \"/one/{id}\" }\nprobe = { endpoint = \"one\" }",
+        "TG025 2:22 the path of `one` has captures, which a probe cannot fill | name an endpoint whose path has none",
+    );
+    provider(
         r#"paste_token = { path = "/token", reply = "t", missing = "m", claims = {} }"#,
         r"TG025 1:1 a paste token stands for a login, but the credentials section has no `oauth2` field
 TG023 1:24 it has to be `/auth/` and one segment of lower-case letters, digits and `-`",
