@@ -147,6 +147,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Time that a client's connection may idle.
     pub idle_timeout: Duration,
+    /// The longest time of a probe.
+    pub probe_timeout: Duration,
     /// The treatment of a half-closed client.
     pub half_closed: HalfClosed,
     /// The treatment of the trace context that clients send.
@@ -285,6 +287,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
             .unwrap_or(Duration::from_hours(1)),
         head_timeout: read.at_least("head_timeout", pick!(head_timeout), 60)?,
         idle_timeout: read.at_least("idle_timeout", pick!(idle_timeout), IDLE_TIMEOUT_S)?,
+        probe_timeout: read.at_least("probe_timeout", pick!(probe_timeout), 30)?,
         half_closed: pick!(half_closed).unwrap_or_default(),
         trace_context: pick!(trace_context).unwrap_or_default(),
         max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,

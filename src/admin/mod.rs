@@ -15,6 +15,7 @@ mod page;
 mod paste;
 mod payloads;
 mod pointer;
+mod probe;
 mod providers;
 mod queue;
 mod scope;
@@ -37,6 +38,7 @@ pub use self::{
     },
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
+    probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
     providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
     queue::ApiQueue,
     usage::{
@@ -201,7 +203,8 @@ impl Request {
 }
 
 impl Admin {
-    /// Handles a call. Health checks are answered by the gateway, which knows the state of the process.
+    /// Handles a call. Health checks are answered by the gateway, which knows the state of the process, and so are probes,
+    /// which it sends.
     pub async fn handle(&self, request: &Request) -> ApiResult {
         let OperationMatch { operation, captures } = request.operation()?;
         if let Principal::User(caller) = &request.principal {
@@ -210,7 +213,7 @@ impl Admin {
         let first = captures.first().copied().unwrap_or_default();
         let second = captures.get(1).copied().unwrap_or_default();
         match operation.id {
-            Id::Liveness | Id::Readiness => Err(not_found()),
+            Id::Liveness | Id::Readiness | Id::ProbeMyProvider => Err(not_found()),
             Id::Files(operation) => self.files.handle(operation, Some(&self.store)).await,
             Id::CreateUser => self.create_user(request).await,
             Id::ListUsers => self.list_users(request).await,

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::{
     fields::{self, CredentialFields},
     payloads,
+    probe::ProbeResult,
     providers::ReachableProviders,
     usage::{self, RecentExchanges, UsageReport},
 };
@@ -71,6 +72,7 @@ pub enum OperationId {
     GetMyRecentUsage,
     GetMyFields,
     ListMyProviders,
+    ProbeMyProvider,
 }
 
 /// An operation on provider files. These need no store.
@@ -383,6 +385,8 @@ pub static OPERATIONS: &[Operation] = &[
         .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),
     new::<CredentialFields>(OperationId::GetMyFields, "GET", "/auth/fields", Access::User, "Show the credential fields of the provider files, with the caller's credentials"),
     new::<ReachableProviders>(OperationId::ListMyProviders, "GET", "/auth/providers", Access::User, "List the providers and endpoints that the calling token reaches"),
+    new::<ProbeResult>(OperationId::ProbeMyProvider, "POST", "/auth/providers/{name}/probe", Access::User, "Send the request that a provider's file names in `probe`, as the caller's own, and show the answer")
+        .faults(&[FaultKind::NotFound, FaultKind::TokenScope, FaultKind::ConfigRejected]),
     new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").usage(usage::OWN_REPORT),
     new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").usage(usage::OWN_RECENT),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it and its paste tokens stay valid for an hour")

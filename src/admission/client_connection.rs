@@ -86,11 +86,21 @@ pub struct ClientConnection {
     has_reader: AtomicBool,
     is_evicted: AtomicBool,
     refusal: Option<Cause>,
-    place: Place,
+    /// None if it is no connection of a client.
+    place: Option<Place>,
 }
 
 impl ClientConnection {
     pub(super) fn new(place: Place, refusal: Option<Cause>) -> Self {
+        Self::with(Some(place), refusal)
+    }
+
+    /// That of a request which tollgate makes itself: it is none of a client, and counted nowhere.
+    pub fn of_tollgate() -> Arc<Self> {
+        Arc::new(Self::with(None, None))
+    }
+
+    fn with(place: Option<Place>, refusal: Option<Cause>) -> Self {
         Self {
             state: AtomicU64::new(0),
             has_received: AtomicBool::new(false),
@@ -242,8 +252,10 @@ impl ClientConnection {
 
     /// Lists the connection as idle, if it is.
     pub(super) fn mark_idle(self: &Arc<Self>) {
-        if self.is_idle() {
-            self.place.add_idle(self, Epoch(self.state()));
+        if self.is_idle()
+            && let Some(place) = &self.place
+        {
+            place.add_idle(self, Epoch(self.state()));
         }
     }
 
@@ -266,7 +278,9 @@ impl ClientConnection {
     pub(super) fn close(&self) {
         self.set(self.state() | CLOSED);
         drop([&self.reader, &self.body].map(|waker| lock(waker).take()));
-        self.place.leave();
+        if let Some(place) = &self.place {
+            place.leave();
+        }
     }
 
     fn state(&self) -> u64 {
@@ -412,13 +426,26 @@ mod tests {
     }
 
     #[test]
+    fn a_request_of_tollgate_is_read_as_fast_as_it_comes() {
+        let one = ClientConnection::of_tollgate();
+        let context = Context::from_waker(Waker::noop());
+        one.add_unwritten(READ_AHEAD);
+        assert!(one.poll_read_ahead(&context).is_pending());
+        one.flushed();
+        assert!(one.poll_read_ahead(&context).is_ready());
+        one.end_response();
+        one.flushed();
+        assert_eq!(one.refusal(), None);
+    }
+
+    #[test]
     fn a_list_of_idle_connections_does_not_grow_with_requests() {
         let admission = admission();
         let one = connect(&admission, 0).unwrap();
         for _ in 0..10_000 {
             serve(&one);
         }
-        assert!(one.connection.place.listed() < 100);
+        assert!(one.connection.place.as_ref().unwrap().listed() < 100);
         // An entry that was closed for is none.
         drop(one);
         admission.evict_idle(0);

@@ -309,6 +309,7 @@ fn shared(
         metrics,
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
+        probe_timeout: settings.probe_timeout,
         half_closed: settings.half_closed,
         trace_context: settings.trace_context,
         max_head: settings.max_head,

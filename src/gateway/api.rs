@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header, request::Parts};
 use hyper::body::Incoming;
 
-use super::{Body, InFlight, body::collect, fault::json};
+use super::{Body, InFlight, body::collect, fault::json, probe};
 use crate::{
     accounts::Actor,
-    admin::{self, Admin, Principal},
+    admin::{self, Admin, Principal, ProbeTarget},
     admission::ClientConnection,
     decide::ApiCall,
     fault::Fault,
@@ -18,16 +18,29 @@ use crate::{
 
 /// Answers a call that its caller may make.
 pub(super) async fn call(
-    InFlight { worker, table, head, .. }: InFlight<'_>,
+    call: InFlight<'_>,
     incoming: &mut Option<Incoming>,
-    _authorized: ApiCall,
+    authorized: ApiCall,
     principal: Principal,
     actor: Actor,
     connection: &ClientConnection,
 ) -> Result<Response<Body>, Fault> {
-    let request = read(head, incoming, Arc::clone(table), principal, actor).await?;
+    let request = read(call.head, incoming, Arc::clone(call.table), principal, actor).await?;
     connection.reads().add_frame(request.body.len());
-    worker.api_queue.call(request).await.map(response)
+    answer(call, &authorized, request).await.map(response)
+}
+
+/// Answers a call: a probe here, since it is sent as a client's request is; all others on the control runtime.
+async fn answer(
+    call: InFlight<'_>,
+    authorized: &ApiCall,
+    request: admin::Request,
+) -> Result<admin::Response, Fault> {
+    match ProbeTarget::of(&request)? {
+        // Boxed, since it is rare: other requests should not carry its state.
+        Some(target) => Box::pin(probe::send(call, authorized, &target)).await,
+        None => call.worker.api_queue.call(request).await,
+    }
 }
 
 /// Answers a call that needs no token: it came over the control socket.

@@ -226,6 +226,11 @@ impl RequestContext {
         }
     }
 
+    /// The fault, if the response is tollgate's own.
+    pub(super) fn fault(&self) -> Option<FaultKind> {
+        self.guard.record.as_ref()?.fault
+    }
+
     /// Begins to meter a request, if its endpoint is metered. Returns what is to see its body.
     pub(super) fn meter(&mut self, hit: &Hit, head: &Parts) -> Option<Arc<dyn Tap>> {
         let worker = &self.guard.worker;

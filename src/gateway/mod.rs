@@ -17,6 +17,7 @@ mod fault;
 mod own_answers;
 mod client_address;
 mod metered;
+mod probe;
 mod readiness;
 mod relay;
 mod context;
@@ -28,6 +29,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, Version, header, request::Parts};
@@ -43,11 +45,11 @@ pub use readiness::Readiness;
 pub use staged_close::staged_close;
 
 use crate::{
-    accounts::{Actor, AuthRateLimit, Authenticated, Authenticator, LocalCache, Refresher},
+    accounts::{Actor, AuthRateLimit, Authenticated, Authenticator, Caller, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
     admission::{Admission, ClientConnection},
     cors::TrustedOrigins,
-    decide::{self, Begun, ListenerRole},
+    decide::{self, Begun, ListenerRole, Routed},
     fault::Fault,
     files::Live,
     hex,
@@ -58,7 +60,7 @@ use crate::{
     upstream::{self, Upstream},
 };
 use context::{Persistence, RequestContext};
-use relay::Outbound;
+use relay::{CallBody, Outbound};
 
 /// Everything that one worker serves requests with. No worker waits for another.
 #[derive(Debug)]
@@ -99,6 +101,8 @@ pub struct Worker {
     pub trace_context: TraceHeaders,
     /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.
     pub keep_alive: Option<HeaderValue>,
+    /// The longest time of a probe.
+    pub probe_timeout: Duration,
     /// True after the grace period: responses that end now are cut by tollgate.
     pub cuts: AtomicBool,
     /// The number of the next request; request ids derive from it.
@@ -234,10 +238,21 @@ async fn answer(
             let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;
             context.set_caller(&caller);
             let routed = call.authenticated(caller.facts(part))?;
-            context.set_route(&routed.hit);
-            let call = routed.in_scope()?;
-            context.set_admitted(admission::request(worker, &caller)?);
-            relay::relay(Outbound { request, call: &call, caller: &caller }, incoming, context).await
+            forward(request, &caller, routed, CallBody::Client(incoming), context).await
         }
     }
+}
+
+/// Takes the steps of a call to a provider from its endpoint on.
+async fn forward(
+    request: InFlight<'_>,
+    caller: &Caller,
+    routed: Routed<'_>,
+    body: CallBody<'_>,
+    context: &mut RequestContext,
+) -> Result<Response<Body>, Fault> {
+    context.set_route(&routed.hit);
+    let call = routed.in_scope()?;
+    context.set_admitted(admission::request(request.worker, caller)?);
+    relay::relay(Outbound { request, call: &call, caller }, body, context).await
 }

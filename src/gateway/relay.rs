@@ -4,7 +4,9 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 
 use super::{
@@ -37,6 +39,42 @@ pub(super) struct Outbound<'r> {
     pub(super) caller: &'r Caller,
 }
 
+/// The body of a call, until it is sent.
+#[derive(Debug)]
+pub(super) enum CallBody<'r> {
+    /// The client's. What is not read stays there.
+    Client(&'r mut Option<Incoming>),
+    /// tollgate's own.
+    Own(Bytes),
+}
+
+impl CallBody<'_> {
+    /// A lower bound of its size.
+    fn min_bytes(&self) -> u64 {
+        match self {
+            Self::Client(incoming) => incoming.as_ref().map_or(0, |body| body.size_hint().lower()),
+            Self::Own(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// The body on its way upstream. That of a GET or HEAD is not sent.
+    fn upload(self, head: &Parts, hit: &Hit, connection: &ClientConnection) -> Upload {
+        if matches!(head.method, Method::GET | Method::HEAD) {
+            return Upload::empty();
+        }
+        let limit = hit.provider.max_body;
+        match self {
+            Self::Client(incoming) => {
+                let reads = connection.reads().clone();
+                let from_client = |body| Upload::incoming(body, limit, reads);
+                incoming.take().map_or_else(Upload::empty, from_client)
+            }
+            Self::Own(bytes) if bytes.is_empty() => Upload::empty(),
+            Self::Own(bytes) => Upload::other(Full::new(bytes), limit),
+        }
+    }
+}
+
 /// What was sent of a request's body.
 #[derive(Debug, Clone, Copy)]
 struct Sent<'r> {
@@ -49,7 +87,7 @@ struct Sent<'r> {
 /// Sends the call upstream, and makes the head of the answer.
 pub(super) async fn relay(
     outbound: Outbound<'_>,
-    incoming: &mut Option<Incoming>,
+    body: CallBody<'_>,
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let Outbound { request: InFlight { worker, head, .. }, call, caller } = outbound;
@@ -68,10 +106,10 @@ pub(super) async fn relay(
     context.set_key_owner(sendable.owner());
     // A kind of authentication that depends on the body has to wait for it here.
     let BodyInput::Nothing = sendable.body_input();
-    let mut upstream = sendable.request(incoming.as_ref().map_or(0, |body| body.size_hint().lower()))?;
+    let mut upstream = sendable.request(body.min_bytes())?;
     let metered = context.meter(&call.hit, head);
     context.hide(sendable.secrets());
-    let mut upload = upload(head, &call.hit, incoming, context.connection()).tapped(metered);
+    let mut upload = body.upload(head, &call.hit, context.connection()).tapped(metered);
     let asked = match asking::wanted(&call.hit, head) {
         // Boxed, since few endpoints ask: other requests should not carry its state.
         Some(wanted) => Box::pin(ask(wanted, outbound, &mut upload, &mut upstream, context)).await?,
@@ -217,16 +255,6 @@ async fn retry(
     // Boxed, since it is rare: a warm request should not carry its state.
     let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;
     sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()
-}
-
-/// The request's body on its way upstream. A body of a GET or HEAD is not sent.
-fn upload(head: &Parts, hit: &Hit, incoming: &mut Option<Incoming>, connection: &ClientConnection) -> Upload {
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        return Upload::empty();
-    }
-    let reads = connection.reads().clone();
-    let from_client = |body| Upload::incoming(body, hit.provider.max_body, reads);
-    incoming.take().map_or_else(Upload::empty, from_client)
 }
 
 /// The fault of a request without a response from upstream. Logs it, unless the client is at fault.

@@ -83,6 +83,8 @@ pub struct Shared {
     pub head_timeout: Duration,
     /// Timeout for a connection without a request.
     pub idle_timeout: Duration,
+    /// The longest time of a probe.
+    pub probe_timeout: Duration,
     /// Whether a client that has closed its side of the connection gets its answer.
     pub half_closed: HalfClosed,
     /// The treatment of the trace context that clients send.
@@ -164,6 +166,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: config.recorder,
         metrics: shared.metrics.clone(),
+        probe_timeout: shared.probe_timeout,
         cuts: AtomicBool::new(false),
         next_id: AtomicU64::new(config.first_id),
     });

@@ -104,6 +104,10 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_IDLE_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
     #[schemars(example = &"620s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub idle_timeout: Option<String>,
+    /// Longest time of a probe, the request of "try it" on pages [default: 30s]
+    #[arg(long, env = "TOLLGATE_PROBE_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"30s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
+    pub probe_timeout: Option<String>,
     /// A client that closes its side of the connection before its answer: `cancel` the request, or `answer` it
     /// [default: cancel]
     #[arg(long, env = "TOLLGATE_HALF_CLOSED", hide_env_values = true, value_name = "ACTION")]

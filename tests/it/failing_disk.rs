@@ -199,6 +199,7 @@ impl Failing {
             | Id::GetFields
             | Id::GetMyFields
             | Id::ListMyProviders
+            | Id::ProbeMyProvider
             | Id::GetUser
             | Id::GetUserCreds
             | Id::GetUnconfirmedUserCreds

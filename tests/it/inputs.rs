@@ -52,6 +52,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_MAX_STALE", "24h"),
     ("TOLLGATE_METRICS_MODELS", "model-large, model-small"),
     ("TOLLGATE_METRICS_USERS", "true"),
+    ("TOLLGATE_PROBE_TIMEOUT", "30s"),
     ("TOLLGATE_PROVIDERS", "DIR/providers.d"),
     ("TOLLGATE_SECRETS", "DIR/secrets"),
     ("TOLLGATE_STORE_GRACE", "1h"),

@@ -49,6 +49,7 @@ mod overload;
 mod own_answers;
 mod paste;
 mod prices;
+mod probe;
 mod protocol;
 mod raw;
 mod raw_answers;

@@ -76,6 +76,12 @@ impl Api {
 
     /// A call with a raw body.
     pub fn send(&self, line: &str, body: &[u8]) -> Reply {
+        let mut client = self.begin(line, body);
+        Self::finish(&mut client, line)
+    }
+
+    /// Sends a call with a raw body. Returns its connection.
+    pub fn begin(&self, line: &str, body: &[u8]) -> Wire {
         let mut client = Wire::connect(self.address);
         let length =
             if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
@@ -83,6 +89,11 @@ impl Api {
         let head =
             format!("{line} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\n{length}\r\n");
         client.send([head.as_bytes(), body].concat());
+        client
+    }
+
+    /// The answer to a call that was sent.
+    pub fn finish(client: &mut Wire, line: &str) -> Reply {
         let answer = client.answer().unwrap_or_else(|broken| panic!("{line}: {broken:?}; {client:?}"));
         assert_eq!(answer.head.get("cache-control"), Some("no-store"), "{line}");
         assert_eq!(answer.head.get("content-type"), Some("application/json"), "{line}");

@@ -5,7 +5,7 @@
 //! begin ─► Own                                                        answered without a token
 //!       ─► MetricsCall                                                answered, with or without one
 //!       ─► AdminCall ─► ApiCall
-//!       ─► SelfServiceCall ─► ApiCall
+//!       ─► SelfServiceCall ─► ApiCall (─► Routed, for a probe)
 //!       ─► ProviderCall ─► Routed ─► Authorized ─► Credential ─► Sendable ─► Outgoing
 //!                 authenticate    scope      choose     refresh?     rewrite
 //! ```
@@ -176,6 +176,19 @@ impl SelfServiceCall<'_> {
     }
 }
 
+impl ApiCall {
+    /// The call to a provider that tollgate makes for the caller: the caller's own, but that it has no token of its own, and
+    /// that a token for self-service is enough. `head` is tollgate's.
+    pub fn provider_call<'r>(
+        &self,
+        head: &'r Parts,
+        table: &'r Table,
+        caller: CallerFacts<'r>,
+    ) -> Result<Routed<'r>, Fault> {
+        routed(head, table, None, caller)
+    }
+}
+
 impl<'r> ProviderCall<'r> {
     /// The token to authenticate.
     pub fn token(&self) -> Result<&Secret, Fault> {
@@ -191,10 +204,19 @@ impl<'r> ProviderCall<'r> {
             let message = "WebSocket is not served here: send a plain request";
             return Err(Fault::new(FaultKind::UpgradeRefused, message));
         }
-        let path = head.uri.path();
-        let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
-        Ok(Routed { head, table, token, caller, hit })
+        routed(head, table, token, caller)
     }
+}
+
+fn routed<'r>(
+    head: &'r Parts,
+    table: &'r Table,
+    token: Option<Secret>,
+    caller: CallerFacts<'r>,
+) -> Result<Routed<'r>, Fault> {
+    let path = head.uri.path();
+    let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
+    Ok(Routed { head, table, token, caller, hit })
 }
 
 impl<'r> Routed<'r> {
@@ -280,14 +302,16 @@ pub fn body_too_large(limit: u64) -> Fault {
 /// The fault of a path without an endpoint: 503 below the prefix of a rejected provider, else 404.
 fn no_endpoint(table: &Table, path: &str) -> Fault {
     match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
-        Some(Rejected { name, unusable_var, .. }) => {
-            let reason = match unusable_var {
-                Some(UnusableVar { file, name }) => format!("var {name} of {file} has no usable value"),
-                None => "its configuration is rejected".to_owned(),
-            };
-            let message = format!("Provider {name} is out of service: {reason}");
-            Fault::new(FaultKind::ConfigRejected, message)
-        }
+        Some(rejected) => out_of_service(rejected),
         None => Fault::new(FaultKind::RouteNotFound, format!("Route not implemented in AI Gateway: {path}")),
     }
+}
+
+/// The fault of a call to a rejected provider.
+pub fn out_of_service(Rejected { name, unusable_var, .. }: &Rejected) -> Fault {
+    let reason = match unusable_var {
+        Some(UnusableVar { file, name }) => format!("var {name} of {file} has no usable value"),
+        None => "its configuration is rejected".to_owned(),
+    };
+    Fault::new(FaultKind::ConfigRejected, format!("Provider {name} is out of service: {reason}"))
 }
