@@ -23,11 +23,12 @@ use crate::{
     cors::TrustedOrigins,
     escape::Lines,
     lint::Levels,
+    origin,
     variables::EnvAllow,
 };
 pub use arguments::{Arguments, Origin};
 pub use given::{Given, PlaceFlags, schema, schema_text};
-use interpret::{Reader, exporters, head_size, store_grace, usable_path};
+use interpret::{Reader, exporters, head_size, session_lifetime, store_grace, usable_path};
 pub use places::{Places, SecretsDir};
 
 /// The default settings file.
@@ -39,6 +40,9 @@ pub const DEFAULT_PROVIDERS: &str = "providers.d";
 /// The default of `idle_timeout`, in seconds. Longer than those of common load balancers (60 s to 600 s): the side that sends
 /// requests has to be the one that closes an idle connection, or else a request may cross the close.
 const IDLE_TIMEOUT_S: u64 = 620;
+
+/// The default of `session_lifetime`: a working day.
+pub const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(8);
 
 /// The source of provider files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +119,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may send any header.
     pub cors_trusted_origins: TrustedOrigins,
+    /// The address at which people reach tollgate in a browser.
+    pub public_url: Option<origin::Origin>,
+    /// Lifetime of a browser's session.
+    pub session_lifetime: Duration,
     /// Number of worker threads.
     pub workers: usize,
     /// True if an error in any file refuses the start and every reload.
@@ -269,6 +277,10 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         trusted_proxies: read.trusted_proxies(&pick!(trusted_proxies).unwrap_or_default())?,
         cors_trusted_origins: TrustedOrigins::parse(&pick!(cors_trusted_origins).unwrap_or_default())
             .map_err(|(text, problem)| bad("cors_trusted_origins", &text, problem))?,
+        public_url: pick!(public_url).map(|text| read.public_url(&text)).transpose()?,
+        session_lifetime: read
+            .lasting(session_lifetime, "session_lifetime", pick!(session_lifetime))?
+            .unwrap_or(DEFAULT_SESSION_LIFETIME),
         workers,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
@@ -369,6 +381,16 @@ mod tests {
         );
         check("usage_detail_retention = \"3651d\"", "cannot be `3651d`: it has to be at most `3650d`");
         check("usage_detail_retention = \"7\"", "is not written in the form that it has to have");
+        check("session_lifetime = \"299s\"", "cannot be `299s`: it has to be from `5m` to `168h`");
+        check("session_lifetime = \"169h\"", "cannot be `169h`: it has to be from `5m` to `168h`");
+        check(
+            "public_url = \"gateway.example\"",
+            "`public_url` in `t.toml` cannot be `gateway.example`: it does not start with `https://` or `http://`",
+        );
+        check(
+            "public_url = \"https://a.example/tollgate\"",
+            "cannot be `https://a.example/tollgate`: it has a path; tollgate is reached at `/`",
+        );
         check("store_grace = \"999ms\"", "cannot be `999ms`: it has to be at least `1s`");
         check(
             "env_allow = [\"A=B\"]",

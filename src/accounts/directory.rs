@@ -19,6 +19,16 @@ pub trait Directory: Send + Sync + 'static {
         &self,
         hash: &TokenHash,
     ) -> impl Future<Output = Result<Option<TokenLookup>, StoreError>> + Send;
+    /// See [`Store::lookup_session`].
+    fn lookup_session(
+        &self,
+        hash: &TokenHash,
+    ) -> impl Future<Output = Result<Option<TokenLookup>, StoreError>> + Send;
+    /// See [`Store::find_admin_session`].
+    fn find_admin_session(
+        &self,
+        hash: &TokenHash,
+    ) -> impl Future<Output = Result<Option<StoredAdminToken>, StoreError>> + Send;
     /// See [`Store::find_admin_token`].
     fn find_admin_token(
         &self,
@@ -59,6 +69,14 @@ impl Directory for Store {
 
     async fn lookup_paste_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
         self.lookup_paste_token(hash).await
+    }
+
+    async fn lookup_session(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
+        self.lookup_session(hash).await
+    }
+
+    async fn find_admin_session(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {
+        self.find_admin_session(hash).await
     }
 
     async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {

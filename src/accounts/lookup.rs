@@ -150,6 +150,30 @@ impl Authenticator {
         }))
     }
 
+    /// The caller with this session; `None` if the session is unknown.
+    pub async fn authenticate_session(
+        &self,
+        cache: &LocalCache,
+        presented: &str,
+    ) -> Result<Option<Authenticated>, StoreError> {
+        let Some(candidates) = Candidates::session(presented) else { return Ok(None) };
+        let request = |candidates, reply| LookupRequest::Caller { candidates, reply };
+        let caches = Caches { own: &cache.callers, shared: &self.view.callers };
+        let found = self.resolve(caches, candidates, request).await?;
+        Ok(found.map(|caller| Authenticated { caller, part: TokenPart::Whole }))
+    }
+
+    /// The id of an admin's session; `None` if the session is unknown.
+    pub async fn authenticate_admin_session(
+        &self,
+        cache: &LocalCache,
+        presented: &str,
+    ) -> Result<Option<Arc<AdminTokenId>>, StoreError> {
+        let Some(candidates) = Candidates::session(presented) else { return Ok(None) };
+        let request = |candidates, reply| LookupRequest::Admin { candidates, reply };
+        self.resolve(Caches { own: &cache.admins, shared: &self.view.admins }, candidates, request).await
+    }
+
     /// The admin token's id; `None` if it is unknown. Unlike a user's token, it cannot have a vendor's prefix.
     pub async fn authenticate_admin(
         &self,
@@ -372,11 +396,12 @@ async fn find_admin(
     candidates: Candidates,
 ) -> Result<Option<(Candidate, Known<Arc<AdminTokenId>>)>, StoreError> {
     for candidate in candidates.iter() {
-        let Some(StoredAdminToken { id, expires_at_ms, .. }) =
-            directory.find_admin_token(&candidate.hash).await?
-        else {
-            continue;
+        let found = match candidate.shape {
+            Shape::Gateway => directory.find_admin_token(&candidate.hash).await?,
+            Shape::Session => directory.find_admin_session(&candidate.hash).await?,
+            Shape::Paste => None,
         };
+        let Some(StoredAdminToken { id, expires_at_ms, .. }) = found else { continue };
         let known = Known { value: Arc::new(id), expires_at_ms };
         if !known.expired(clock::now_ms()) {
             return Ok(Some((candidate, known)));
@@ -394,6 +419,7 @@ async fn find_caller(
         let found = match candidate.shape {
             Shape::Gateway => directory.lookup_token(&candidate.hash).await?,
             Shape::Paste => directory.lookup_paste_token(&candidate.hash).await?,
+            Shape::Session => directory.lookup_session(&candidate.hash).await?,
         };
         let Some(found) = found else { continue };
         let expires_at_ms = found.token.expires_at_ms;
@@ -408,7 +434,7 @@ async fn find_caller(
 
 /// Credentials that cannot be decrypted are left out, so that the others go on working.
 fn decrypted_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
-    let TokenLookup { user, token, credentials } = found;
+    let TokenLookup { user, token, credentials, session_of } = found;
     let (credentials, unreadable) = credentials::decrypt_all(key, credentials);
     for credentials::Unreadable { section, field, reason } in unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "decrypting a stored credential failed");
@@ -421,6 +447,7 @@ fn decrypted_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Cal
         replaced: token.replaced_at_ms.is_some(),
         expires_at_ms: token.expires_at_ms,
         paste: token.paste,
+        session_of,
     };
     let disabled = user.disabled_at_ms.is_some();
     Caller { id: user.id, name: user.name, group: user.group, disabled, token, credentials }

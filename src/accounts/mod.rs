@@ -26,6 +26,7 @@ mod random;
 mod rate_limit;
 mod refresh;
 mod rekey;
+mod sessions;
 mod single_flight;
 mod token;
 mod tokens;
@@ -61,6 +62,9 @@ pub use self::{
     rekey::{
         RekeyError, RekeyProgress, RekeyState, RekeyStatus, Rekeyer, bind_origins, prepare_rekey, rekey,
     },
+    sessions::{
+        SessionRequest, StartedSession, end_admin_session, end_session, start_admin_session, start_session,
+    },
     token::{TokenDraft, shown_prefix},
     tokens::{
         AdminTokenPlace, IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token,
@@ -73,7 +77,7 @@ use crate::{
     decide::CallerFacts,
     name::{FileName, GroupName, Owner, Scope, TokenId, UserId},
     rewrite::TokenPart,
-    store::{TokenHash, TokenKind},
+    store::{SessionMaker, TokenHash, TokenKind},
 };
 
 /// An authenticated user, the token of the request, and the credentials to use.
@@ -110,6 +114,20 @@ pub struct CallerToken {
     pub expires_at_ms: Option<u64>,
     /// For a paste token: the only provider that it is valid for.
     pub paste: Option<FileName>,
+    /// For a session: the token that made it, and in whose name it makes tokens.
+    pub session_of: Option<SessionMaker>,
+}
+
+impl CallerToken {
+    /// The hash of the token that the user holds: of a session, that of its maker.
+    pub fn held(&self) -> &TokenHash {
+        self.session_of.as_ref().map_or(&self.hash, |maker| &maker.hash)
+    }
+
+    /// The expiry of what it makes, at the latest.
+    pub fn limit_ms(&self) -> Option<u64> {
+        self.session_of.as_ref().map_or(self.expires_at_ms, |maker| maker.expires_at_ms)
+    }
 }
 
 impl Caller {

@@ -57,6 +57,11 @@ pub(super) fn generate_id() -> TokenId {
     TokenId::new(&id_text(TokenId::PREFIX)).expect("sixteen hex digits make an id")
 }
 
+/// A new admin token's id.
+pub(super) fn generate_admin_id() -> AdminTokenId {
+    AdminTokenId::new(&id_text(AdminTokenId::PREFIX)).expect("sixteen hex digits make an id")
+}
+
 fn id_text(prefix: &str) -> String {
     format!("{prefix}{}", hex::encode(&random::<8>()))
 }
@@ -92,7 +97,7 @@ pub(super) fn record(token: &Secret, draft: TokenDraft, now_ms: u64) -> NewToken
 /// The record of an admin token.
 pub(super) fn admin_record(token: &Secret, label: String, now_ms: u64) -> NewAdminToken {
     NewAdminToken {
-        id: AdminTokenId::new(&id_text(AdminTokenId::PREFIX)).expect("sixteen hex digits make an id"),
+        id: generate_admin_id(),
         hash: TokenHash::of(token.expose()),
         prefix: shown_prefix(token.expose()).to_owned(),
         label,
@@ -123,9 +128,12 @@ pub(super) enum Shape {
     Gateway,
     /// That of a vendor's own: a paste token, which has no prefix.
     Paste,
+    /// The text of a session's cookie.
+    Session,
 }
 
-/// The possible tokens in a presented text, in the order in which they are looked up.
+/// The possible tokens in a presented text, in the order in which they are looked up. A cookie has a session alone, and a
+/// session is nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Candidates {
     /// The whole text as a paste token, if it has the form of one: three parts between dots.
@@ -134,6 +142,8 @@ pub(super) struct Candidates {
     whole: Option<TokenHash>,
     /// Its last part after a `-`.
     last: Option<TokenHash>,
+    /// The whole text as a session.
+    session: Option<TokenHash>,
 }
 
 impl Candidates {
@@ -142,13 +152,19 @@ impl Candidates {
         let mut hashes = parts(presented).map(TokenHash::of);
         let (whole, last) = (hashes.next()?, hashes.next());
         let is_pasted = presented.bytes().filter(|byte| *byte == b'.').count() == 2;
-        Some(Self { paste: is_pasted.then_some(whole), whole: Some(whole), last })
+        Some(Self { paste: is_pasted.then_some(whole), whole: Some(whole), last, session: None })
     }
 
     /// The whole text as the only candidate; `None` if it is no token.
     pub(super) fn exactly(presented: &str) -> Option<Self> {
         let hash = parts(presented).next().map(TokenHash::of)?;
         Some(Self::only(Candidate { hash, shape: Shape::Gateway }))
+    }
+
+    /// The whole text as the token of a session; `None` if it is none.
+    pub(super) fn session(presented: &str) -> Option<Self> {
+        let hash = parts(presented).next().map(TokenHash::of)?;
+        Some(Self::only(Candidate { hash, shape: Shape::Session }))
     }
 
     /// The part of the text whose candidate has this hash.
@@ -158,18 +174,20 @@ impl Candidates {
 
     /// A single candidate.
     pub(super) fn only(Candidate { hash, shape }: Candidate) -> Self {
-        let none = Self { paste: None, whole: None, last: None };
+        let none = Self { paste: None, whole: None, last: None, session: None };
         match shape {
             Shape::Gateway => Self { whole: Some(hash), ..none },
             Shape::Paste => Self { paste: Some(hash), ..none },
+            Shape::Session => Self { session: Some(hash), ..none },
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Candidate> + Send + use<> {
-        let Self { paste, whole, last } = *self;
+        let Self { paste, whole, last, session } = *self;
         let paste = paste.map(|hash| Candidate { hash, shape: Shape::Paste });
         let gateway = |hash| Candidate { hash, shape: Shape::Gateway };
-        paste.into_iter().chain(whole.map(gateway)).chain(last.map(gateway))
+        let session = session.map(|hash| Candidate { hash, shape: Shape::Session });
+        paste.into_iter().chain(whole.map(gateway)).chain(last.map(gateway)).chain(session)
     }
 }
 

@@ -77,7 +77,7 @@ pub async fn revoke_token(
     store.revoke_token(user, token, extent, &act).await
 }
 
-/// Rotates the caller's token: the new one has the same label, kind, scopes and expiry, and is the maker of what the old
+/// Rotates the caller's token; for a session, the token that made it. The new one has the same label, kind, scopes and expiry, and is the maker of what the old
 /// one created. The old one and its paste tokens stay valid until `old_expires_at_ms` at most.
 pub async fn rotate_token(
     store: &Store,
@@ -85,7 +85,7 @@ pub async fn rotate_token(
     caller: &Caller,
     old_expires_at_ms: u64,
 ) -> Result<Result<(Rotated, IssuedToken), RotateError>, StoreError> {
-    let found = store.lookup_token(&caller.token.hash).await?.map(|found| found.token);
+    let found = store.lookup_token(caller.token.held()).await?.map(|found| found.token);
     let Some(old) = found else { return Ok(Err(RotateError::Gone)) };
     let draft = TokenDraft {
         label: old.label.map(DisplayName),

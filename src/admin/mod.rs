@@ -19,6 +19,7 @@ mod probe;
 mod providers;
 mod queue;
 mod scope;
+mod sessions;
 mod tokens;
 mod usage;
 mod users;
@@ -41,6 +42,7 @@ pub use self::{
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
     providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
     queue::ApiQueue,
+    sessions::{SessionChange, SignedIn},
     usage::{
         DEFAULT_BY, RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow,
         user_shown,
@@ -57,7 +59,7 @@ use crate::{
     ledger::{Ledger, UsageBacklog},
     name::Owner,
     recorder::Drops,
-    store::{Store, StoreError},
+    store::{Store, StoreError, TokenHash},
     table::Table,
 };
 
@@ -75,6 +77,8 @@ pub struct Admin {
     pub key: MasterKey,
     /// Master-key rotation. Absent in a command, which has no server.
     pub rekeyer: Option<Rekeyer>,
+    /// Lifetime of a browser's session.
+    pub session_lifetime: Duration,
 }
 
 /// The provider files that calls use.
@@ -106,9 +110,9 @@ pub struct LiveFiles {
 pub enum Principal {
     /// A user of the machine, over the control socket or by a command.
     Local,
-    /// The holder of an admin token.
+    /// The holder of an admin token or an admin's session.
     Admin,
-    /// A user, who reaches only what is the user's own.
+    /// A user with a token or a session, who reaches only what is the user's own.
     User(Arc<Caller>),
 }
 
@@ -129,6 +133,8 @@ pub struct Request {
     pub principal: Principal,
     /// The caller, for the audit log.
     pub actor: Actor,
+    /// The sessions that the browser has already, for a call that starts one: they end.
+    pub sessions: Vec<TokenHash>,
 }
 
 /// The response to a call that was not refused.
@@ -142,6 +148,8 @@ pub struct Response {
     pub csv: bool,
     /// The `Link` header: the next page of a list.
     pub link: Option<String>,
+    /// A session that started or ended: its cookie is set or removed.
+    pub session: Option<SessionChange>,
 }
 
 /// The result of an operation.
@@ -163,11 +171,11 @@ pub fn not_found() -> Fault {
 impl Response {
     fn json(status: StatusCode, payload: &impl Serialize) -> Self {
         let body = serde_json::to_string(payload).expect("payloads have text keys and no failing parts");
-        Self { status, body, csv: false, link: None }
+        Self { status, body, csv: false, link: None, session: None }
     }
 
     fn csv(body: String) -> Self {
-        Self { status: StatusCode::OK, body, csv: true, link: None }
+        Self { status: StatusCode::OK, body, csv: true, link: None, session: None }
     }
 
     fn done() -> Self {
@@ -257,6 +265,10 @@ impl Admin {
                 let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;
                 Ok(Response::json(StatusCode::OK, &rekeyer.status()))
             }
+            Id::StartMySession => self.start_session(request.caller()?, request).await,
+            Id::EndMySession => self.end_session(request.caller()?, request).await,
+            Id::StartAdminSession => self.start_admin_session(request).await,
+            Id::EndAdminSession => self.end_admin_session(request).await,
             Id::GetMe => Ok(Response::json(StatusCode::OK, &tokens::me(request.caller()?))),
             Id::GetMyCreds => self.get_creds(&request.own()?, request).await,
             Id::MergeMyCreds => self.merge_my_creds(request.caller()?, request).await,

@@ -11,7 +11,7 @@ use super::{
     operations::{Access, OPERATIONS, Operation, OperationId, Parameter, ParameterKind, ResponseBody},
     payloads::FaultDocument,
 };
-use crate::fault::FaultKind;
+use crate::{decide::SessionCookie, fault::FaultKind};
 
 /// The text of the document.
 pub fn openapi() -> String {
@@ -36,7 +36,7 @@ fn document() -> Value {
             "title": "tollgate",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Accounts, provider files and health checks of a tollgate",
-            "description": "Operations below `/admin` take an admin token, those below `/auth` a user's token of the kind `manage` or `both`. With a valid token, unknown paths and methods are 404. `HEAD` is answered as `GET`, and `OPTIONS` by 204 for browsers.",
+            "description": "Operations below `/admin` take an admin token, those below `/auth` a user's token of the kind `manage` or `both`. A browser may have a session in their place; it changes something only from pages of the same origin. With a valid token, unknown paths and methods are 404. `HEAD` is answered as `GET`, and `OPTIONS` by 204 for browsers.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "tags": [
@@ -49,17 +49,26 @@ fn document() -> Value {
             "securitySchemes": {
                 "adminToken": { "type": "http", "scheme": "bearer", "description": "An admin token" },
                 "userToken": { "type": "http", "scheme": "bearer", "description": "A user's token" },
+                "adminSession": session(SessionCookie::Admin),
+                "userSession": session(SessionCookie::User),
             },
             "schemas": generator.take_definitions(true),
         },
     })
 }
 
+/// The cookie of a session as a way to authenticate.
+fn session(cookie: SessionCookie) -> Value {
+    let [secure, plain] = cookie.names();
+    let description = format!("A session; without TLS, the cookie is `{plain}`");
+    json!({ "type": "apiKey", "in": "cookie", "name": secure, "description": description })
+}
+
 fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let (tag, security) = match operation.access {
         Access::Public => ("health", json!([])),
-        Access::Admin | Access::Local => ("admin", json!([{ "adminToken": [] }])),
-        Access::User => ("self-service", json!([{ "userToken": [] }])),
+        Access::Admin | Access::Local => ("admin", json!([{ "adminToken": [] }, { "adminSession": [] }])),
+        Access::User => ("self-service", json!([{ "userToken": [] }, { "userSession": [] }])),
     };
     let mut description = json!({
         "operationId": id(operation),
@@ -133,6 +142,11 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         if operation.csv && status == 200 {
             response["content"]["text/csv"] = json!({ "schema": { "type": "string" } });
         }
+        if operation.sets_cookie && status < 300 {
+            let cookie = "The cookie of the session, set or removed";
+            response["headers"] =
+                json!({ "Set-Cookie": { "description": cookie, "schema": { "type": "string" } } });
+        }
         if operation.paged && status == 200 {
             let link = "The next page (`rel=\"next\"`), if there is one";
             response["headers"] = json!({ "Link": { "description": link, "schema": { "type": "string" } } });
@@ -177,6 +191,9 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
     });
     if operation.access == Access::User && operation.method != "GET" {
         all.push(FaultKind::TokenReplaced);
+    }
+    if operation.access != Access::Public && operation.method != "GET" {
+        all.push(FaultKind::CrossSite);
     }
     let on_files = matches!(operation.id, OperationId::Files(_));
     if operation.access != Access::Public && operation.method != "GET" && !on_files {

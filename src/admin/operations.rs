@@ -73,6 +73,10 @@ pub enum OperationId {
     GetMyFields,
     ListMyProviders,
     ProbeMyProvider,
+    StartMySession,
+    EndMySession,
+    StartAdminSession,
+    EndAdminSession,
 }
 
 /// An operation on provider files. These need no store.
@@ -118,6 +122,8 @@ pub struct Operation {
     pub parameters: &'static [Parameter],
     /// True if it returns CSV with `?format=csv`.
     pub csv: bool,
+    /// True if a success sets or removes the cookie of a session.
+    pub sets_cookie: bool,
     /// The request body, if it takes one.
     pub body: Option<RequestBody>,
     /// The response of a success.
@@ -224,7 +230,8 @@ const fn new<T: JsonSchema>(
     summary: &'static str,
 ) -> Operation {
     let success = ResponseBody { status: 200, schema: schema::<T>() };
-    let (paged, with_made, csv, body, alternative) = (false, false, false, None, None);
+    let (paged, with_made, csv, sets_cookie) = (false, false, false, false);
+    let (body, alternative) = (None, None);
     let (parameters, faults): (&[Parameter], &[FaultKind]) = (&[], &[]);
     Operation {
         id,
@@ -236,6 +243,7 @@ const fn new<T: JsonSchema>(
         with_made,
         parameters,
         csv,
+        sets_cookie,
         body,
         success,
         alternative,
@@ -275,6 +283,11 @@ impl Operation {
         self
     }
 
+    const fn sets_cookie(mut self) -> Self {
+        self.sets_cookie = true;
+        self
+    }
+
     const fn created(mut self) -> Self {
         self.success.status = 201;
         self
@@ -306,6 +319,7 @@ type Document = payloads::CredentialsDocument;
 const NOT_FOUND: &[FaultKind] = &[FaultKind::NotFound];
 const BAD: &[FaultKind] = &[FaultKind::InvalidRequest];
 const SCOPED: &[FaultKind] = &[FaultKind::TokenScope];
+const KIND: &[FaultKind] = &[FaultKind::TokenKind];
 
 /// Every operation.
 #[rustfmt::skip]
@@ -364,6 +378,10 @@ pub static OPERATIONS: &[Operation] = &[
         .optional_body::<payloads::NewAdminToken>().created(),
     new::<payloads::Revoked>(OperationId::RevokeAdminToken, "DELETE", "/admin/tokens/{id}", Access::Admin, "Revoke an admin token; the last valid one cannot be revoked")
         .with_made().faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
+    new::<payloads::Session>(OperationId::StartAdminSession, "POST", "/admin/session", Access::Admin, "Sign in: start a session with an admin token, whose cookie is set")
+        .created().sets_cookie().faults(KIND),
+    new::<payloads::Done>(OperationId::EndAdminSession, "DELETE", "/admin/session", Access::Admin, "Sign out: end the calling session, whose cookie is removed")
+        .sets_cookie().faults(KIND),
     new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
     new::<CredentialFields>(OperationId::GetFields, "GET", "/admin/fields", Access::Admin, "Show the credential fields of the provider files, with the credentials of an owner")
@@ -389,13 +407,17 @@ pub static OPERATIONS: &[Operation] = &[
         .faults(&[FaultKind::NotFound, FaultKind::TokenScope, FaultKind::ConfigRejected]),
     new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").usage(usage::OWN_REPORT),
     new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").usage(usage::OWN_RECENT),
-    new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token; it and its paste tokens stay valid for an hour")
+    new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token, or the one that the calling session was started with; it and its paste tokens stay valid for an hour")
         .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),
     new::<payloads::MadeToken>(OperationId::CreateMyToken, "POST", "/auth/tokens", Access::User, "Create a token that reaches no further than the calling one")
         .optional_body::<payloads::NewToken>().created().faults(&[FaultKind::TokenScope, FaultKind::TooManyTokens]),
     new::<payloads::Revoked>(OperationId::RevokeMyToken, "DELETE", "/auth/tokens/{id}", Access::User, "Revoke one of the caller's tokens, with its paste tokens")
         .with_made().faults(&[FaultKind::NotFound, FaultKind::TokenScope]),
+    new::<payloads::Session>(OperationId::StartMySession, "POST", "/auth/session", Access::User, "Sign in: start a session with the calling token, whose cookie is set")
+        .created().sets_cookie(),
+    new::<payloads::Done>(OperationId::EndMySession, "DELETE", "/auth/session", Access::User, "Sign out: end the calling session, whose cookie is removed")
+        .sets_cookie(),
     new::<payloads::PasteToken>(OperationId::CreatePasteToken, "POST", "/auth/{name}", Access::User, "Create a paste token (a token in a vendor's own shape), at a path that a provider file names")
         .faults(&[FaultKind::NotFound, FaultKind::InvalidRequest, FaultKind::TokenScope]),
 ];

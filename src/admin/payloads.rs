@@ -202,6 +202,8 @@ pub struct Revoked {
     /// Admin tokens that ended, with the revoked one. Absent if a user's token was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_tokens: Option<u64>,
+    /// Sessions that ended.
+    pub sessions: u64,
     /// Tokens that stay valid: those that the revoked one created, and those that it replaced or that replaced it.
     /// `?withMade=true` ends them too.
     pub remaining: u64,
@@ -270,12 +272,24 @@ pub struct MadeToken {
     pub expires_at: Option<String>,
 }
 
+/// A session that was started. Its token is in the cookie alone.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Its id, as lists of tokens have it.
+    pub id: String,
+    /// The expiry.
+    pub expires_at: String,
+}
+
 /// The kind of a token in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListedKind {
     /// A paste token: calls to one provider.
     Paste,
+    /// A session: self-service, from a browser.
+    Session,
     /// The kind that it was created with.
     #[serde(untagged)]
     Of(KindOfToken),
@@ -287,8 +301,8 @@ impl JsonSchema for ListedKind {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let description = "The kind of a token: `proxy` for calls to providers, `manage` for self-service below `/auth`, or `both`. `paste` is a token in a vendor's own shape, for calls to one provider.";
-        json_schema!({ "type": "string", "enum": ["proxy", "manage", "both", "paste"], "description": description })
+        let description = "The kind of a token: `proxy` for calls to providers, `manage` for self-service below `/auth`, or `both`. `paste` is a token in a vendor's own shape, for calls to one provider; `session` that of a browser, in a cookie.";
+        json_schema!({ "type": "string", "enum": ["proxy", "manage", "both", "paste", "session"], "description": description })
     }
 }
 
@@ -327,7 +341,7 @@ pub struct Token {
     pub made_by: Option<String>,
 }
 
-/// The token that replaces the calling one.
+/// The token that replaces the calling one; for a session, the one that it was started with.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotated {
@@ -339,16 +353,40 @@ pub struct Rotated {
     pub old_tokens_expire_at: String,
     /// Paste tokens of the calling token, which end with it.
     pub ending_paste_tokens: u64,
-    /// Tokens that the calling token created. They stay valid, and the new token is their maker now.
+    /// Tokens that the calling token created, without sessions. They stay valid, and the new token is their maker now.
     pub handed_over_tokens: u64,
+}
+
+/// The kind of an admin token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KindOfAdminToken {
+    /// A token.
+    Admin,
+    /// A session.
+    Session,
+}
+
+impl JsonSchema for KindOfAdminToken {
+    fn schema_name() -> Cow<'static, str> {
+        "AdminTokenKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let description =
+            "The kind of an admin token: `admin`, or `session` for that of a browser, in a cookie.";
+        json_schema!({ "type": "string", "enum": ["admin", "session"], "description": description })
+    }
 }
 
 /// An admin token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdminToken {
-    /// The label.
+    /// The label. That of a session is its maker's.
     pub label: String,
+    /// The kind.
+    pub kind: KindOfAdminToken,
     /// Its first characters, if they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
@@ -397,13 +435,16 @@ pub struct MyToken {
     /// Its id.
     pub id: String,
     /// The kind.
-    pub kind: KindOfToken,
+    pub kind: ListedKind,
     /// The providers and endpoints that it reaches; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
     /// The expiry; never if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// For a session: the id of the token that it was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
 }
 
 /// An entry of the audit log.

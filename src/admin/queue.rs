@@ -289,6 +289,7 @@ mod tests {
             table,
             principal: Principal::Admin,
             actor: Actor::own(),
+            sessions: Vec::new(),
         }
     }
 
@@ -306,6 +307,7 @@ mod tests {
             replaced: false,
             expires_at_ms: None,
             paste: None,
+            session_of: None,
         };
         let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
         let caller =
@@ -323,6 +325,7 @@ mod tests {
             store: Store::open(data).await.unwrap(),
             key: MasterKey::generate(),
             rekeyer: None,
+            session_lifetime: Duration::from_hours(1),
         }
     }
 

@@ -6,8 +6,8 @@ use super::{
     Admin, ApiResult, Request, Response, body, json,
     page::{Page, invalid_query, revoke_extent},
     payloads::{
-        AdminToken, ById, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken, NewAdminToken,
-        NewToken, Revoked, Rotated, Token,
+        AdminToken, ById, KindOfAdminToken, KindOfToken, ListedKind, MadeAdminToken, MadeToken, Me, MyToken,
+        NewAdminToken, NewToken, Revoked, Rotated, Token,
     },
     pointer::{self, hint},
     scope::{is_visible, out_of_scope, replaced},
@@ -38,6 +38,7 @@ pub(super) fn me(caller: &Caller) -> Me {
             kind: token.kind.into(),
             scopes: texts(token.scopes.as_deref()),
             expires_at: token.expires_at_ms.map(utc),
+            made_by: token.session_of.as_ref().map(|maker| maker.id.to_string()),
         },
     }
 }
@@ -52,24 +53,30 @@ impl Admin {
     }
 
     pub(super) async fn create_token(&self, user: &UserId, request: &Request) -> ApiResult {
-        let draft = draft(request)?;
-        self.issue(user, draft, request).await
+        let (kind, draft) = draft(request)?;
+        self.issue(user, kind, draft, request).await
     }
 
     /// The new token reaches no further than the calling one, and expires no later.
     pub(super) async fn create_my_token(&self, caller: &Caller, request: &Request) -> ApiResult {
-        let draft = narrow(draft(request)?, caller)?;
-        self.issue(&caller.id, draft, request).await
+        let (kind, draft) = draft(request)?;
+        self.issue(&caller.id, kind, narrow(draft, caller)?, request).await
     }
 
-    async fn issue(&self, user: &UserId, draft: TokenDraft, request: &Request) -> ApiResult {
+    async fn issue(
+        &self,
+        user: &UserId,
+        kind: KindOfToken,
+        draft: TokenDraft,
+        request: &Request,
+    ) -> ApiResult {
         let issued =
             accounts::add_token(&self.store, &request.actor, user, draft).await.map_err(store_fault)?;
         let IssuedToken { token, record } = issued.ok_or_else(user_not_found)?;
         let made = MadeToken {
             id: record.id.to_string(),
             token: token.expose().to_owned(),
-            kind: record.kind.into(),
+            kind,
             scopes: texts(record.scopes.as_deref()),
             expires_at: record.expires_at_ms.map(utc),
         };
@@ -146,8 +153,8 @@ impl Admin {
 }
 
 fn counts(revoked: store::Revoked) -> Revoked {
-    let store::Revoked { tokens, paste_tokens, admin_tokens, remaining } = revoked;
-    Revoked { ok: true, tokens, paste_tokens, admin_tokens: Some(admin_tokens), remaining }
+    let store::Revoked { tokens, paste_tokens, admin_tokens, sessions, remaining } = revoked;
+    Revoked { ok: true, tokens, paste_tokens, admin_tokens: Some(admin_tokens), sessions, remaining }
 }
 
 /// The requested page of a list that was read whole.
@@ -163,17 +170,19 @@ fn page_of<T: serde::Serialize>(mut all: Vec<(String, T)>, request: &Request) ->
     Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
 }
 
-/// The token that a request asks for.
-fn draft(request: &Request) -> Result<TokenDraft, Fault> {
+/// The token that a request asks for, and its kind.
+fn draft(request: &Request) -> Result<(KindOfToken, TokenDraft), Fault> {
     let new: NewToken = body::parse(json::parse_optional(&request.body)?)?;
     let scope = |(index, text): (usize, &String)| scope(&format!("/scopes/{index}"), text, &request.table);
     let scopes = new.scopes.map(|all| all.iter().enumerate().map(scope).collect::<Result<Vec<_>, _>>());
-    Ok(TokenDraft {
+    let kind = new.kind.unwrap_or(KindOfToken::Proxy);
+    let draft = TokenDraft {
         label: new.label.map(|label| display_name("/label", &label)).transpose()?,
-        kind: new.kind.unwrap_or(KindOfToken::Proxy).into(),
+        kind: kind.into(),
         scopes: scopes.transpose()?,
         expires_at_ms: new.expires_at.map(|text| expiry(&text)).transpose()?,
-    })
+    };
+    Ok((kind, draft))
 }
 
 /// A scope that the provider files have. The endpoints of a rejected file are unknown: any name of one passes.
@@ -229,7 +238,7 @@ fn narrow(draft: TokenDraft, caller: &Caller) -> Result<TokenDraft, Fault> {
             Some(wanted)
         }
     };
-    let expires_at_ms = match (own.expires_at_ms, draft.expires_at_ms) {
+    let expires_at_ms = match (own.limit_ms(), draft.expires_at_ms) {
         (Some(own), Some(wanted)) if wanted > own => return Err(too_wide("it expires earlier")),
         (own, wanted) => wanted.or(own),
     };
@@ -246,7 +255,7 @@ fn listed(token: &store::StoredToken) -> Token {
         label: token.label.clone(),
         kind: match token.paste {
             Some(_) => ListedKind::Paste,
-            None => ListedKind::Of(token.kind.into()),
+            None => token.kind.into(),
         },
         provider: token.paste.as_ref().map(FileName::to_string),
         scopes: texts(token.scopes.as_deref()),
@@ -262,6 +271,7 @@ fn listed_admin(token: &store::StoredAdminToken) -> AdminToken {
     AdminToken {
         prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),
+        kind: if token.is_session { KindOfAdminToken::Session } else { KindOfAdminToken::Admin },
         created_at: utc(token.created_at_ms),
         expires_at: token.expires_at_ms.map(utc),
         last_used_at: token.last_used_at_ms.map(utc),
@@ -269,12 +279,13 @@ fn listed_admin(token: &store::StoredAdminToken) -> AdminToken {
     }
 }
 
-impl From<TokenKind> for KindOfToken {
+impl From<TokenKind> for ListedKind {
     fn from(kind: TokenKind) -> Self {
         match kind {
-            TokenKind::Proxy => Self::Proxy,
-            TokenKind::Manage => Self::Manage,
-            TokenKind::Both => Self::Both,
+            TokenKind::Proxy => Self::Of(KindOfToken::Proxy),
+            TokenKind::Manage => Self::Of(KindOfToken::Manage),
+            TokenKind::Both => Self::Of(KindOfToken::Both),
+            TokenKind::Session => Self::Session,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     fault::{Basis, Cause, FaultKind},
     files,
     pipeline::{self, Assembled, Loaded},
-    settings::Source,
+    settings::{DEFAULT_SESSION_LIFETIME, Source},
 };
 
 /// A refused call.
@@ -125,11 +125,13 @@ async fn handle_locally(
     let data = context.places.data()?;
     let files_note = files_note(&data, &providers, &assembled);
     let key = MasterKey::load_beside(context.keys()?, &data, &store).await?;
-    let admin = Admin { files: ProviderFiles::Loaded(assembled.table.into()), store, key, rekeyer: None };
+    let files = ProviderFiles::Loaded(assembled.table.into());
+    let session_lifetime = DEFAULT_SESSION_LIFETIME;
+    let admin = Admin { files, store, key, rekeyer: None, session_lifetime };
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let (path, query) = (path.to_owned(), query.map(str::to_owned));
     let (table, principal, actor) = (admin.files.snapshot(), Principal::Local, Actor::command());
-    let request = Request { method, path, query, body, table, principal, actor };
+    let request = Request { method, path, query, body, table, principal, actor, sessions: Vec::new() };
     Ok(match admin.handle(&request).await {
         Ok(answer) => (answer.status, answer.body.into(), String::new()),
         Err(fault) => {

@@ -257,7 +257,13 @@ fn start_api(
 ) -> anyhow::Result<OwnApi> {
     let (Base { store, key, .. }, data) = (base, &settings.data);
     let (rekeyer, rekeys) = Rekeyer::start(store.clone(), key.clone(), keys.clone(), data.clone());
-    let admin = Admin { files, store: store.clone(), key: key.clone(), rekeyer: Some(rekeyer) };
+    let admin = Admin {
+        files,
+        store: store.clone(),
+        key: key.clone(),
+        rekeyer: Some(rekeyer),
+        session_lifetime: settings.session_lifetime,
+    };
     let (queue, jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(data, admin)
         .with_context(|| format!("failed to create the control socket in `{}`", data.display()))?;
@@ -311,6 +317,7 @@ fn shared(
         idle_timeout: settings.idle_timeout,
         probe_timeout: settings.probe_timeout,
         half_closed: settings.half_closed,
+        public_url: settings.public_url.clone(),
         trace_context: settings.trace_context,
         max_head: settings.max_head,
         grace: settings.grace,

@@ -240,10 +240,12 @@ async fn list_admin(context: &Context<'_>) -> anyhow::Result<Report> {
         let times = [Some(token.created_at_ms), token.expires_at_ms, token.last_used_at_ms].map(time);
         let [created, expires, used] = times;
         let maker = token.maker.as_ref().map_or_else(|| "-".to_owned(), AdminTokenId::to_string);
-        [token.id.to_string(), token.prefix.clone(), maker, created, expires, used, token.label.clone()]
+        let kind = if token.is_session { "session" } else { "admin" }.to_owned();
+        let (id, prefix, label) = (token.id.to_string(), token.prefix.clone(), token.label.clone());
+        [id, prefix, kind, maker, created, expires, used, label]
     };
     let rows: Vec<_> = tokens.iter().map(row).collect();
-    let head = ["ID", "TOKEN", "MADE BY", "CREATED", "EXPIRES", "LAST USED", "LABEL"];
+    let head = ["ID", "TOKEN", "KIND", "MADE BY", "CREATED", "EXPIRES", "LAST USED", "LABEL"];
     Ok(Report { out: table(head, &rows), note: String::new() })
 }
 
@@ -356,10 +358,11 @@ async fn left_by(
 }
 
 fn add_counts(total: &mut Revoked, more: Revoked) {
-    let Revoked { tokens, paste_tokens, admin_tokens, remaining } = more;
+    let Revoked { tokens, paste_tokens, admin_tokens, sessions, remaining } = more;
     total.tokens += tokens;
     total.paste_tokens += paste_tokens;
     total.admin_tokens += admin_tokens;
+    total.sessions += sessions;
     total.remaining += remaining;
 }
 
@@ -371,7 +374,7 @@ fn so_far(total: &Revoked) -> String {
 }
 
 fn revocation_note(total: &Revoked, several: bool) -> String {
-    let Revoked { tokens, paste_tokens, admin_tokens, remaining } = *total;
+    let Revoked { tokens, paste_tokens, admin_tokens, sessions, remaining } = *total;
     let mut ended = Vec::new();
     if admin_tokens > 0 {
         ended.push(counted(admin_tokens, "admin token"));
@@ -381,6 +384,9 @@ fn revocation_note(total: &Revoked, several: bool) -> String {
     }
     if paste_tokens > 0 {
         ended.push(counted(paste_tokens, "paste token"));
+    }
+    if sessions > 0 {
+        ended.push(counted(sessions, "session"));
     }
     let ended = if ended.is_empty() { "nothing".to_owned() } else { ended.join(", ") };
     let advice = "`--with-made` revokes these too; `tollgate token list` shows each token's maker\n";

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header, request::Parts};
 use hyper::body::Incoming;
 
-use super::{Body, InFlight, body::collect, fault::json, probe};
+use super::{Body, InFlight, body::collect, fault::json, probe, session};
 use crate::{
     accounts::Actor,
     admin::{self, Admin, Principal, ProbeTarget},
     admission::ClientConnection,
-    decide::ApiCall,
+    decide::{ApiCall, SessionCookie},
     fault::Fault,
     table::Table,
 };
@@ -25,9 +25,23 @@ pub(super) async fn call(
     actor: Actor,
     connection: &ClientConnection,
 ) -> Result<Response<Body>, Fault> {
-    let request = read(call.head, incoming, Arc::clone(call.table), principal, actor).await?;
+    let InFlight { head, worker, .. } = call;
+    let cookie = match &principal {
+        Principal::User(_) => SessionCookie::User,
+        Principal::Local | Principal::Admin => SessionCookie::Admin,
+    };
+    let request = read(head, incoming, Arc::clone(call.table), principal, actor).await?;
+    let request = admin::Request { sessions: session::hashes(cookie, &head.headers), ..request };
     connection.reads().add_frame(request.body.len());
-    answer(call, &authorized, request).await.map(response)
+    let mut answer = answer(call, &authorized, request).await?;
+    let change = answer.session.take();
+    let mut response = response(answer);
+    let cookies =
+        change.map(|change| session::set_cookies(&change, cookie, &head.headers, worker.public_url.as_ref()));
+    for cookie in cookies.into_iter().flatten() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// Answers a call: a probe here, since it is sent as a client's request is; all others on the control runtime.
@@ -68,7 +82,7 @@ async fn read(
     let takes_body = found.operation.body.is_some();
     let body = if takes_body { collect(incoming, admin::MAX_BODY).await? } else { Bytes::new() };
     let (method, path, query) = (head.method.clone(), path.to_owned(), head.uri.query().map(str::to_owned));
-    Ok(admin::Request { method, path, query, body, table, principal, actor })
+    Ok(admin::Request { method, path, query, body, table, principal, actor, sessions: Vec::new() })
 }
 
 fn response(answer: admin::Response) -> Response<Body> {

@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{Body, Worker, metered::Metered};
+use super::{Body, Worker, authenticate::Client, metered::Metered};
 use crate::{
     access_record::{AccessRecord, End, HIDDEN, Wait, logged_path},
     accounts::Caller,
@@ -119,6 +119,11 @@ impl RequestContext {
     /// The client's address, as far as trusted proxies say it.
     pub(super) fn client(&self) -> IpAddr {
         self.client
+    }
+
+    /// The client, for authentication.
+    pub(super) fn sender(&self) -> Client<'_> {
+        Client { address: self.client, request_id: self.request_id() }
     }
 
     /// The connection that the request came on.

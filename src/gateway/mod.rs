@@ -4,7 +4,8 @@
 //! It guarantees: one configuration snapshot per request, taken when its head is complete. It decides no order of
 //! checks, and parses no configuration. Bodies to and from upstreams stream; only bodies of API calls are collected.
 //!
-//! Read next: `decide` for the order, `relay` for calls to providers, `api` for calls of tollgate's own API.
+//! Read next: `decide` for the order, `relay` for calls to providers, `api` for calls of tollgate's own API, `session` for
+//! browsers.
 
 mod admission;
 mod api;
@@ -21,6 +22,7 @@ mod probe;
 mod readiness;
 mod relay;
 mod context;
+mod session;
 mod staged_close;
 
 use std::{
@@ -42,6 +44,7 @@ pub use body::Body;
 pub use coding::Budget as DecodingBudget;
 pub use fault::refuse;
 pub use readiness::Readiness;
+pub use session::PageRequest;
 pub use staged_close::staged_close;
 
 use crate::{
@@ -54,6 +57,7 @@ use crate::{
     files::Live,
     hex,
     metrics::Metrics,
+    origin::Origin,
     recorder::Recorder,
     settings::TraceHeaders,
     table::Table,
@@ -97,6 +101,8 @@ pub struct Worker {
     pub metrics: Metrics,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
+    /// The address at which people reach tollgate in a browser.
+    pub public_url: Option<Origin>,
     /// The treatment of the trace context that clients send.
     pub trace_context: TraceHeaders,
     /// `Keep-Alive`: the time that a connection may idle. None if it is too short for that header.
@@ -203,7 +209,7 @@ async fn answer(
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let InFlight { worker, table, head, .. } = request;
-    let begun = decide::begin(head, table, worker.role)?;
+    let begun = decide::begin(head, table, worker.role, worker.public_url.as_ref())?;
     // Neither health checks nor metrics end where load shedding begins.
     match &begun {
         Begun::Own(own) => {
@@ -219,23 +225,25 @@ async fn answer(
     match begun {
         Begun::Own(_) => unreachable!("it was answered"),
         Begun::Metrics(call) => {
-            authenticate::admin(worker, call.token()?, context).await?;
+            authenticate::admin_token(worker, call.token()?, context.sender()).await?;
             own_answers::metrics(request).await
         }
         Begun::Admin(call) => {
-            let admin = authenticate::admin(worker, call.token()?, context).await?;
+            let admin = authenticate::admin(worker, call.presented()?, context.sender()).await?;
             let call = call.authenticated()?;
             let actor = Actor::admin(&admin, context.client());
             api::call(request, incoming, call, Principal::Admin, actor, context.connection()).await
         }
         Begun::SelfService(call) => {
-            let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;
+            let Authenticated { caller, part } =
+                authenticate::self_service(worker, call.presented()?, context.sender()).await?;
             let call = call.authenticated(caller.facts(part))?;
             let actor = Actor::user(&caller, context.client());
             api::call(request, incoming, call, Principal::User(caller), actor, context.connection()).await
         }
         Begun::Provider(call) => {
-            let Authenticated { caller, part } = authenticate::user(worker, call.token()?, context).await?;
+            let Authenticated { caller, part } =
+                authenticate::user(worker, call.token()?, context.sender()).await?;
             context.set_caller(&caller);
             let routed = call.authenticated(caller.facts(part))?;
             forward(request, &caller, routed, CallBody::Client(incoming), context).await

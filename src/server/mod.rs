@@ -37,6 +37,7 @@ use crate::{
     files::Live,
     gateway::{self, DecodingBudget, Readiness, Worker},
     metrics::{Metrics, WorkerCounts},
+    origin::Origin,
     recorder::Recorder,
     settings::{HalfClosed, TraceHeaders},
     systemd::Heartbeat,
@@ -87,6 +88,8 @@ pub struct Shared {
     pub probe_timeout: Duration,
     /// Whether a client that has closed its side of the connection gets its answer.
     pub half_closed: HalfClosed,
+    /// The address at which people reach tollgate in a browser.
+    pub public_url: Option<Origin>,
     /// The treatment of the trace context that clients send.
     pub trace_context: TraceHeaders,
     /// Maximum size of a request head, in bytes.
@@ -162,6 +165,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         decoding: DecodingBudget::default(),
         tasks: tasks.clone(),
         trusted_origins: shared.trusted_origins.clone(),
+        public_url: shared.public_url.clone(),
         trace_context: shared.trace_context,
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: config.recorder,

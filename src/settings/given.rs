@@ -49,6 +49,15 @@ pub struct Given {
     )]
     #[schemars(example = ["https://app.example"])]
     pub cors_trusted_origins: Option<Vec<String>>,
+    /// The address at which people reach tollgate in a browser, as `https://gateway.example.com`: needed behind a proxy that
+    /// changes `Host` [default: the host that the browser names]
+    #[arg(long, env = "TOLLGATE_PUBLIC_URL", hide_env_values = true, value_name = "URL")]
+    #[schemars(example = &"https://gateway.example.com")]
+    pub public_url: Option<String>,
+    /// Lifetime of a browser's session, from 5m to 168h; none outlives the token that it was started with [default: 8h]
+    #[arg(long, env = "TOLLGATE_SESSION_LIFETIME", hide_env_values = true, value_name = "DURATION")]
+    #[schemars(example = &"8h", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
+    pub session_lifetime: Option<String>,
     /// Number of worker threads [default: one per core, at most 4]
     #[arg(long, env = "TOLLGATE_WORKERS", hide_env_values = true, value_name = "N")]
     #[schemars(example = 2, range(min = 1, max = 256))]

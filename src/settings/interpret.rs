@@ -14,7 +14,10 @@ use super::{
     AccessLog, Arguments, ExporterTable, Given, Origin, SettingsError, arguments::checked,
     settings_file::SettingsFile,
 };
-use crate::compile::{duration, size, span};
+use crate::{
+    compile::{duration, size, span},
+    origin,
+};
 
 /// Interprets the texts of settings, and names their origin in errors.
 #[derive(Clone, Copy)]
@@ -113,6 +116,15 @@ impl Reader<'_> {
         texts.iter().map(|text| network(text).ok_or_else(|| refused(text))).collect()
     }
 
+    /// An origin: tollgate has no path of its own in front.
+    pub(super) fn public_url(self, text: &str) -> Result<origin::Origin, SettingsError> {
+        let refused = |problem: &str| self.refused("public_url", text, problem.to_owned());
+        match origin::Origin::split(text).map_err(refused)? {
+            (origin, "" | "/") => Ok(origin),
+            _ => Err(refused("it has a path; tollgate is reached at `/`")),
+        }
+    }
+
     pub(super) fn address(self, name: &str, text: &str) -> Result<SocketAddr, SettingsError> {
         let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
         text.parse().map_err(|_| self.refused(name, text, problem()))
@@ -150,6 +162,12 @@ fn network(text: &str) -> Option<IpNet> {
 
 pub(super) fn usable_path(path: PathBuf, origin: &Origin) -> Result<PathBuf, SettingsError> {
     checked(path.as_os_str(), origin).map(|_: &str| ()).map(|()| path)
+}
+
+pub(super) fn session_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = span(text)?;
+    let range = Duration::from_mins(5)..=Duration::from_hours(168);
+    if range.contains(&lifetime) { Ok(lifetime) } else { Err("it has to be from `5m` to `168h`".into()) }
 }
 
 /// At least one second: a healthy store sometimes takes almost as long.

@@ -33,12 +33,12 @@ pub struct Act {
 /// checked again in the transaction of the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Right {
-    /// A user's token that is still the current one: not revoked, expired or replaced by a rotation.
+    /// A user's token or session that is still the current one: not revoked, expired or replaced by a rotation.
     Token(TokenHash),
     /// The same, but a replaced token passes too. Only a rotation takes it: a token that was replaced is answered with
     /// [`TokenRotation::Replaced`](super::TokenRotation), not as revoked.
     TokenEvenIfReplaced(TokenHash),
-    /// An admin token that is neither revoked nor expired.
+    /// An admin token, or an admin's session, that is neither revoked nor expired.
     Admin(AdminTokenId),
 }
 
@@ -49,6 +49,22 @@ impl Right {
         match self {
             Self::Token(hash) | Self::TokenEvenIfReplaced(hash) => Self::TokenEvenIfReplaced(hash),
             Self::Admin(id) => Self::Admin(id),
+        }
+    }
+
+    /// The hash of the user's token.
+    pub(super) fn token(&self) -> Option<&TokenHash> {
+        match self {
+            Self::Token(hash) | Self::TokenEvenIfReplaced(hash) => Some(hash),
+            Self::Admin(_) => None,
+        }
+    }
+
+    /// The id of the admin token.
+    pub(super) fn admin(&self) -> Option<&AdminTokenId> {
+        match self {
+            Self::Admin(id) => Some(id),
+            Self::Token(_) | Self::TokenEvenIfReplaced(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The conformance suite: tests that every backend has to pass. Each function gets an empty store.
 
 mod derived;
+mod sessions;
 mod usage;
 
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     the_number_of_tokens_is_limited(open().await).await;
     paste_tokens(open().await).await;
     derived::all(&open).await;
+    sessions::all(&open).await;
     credentials(open().await).await;
     shared_credentials(open().await).await;
     credentials_are_swapped(open().await).await;

@@ -24,6 +24,7 @@ mod revocation;
 mod revoked_makers;
 mod rows;
 mod schema;
+mod sessions;
 mod tokens;
 mod usage;
 mod users;
@@ -65,9 +66,9 @@ pub use self::{
     restore::{PreparedRestore, prepare_restore},
     rows::{
         AdminTokenRevocation, ChangeOutcome, CredentialChange, DuplicateNames, KeyIds, Maker, NewAdminToken,
-        NewPasteToken, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated,
-        SealedCredential, StoredAdminToken, StoredField, StoredToken, SwapReason, TokenHash, TokenLookup,
-        TokenRotation, User, UserChange, UserCreation,
+        NewPasteToken, NewSession, NewToken, PasteTokenIssue, ReplaceKey, RevokeExtent, Revoked, Rotated,
+        SealedCredential, SessionMaker, StoredAdminToken, StoredField, StoredToken, SwapReason, TokenHash,
+        TokenLookup, TokenRotation, User, UserChange, UserCreation,
     },
     usage::{
         Exchange, LearnedBytes, RollUps, UsageBatch, UsageFilter, UsageKey, UsageLimits, UsageReader,

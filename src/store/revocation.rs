@@ -1,9 +1,9 @@
 //! Revocation and rotation of tokens, with everything that came from them.
 //!
-//! A token's maker is the token or admin token that created it. A paste token always ends with its maker. Tokens that a
+//! A token's maker is the token or admin token that created it. Paste tokens and sessions always end with their maker. Tokens that a
 //! token created end with it only on request ([`RevokeExtent::WithMade`]): they are in other hands. A revoked maker that
 //! leaves such tokens behind is remembered, so that no revocation in between hides them. Each change is one transaction.
-//! Read next: `revoked_makers`.
+//! Read next: `revoked_makers`, `sessions`.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +19,7 @@ use crate::name::{AdminTokenId, TokenId, UserId};
 
 /// The token `$1`, and all that came from it: the tokens that it created, those that it replaced or that replaced it,
 /// and all that came from these. Paste tokens create nothing, and are not in it.
+/// Sessions are, but nothing has one as its maker: what a session creates counts as created by the session's maker.
 macro_rules! family {
     () => {
         "WITH RECURSIVE family (id) AS (
@@ -44,7 +45,7 @@ macro_rules! pastes_made_by {
             "maker IN (SELECT value FROM json_each($1)) OR (+maker IS NULL
                  AND user_id IN (SELECT user_id FROM tokens WHERE id IN (SELECT value FROM json_each($1)))
                  AND EXISTS (SELECT 1 FROM tokens t WHERE t.user_id = paste_tokens.user_id
-                     AND t.id IN (SELECT value FROM json_each($1)) AND t.kind <> 'proxy'
+                     AND t.id IN (SELECT value FROM json_each($1)) AND t.kind IN ('manage', 'both')
                      AND (t.scopes IS NULL OR ",
             scopes_within!("paste_tokens.scopes", "t.scopes"),
             ")))"
@@ -52,13 +53,14 @@ macro_rules! pastes_made_by {
     };
 }
 
-/// The family of `$1` without itself, as far as it is valid at `$2`.
+/// The family of `$1` without itself and without sessions, as far as it is valid at `$2`.
 macro_rules! valid_others {
     () => {
         "FROM family f WHERE f.id <> $1 AND
-             (EXISTS (SELECT 1 FROM tokens t WHERE t.id = f.id AND (t.expires_at IS NULL OR t.expires_at > $2))
-              OR EXISTS (SELECT 1 FROM admin_tokens a
-                  WHERE a.id = f.id AND (a.expires_at IS NULL OR a.expires_at > $2)))"
+             (EXISTS (SELECT 1 FROM tokens t WHERE t.id = f.id AND t.kind <> 'session'
+                  AND (t.expires_at IS NULL OR t.expires_at > $2))
+              OR EXISTS (SELECT 1 FROM admin_tokens a WHERE a.id = f.id AND a.kind = 'admin'
+                  AND (a.expires_at IS NULL OR a.expires_at > $2)))"
     };
 }
 
@@ -91,8 +93,20 @@ struct Revocation<'a> {
     at_ms: u64,
 }
 
+/// The token of the hash `$1`; for a session, its maker.
+const MAKER: &str = "SELECT m.id, m.expires_at FROM tokens t
+     JOIN tokens m ON m.id = CASE t.kind WHEN 'session' THEN t.maker ELSE t.id END WHERE t.hash = $1";
+
+/// The admin token `$1`; for a session, its maker. An admin token limits no expiry.
+const ADMIN_MAKER: &str = "SELECT CASE kind WHEN 'session' THEN maker ELSE id END AS id, NULL AS expires_at
+     FROM admin_tokens WHERE id = $1";
+
 const DELETE_PASTES: &str =
     concat!("DELETE FROM paste_tokens WHERE id IN (SELECT value FROM json_each($1)) OR ", pastes_made_by!());
+const DELETE_SESSIONS: &str = "DELETE FROM tokens WHERE kind = 'session'
+     AND (id IN (SELECT value FROM json_each($1)) OR maker IN (SELECT value FROM json_each($1)))";
+const DELETE_ADMIN_SESSIONS: &str = "DELETE FROM admin_tokens WHERE kind = 'session'
+     AND (id IN (SELECT value FROM json_each($1)) OR maker IN (SELECT value FROM json_each($1)))";
 const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE id IN (SELECT value FROM json_each($1))";
 const DELETE_ADMIN_TOKENS: &str = "DELETE FROM admin_tokens WHERE id IN (SELECT value FROM json_each($1))";
 const DELETE_MAKERS: &str = "DELETE FROM revoked_makers WHERE id IN (SELECT value FROM json_each($1))";
@@ -102,23 +116,23 @@ const COUNT_OTHERS: &str = concat!(family!(), "SELECT COUNT(*) AS count ", valid
 const LEAVES_ANY: &str = concat!(
     family!(),
     "SELECT 1 WHERE EXISTS
-         (SELECT 1 FROM tokens t WHERE t.maker = $1 AND (t.expires_at IS NULL OR t.expires_at > $2))
+         (SELECT 1 FROM tokens t WHERE t.maker = $1 AND t.kind <> 'session' AND (t.expires_at IS NULL OR t.expires_at > $2))
      OR EXISTS (SELECT 1 ",
     valid_others!(),
     ")"
 );
 
 impl Store {
-    /// The maker of what `act` creates, read in the transaction of the change.
+    /// The maker of what `act` creates, read in the transaction of the change. What a session creates outlives it: the maker
+    /// is that of the session.
     pub(super) async fn maker(&self, transaction: &mut Transaction, act: &Act) -> Result<MakerRow> {
-        let hash = match &act.right {
-            Some(Right::Token(hash) | Right::TokenEvenIfReplaced(hash)) => hash,
-            Some(Right::Admin(id)) => {
-                return Ok(MakerRow { id: Some(id.to_string()), expires_at_ms: None });
+        let query = match &act.right {
+            Some(Right::Token(hash) | Right::TokenEvenIfReplaced(hash)) => {
+                sqlx::query(MAKER).bind(hash.hex())
             }
+            Some(Right::Admin(id)) => sqlx::query(ADMIN_MAKER).bind(id.to_string()),
             None => return Ok(MakerRow::default()),
         };
-        let query = sqlx::query("SELECT id, expires_at FROM tokens WHERE hash = $1").bind(hash.hex());
         let Some(row) = transaction.fetch_optional(query).await? else { return Ok(MakerRow::default()) };
         Ok(MakerRow { id: Some(self.get(&row, "id")?), expires_at_ms: self.time(&row, "expires_at")? })
     }
@@ -180,10 +194,10 @@ impl Store {
         let revocation =
             Revocation { id: id.as_str(), user: None, ending, extent, remaining, at_ms: act.at_ms };
         let revoked = self.delete_with_derived(&mut transaction, revocation).await?;
-        if revoked.tokens + revoked.admin_tokens == 0 {
+        if revoked.tokens + revoked.admin_tokens + revoked.sessions == 0 {
             return Ok(AdminTokenRevocation::Unknown);
         }
-        let good = "SELECT 1 FROM admin_tokens WHERE expires_at IS NULL OR expires_at > $1 LIMIT 1";
+        let good = "SELECT 1 FROM admin_tokens WHERE kind = 'admin' AND (expires_at IS NULL OR expires_at > $1) LIMIT 1";
         let good = sqlx::query(good).bind(to_db(act.at_ms));
         if transaction.fetch_optional(good).await?.is_none() {
             return Ok(AdminTokenRevocation::Last);
@@ -234,6 +248,7 @@ impl Store {
             self.step(transaction, query).await.map(|done| done.rows_affected())
         };
         let paste_tokens = run(DELETE_PASTES).await?;
+        let sessions = run(DELETE_SESSIONS).await? + run(DELETE_ADMIN_SESSIONS).await?;
         let (tokens, admin_tokens) = (run(DELETE_TOKENS).await?, run(DELETE_ADMIN_TOKENS).await?);
         if leaves_any {
             self.bound_makers(transaction, user, at_ms).await?;
@@ -243,7 +258,7 @@ impl Store {
         }
         // Another change may have come between the count and this transaction.
         let remaining = if leaves_any { remaining.max(1) } else { 0 };
-        Ok(Revoked { tokens, paste_tokens, admin_tokens, remaining })
+        Ok(Revoked { tokens, paste_tokens, admin_tokens, sessions, remaining })
     }
 
     /// True if valid tokens came from the token `id`.
@@ -321,14 +336,16 @@ impl Store {
         Ok(self.step(transaction, update).await?.rows_affected())
     }
 
-    /// Makes `new` the maker of all that `old` created. Returns the number of tokens.
+    /// Makes `new` the maker of all that `old` created. Returns the number of tokens without sessions.
     async fn hand_over(&self, transaction: &mut Transaction, old: &str, new: &TokenId) -> Result<u64> {
         let mut run = async |query: &'static str| {
             let query = sqlx::query(query).bind(old.to_owned()).bind(new.to_string());
             self.step(transaction, query).await.map(|done| done.rows_affected())
         };
         run("UPDATE revoked_makers SET maker = $2 WHERE maker = $1").await?;
-        run("UPDATE tokens SET maker = $2 WHERE maker = $1").await
+        let tokens = run("UPDATE tokens SET maker = $2 WHERE maker = $1 AND kind <> 'session'").await?;
+        run("UPDATE tokens SET maker = $2 WHERE maker = $1").await?;
+        Ok(tokens)
     }
 }
 
@@ -339,11 +356,12 @@ fn id_list(id: &str) -> String {
 
 /// The audit entry of a revocation, with its counts.
 fn with_counts(act: &Act, revoked: &Revoked) -> Act {
-    let Revoked { tokens, paste_tokens, admin_tokens, remaining } = *revoked;
+    let Revoked { tokens, paste_tokens, admin_tokens, sessions, remaining } = *revoked;
     let counts = [
         ("tokens", tokens),
         ("pasteTokens", paste_tokens),
         ("adminTokens", admin_tokens),
+        ("sessions", sessions),
         ("remaining", remaining),
     ];
     with_detail(act, &counts)
@@ -373,9 +391,13 @@ mod tests {
             LEAVES_ANY,
             COUNT_OTHERS,
             DELETE_PASTES,
+            DELETE_SESSIONS,
+            DELETE_ADMIN_SESSIONS,
             DELETE_TOKENS,
             DELETE_ADMIN_TOKENS,
             DELETE_MAKERS,
+            MAKER,
+            ADMIN_MAKER,
             FORGET_FAMILY,
             FORGET_OF_USER,
             SUPERFLUOUS,

@@ -168,7 +168,7 @@ impl fmt::Display for Maker {
     }
 }
 
-/// The tokens that a revocation ends. Paste tokens always end with their maker.
+/// The tokens that a revocation ends. Paste tokens and sessions always end with their maker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeExtent {
     /// The token.
@@ -186,6 +186,8 @@ pub struct Revoked {
     pub paste_tokens: u64,
     /// Admin tokens that ended, with the revoked one.
     pub admin_tokens: u64,
+    /// Sessions that ended, of users or admins.
+    pub sessions: u64,
     /// Tokens of [`RevokeExtent::WithMade`] that stay valid.
     pub remaining: u64,
 }
@@ -208,7 +210,7 @@ pub struct Rotated {
     pub old_expires_at_ms: u64,
     /// Paste tokens of the old token, which end with it.
     pub paste_tokens: u64,
-    /// Tokens that the old token created. The new one is their maker now.
+    /// Tokens that the old token created, sessions apart. The new one is their maker now, and that of the sessions.
     pub handed_over: u64,
 }
 
@@ -270,8 +272,10 @@ pub struct StoredAdminToken {
     pub id: AdminTokenId,
     /// The first characters. Empty for tokens from before they were stored.
     pub prefix: String,
-    /// A label.
+    /// A label. That of a session is its maker's.
     pub label: String,
+    /// True for a session: it comes in a cookie alone.
+    pub is_session: bool,
     /// Creation time, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// Expiry; never, if absent.
@@ -323,6 +327,34 @@ pub struct StoredField {
     pub owners: u64,
 }
 
+/// A session to store. Its maker, whose rights it has, is the token by whose right it is created.
+#[derive(Debug, Clone)]
+pub struct NewSession<I> {
+    /// The public id.
+    pub id: I,
+    /// The key that it is looked up by.
+    pub hash: TokenHash,
+    /// The first characters, by which people recognise it.
+    pub prefix: String,
+    /// Creation time, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Expiry, unless that of its maker is earlier.
+    pub expires_at_ms: u64,
+    /// The sessions that end with its creation: those that the same browser had.
+    pub replaces: Vec<TokenHash>,
+}
+
+/// The token that made a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionMaker {
+    /// Its id.
+    pub id: TokenId,
+    /// Its hash.
+    pub hash: TokenHash,
+    /// Its expiry; never, if absent.
+    pub expires_at_ms: Option<u64>,
+}
+
 /// Everything that authentication needs about a token. The store has no clock: the caller checks expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenLookup {
@@ -332,6 +364,8 @@ pub struct TokenLookup {
     pub token: StoredToken,
     /// The credentials that the user may use: own, the group's and everybody's.
     pub credentials: Vec<SealedCredential>,
+    /// For a session: its maker.
+    pub session_of: Option<SessionMaker>,
 }
 
 /// One step of a change to an owner's credentials.

@@ -11,7 +11,8 @@ use sqlx::{Connection as _, Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] = &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE, TEXT_TOKENS];
+const MIGRATIONS: &[&str] =
+    &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE, TEXT_TOKENS, SESSIONS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -315,6 +316,12 @@ const TEXT_TOKENS: &str = "
     UPDATE usage_hours SET prompt_bytes = 0, answer_bytes = 0;
     UPDATE usage_days SET prompt_bytes = 0, answer_bytes = 0;
     PRAGMA user_version = 7;
+";
+
+/// New: sessions, which are tokens of the kind `session`. Admin tokens get a kind too: `admin` or `session`.
+const SESSIONS: &str = "
+    ALTER TABLE admin_tokens ADD COLUMN kind TEXT NOT NULL DEFAULT 'admin';
+    PRAGMA user_version = 8;
 ";
 
 /// The newest schema that this version knows.

@@ -1,5 +1,5 @@
 //! The SQL statements on tokens: of users, paste tokens, and of admins. Only their hashes are stored. Revocation and
-//! rotation are in `revocation`.
+//! rotation are in `revocation`; sessions are in `sessions`.
 
 use sqlx::sqlite::SqliteRow;
 
@@ -42,6 +42,13 @@ macro_rules! user_and_credentials {
     };
 }
 
+/// The columns of a `StoredAdminToken`.
+macro_rules! admin_token {
+    () => {
+        "id, prefix, label, kind, created_at, expires_at, last_used_at, maker"
+    };
+}
+
 /// True if all scopes of a list lie within another list: see [`Scope::includes`].
 macro_rules! scopes_within {
     ($inner:literal, $outer:literal) => {
@@ -55,13 +62,14 @@ macro_rules! scopes_within {
         )
     };
 }
-pub(super) use scopes_within;
 
 macro_rules! join_credentials {
     () => {
         "LEFT JOIN credentials c ON c.owner IN (u.id, 'group:' || u.group_name, 'everybody')"
     };
 }
+
+pub(super) use {admin_token, join_credentials, scopes_within, token, user_and_credentials};
 
 // === impl Store: users' tokens ===
 
@@ -95,7 +103,8 @@ impl Store {
             let Some(row) = transaction.fetch_optional(expired).await? else { break };
             self.take_out(transaction, self.get(&row, "id")?).await?;
         }
-        let count = sqlx::query("SELECT COUNT(*) AS count FROM tokens WHERE user_id = $1");
+        let count =
+            sqlx::query("SELECT COUNT(*) AS count FROM tokens WHERE user_id = $1 AND kind <> 'session'");
         let row = transaction.fetch_optional(count.bind(user.to_string())).await?;
         let count = row.map_or(Ok(0), |row| self.get(&row, "count").map(from_db))?;
         if count >= MAX_TOKENS { Err(StoreError::TooManyTokens { limit: MAX_TOKENS }) } else { Ok(()) }
@@ -188,7 +197,8 @@ impl Store {
         rows.iter().map(|row| self.token_hash(row, "hash")).collect()
     }
 
-    /// Looks up the token with this hash, its user and their credentials: one statement, for a consistent read.
+    /// Looks up the token with this hash, its user and their credentials: one statement, for a consistent read. A session is
+    /// none of these.
     pub async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>> {
         let query = concat!(
             "SELECT ",
@@ -198,13 +208,13 @@ impl Store {
             " FROM tokens t JOIN users u ON u.id = t.user_id
              ",
             join_credentials!(),
-            " WHERE t.hash = $1 ORDER BY c.owner, c.section, c.field"
+            " WHERE t.hash = $1 AND t.kind <> 'session' ORDER BY c.owner, c.section, c.field"
         );
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
         self.token_lookup(&rows)
     }
 
-    fn token_lookup(&self, rows: &[SqliteRow]) -> Result<Option<TokenLookup>> {
+    pub(super) fn token_lookup(&self, rows: &[SqliteRow]) -> Result<Option<TokenLookup>> {
         let Some(first) = rows.first() else { return Ok(None) };
         let mut credentials = Vec::new();
         for row in rows {
@@ -212,7 +222,12 @@ impl Store {
                 credentials.push(self.credential(row)?);
             }
         }
-        Ok(Some(TokenLookup { user: self.user_row(first)?, token: self.token(first)?, credentials }))
+        Ok(Some(TokenLookup {
+            user: self.user_row(first)?,
+            token: self.token(first)?,
+            credentials,
+            session_of: None,
+        }))
     }
 
     fn token(&self, row: &SqliteRow) -> Result<StoredToken> {
@@ -242,7 +257,7 @@ impl Store {
         parse(id).map(Some).ok_or_else(|| self.corrupt(format!("`{id}` is not the id of a token's maker")))
     }
 
-    fn token_hash(&self, row: &SqliteRow, column: &'static str) -> Result<TokenHash> {
+    pub(super) fn token_hash(&self, row: &SqliteRow, column: &'static str) -> Result<TokenHash> {
         let hash = TokenHash::from_hex(self.get(row, column)?);
         hash.ok_or_else(|| self.corrupt("the hash of a token cannot be read".to_owned()))
     }
@@ -350,7 +365,10 @@ impl Store {
 impl Store {
     /// True if an admin token exists.
     pub async fn has_admin_token(&self) -> Result<bool> {
-        Ok(!self.read(sqlx::query("SELECT 1 FROM admin_tokens LIMIT 1")).await?.is_empty())
+        Ok(!self
+            .read(sqlx::query("SELECT 1 FROM admin_tokens WHERE kind = 'admin' LIMIT 1"))
+            .await?
+            .is_empty())
     }
 
     /// Stores an admin token.
@@ -372,29 +390,37 @@ impl Store {
         self.commit_act(transaction, Invalidates::Everybody, act).await
     }
 
-    /// All admin tokens, oldest first.
+    /// All admin tokens and their sessions, oldest first.
     pub async fn admin_tokens(&self) -> Result<Vec<StoredAdminToken>> {
-        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at, maker
-             FROM admin_tokens ORDER BY created_at, id";
+        let query = concat!("SELECT ", admin_token!(), " FROM admin_tokens ORDER BY created_at, id");
         let rows = self.read(sqlx::query(query)).await?;
         rows.iter().map(|row| self.admin_token(row)).collect()
     }
 
-    /// The admin token with this hash.
+    /// The admin token with this hash. A session is none.
     pub async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>> {
-        let query = "SELECT id, prefix, label, created_at, expires_at, last_used_at, maker
-             FROM admin_tokens WHERE hash = $1";
+        let query =
+            concat!("SELECT ", admin_token!(), " FROM admin_tokens WHERE hash = $1 AND kind = 'admin'");
         let rows = self.read(sqlx::query(query).bind(hash.hex())).await?;
         rows.first().map(|row| self.admin_token(row)).transpose()
     }
 
-    fn admin_token(&self, row: &SqliteRow) -> Result<StoredAdminToken> {
+    fn is_admin_session(&self, row: &SqliteRow) -> Result<bool> {
+        match self.get(row, "kind")? {
+            "session" => Ok(true),
+            "admin" => Ok(false),
+            other => Err(self.corrupt(format!("`{other}` is not a kind of admin token"))),
+        }
+    }
+
+    pub(super) fn admin_token(&self, row: &SqliteRow) -> Result<StoredAdminToken> {
         let id: &str = self.get(row, "id")?;
         Ok(StoredAdminToken {
             id: AdminTokenId::new(id)
                 .ok_or_else(|| self.corrupt(format!("`{id}` is not an admin token id")))?,
             prefix: self.get(row, "prefix")?,
             label: self.get(row, "label")?,
+            is_session: self.is_admin_session(row)?,
             created_at_ms: from_db(self.get(row, "created_at")?),
             expires_at_ms: self.time(row, "expires_at")?,
             last_used_at_ms: self.time(row, "last_used_at")?,

@@ -172,6 +172,16 @@ impl Failing {
                 call.api.done("PUT /auth/creds", &key());
                 Some(Call { after_move: true, ..call })
             }
+            Id::StartMySession => own("POST /auth/session", Value::Null),
+            Id::EndMySession => {
+                let call = own("DELETE /auth/session", Value::Null)?;
+                Some(Call { api: call.api.signed_in("/auth/session"), ..call })
+            }
+            Id::StartAdminSession => Some(admin("POST /admin/session".into(), Value::Null)),
+            Id::EndAdminSession => {
+                let call = admin("DELETE /admin/session".into(), Value::Null);
+                Some(Call { api: call.api.signed_in("/admin/session"), ..call })
+            }
             Id::RotateMyToken => own("POST /auth/rotate", Value::Null),
             Id::CreateMyToken => own("POST /auth/tokens", json!({})),
             Id::RevokeMyToken => {
@@ -242,7 +252,7 @@ fn serve(home: &Home, disk: &FaultyDisk) -> Gateway {
 fn changes(world: &Failing) -> Vec<Id> {
     let all: Vec<Id> =
         OPERATIONS.iter().map(|operation| operation.id).filter(|id| world.call(*id).is_some()).collect();
-    assert!(all.len() >= 22, "{all:?}");
+    assert!(all.len() >= 26, "{all:?}");
     all
 }
 

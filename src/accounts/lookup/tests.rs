@@ -34,7 +34,9 @@ const GRACE: Duration = Duration::from_hours(1);
 struct Fake {
     tokens: Mutex<HashMap<TokenHash, TokenLookup>>,
     pasted: Mutex<HashMap<TokenHash, TokenLookup>>,
+    sessions: Mutex<HashMap<TokenHash, TokenLookup>>,
     admins: Mutex<HashSet<TokenHash>>,
+    admin_sessions: Mutex<HashSet<TokenHash>>,
     calls: Mutex<Vec<TokenHash>>,
     fails: AtomicBool,
     hangs: AtomicBool,
@@ -70,7 +72,7 @@ impl Fake {
             last_used_at_ms: None,
             maker: None,
         };
-        let found = TokenLookup { user, token: own, credentials: Vec::new() };
+        let found = TokenLookup { user, token: own, credentials: Vec::new(), session_of: None };
         self.changes.lock().unwrap().push(found.user.id.clone());
         self.tokens.lock().unwrap().insert(TokenHash::of(token), found);
     }
@@ -95,6 +97,19 @@ impl Fake {
     }
 }
 
+fn admin(is_session: bool) -> StoredAdminToken {
+    StoredAdminToken {
+        id: AdminTokenId::new("adm_0123456789abcdef").unwrap(),
+        prefix: String::new(),
+        label: String::new(),
+        is_session,
+        created_at_ms: 1,
+        expires_at_ms: None,
+        last_used_at_ms: None,
+        maker: None,
+    }
+}
+
 impl Directory for Arc<Fake> {
     async fn lookup_token(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
         self.calls.lock().unwrap().push(*hash);
@@ -108,19 +123,24 @@ impl Directory for Arc<Fake> {
         Ok(self.pasted.lock().unwrap().get(hash).cloned())
     }
 
+    async fn lookup_session(&self, hash: &TokenHash) -> Result<Option<TokenLookup>, StoreError> {
+        self.calls.lock().unwrap().push(*hash);
+        self.reached().await?;
+        Ok(self.sessions.lock().unwrap().get(hash).cloned())
+    }
+
+    async fn find_admin_session(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {
+        self.calls.lock().unwrap().push(*hash);
+        self.reached().await?;
+        let found = self.admin_sessions.lock().unwrap().contains(hash);
+        Ok(found.then(|| admin(true)))
+    }
+
     async fn find_admin_token(&self, hash: &TokenHash) -> Result<Option<StoredAdminToken>, StoreError> {
         self.calls.lock().unwrap().push(*hash);
         self.reached().await?;
         let found = self.admins.lock().unwrap().contains(hash);
-        Ok(found.then(|| StoredAdminToken {
-            id: AdminTokenId::new("adm_0123456789abcdef").unwrap(),
-            prefix: String::new(),
-            label: String::new(),
-            created_at_ms: 1,
-            expires_at_ms: None,
-            last_used_at_ms: None,
-            maker: None,
-        }))
+        Ok(found.then(|| admin(false)))
     }
 
     async fn data_version(&self) -> Result<i64, StoreError> {
@@ -158,7 +178,9 @@ impl Directory for Arc<Fake> {
         self.reached().await?;
         let mut hashes: Vec<TokenHash> = self.tokens.lock().unwrap().keys().copied().collect();
         hashes.extend(self.pasted.lock().unwrap().keys());
+        hashes.extend(self.sessions.lock().unwrap().keys());
         hashes.extend(self.admins.lock().unwrap().iter());
+        hashes.extend(self.admin_sessions.lock().unwrap().iter());
         hashes.retain(|hash| after.is_none_or(|after| hash > after));
         hashes.sort_unstable();
         hashes.truncate(usize::try_from(limit).unwrap());

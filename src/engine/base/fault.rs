@@ -125,6 +125,8 @@ faults! {
     InvalidRequest "invalid_request" BAD_REQUEST Client false "http_request_error";
     /// The request's body has a key twice where a key is to be inserted: it could be read in two ways.
     AmbiguousBody "ambiguous_body" BAD_REQUEST Client false "http_request_error";
+    /// A change with a session's cookie, or a sign-in, that no page of tollgate asked for.
+    CrossSite "cross_site" FORBIDDEN Client false "http_request_denied";
     /// The kind of the token does not allow the request.
     TokenKind "token_kind" FORBIDDEN Client false "http_request_denied";
     /// The scopes of the token do not cover the request.

@@ -27,7 +27,7 @@ pub const SEGMENTS: &[(&str, Served)] = &[
 ];
 
 /// Segments below `/auth` that calls of the API use to change something. A paste token's path is none of them.
-pub const SELF_SERVICE: &[&str] = &["creds", "providers", "rotate", "tokens"];
+pub const SELF_SERVICE: &[&str] = &["creds", "providers", "rotate", "session", "tokens"];
 
 /// The reserved first segment of a path, and its listener, if there is one.
 pub fn find(path: &str) -> Option<(&'static str, Served)> {

@@ -1,7 +1,7 @@
 //! `Secret`: a string that must not be shown. `Debug` is redacted, there is no `Display`, the memory is zeroed on drop,
 //! and [`Secret::expose`] is the only way to read it.
 //!
-//! A secret leaves the process only in an upstream request's head or encrypted in the store.
+//! A secret leaves the process only in an upstream request's head, in the cookie of a session, or encrypted in the store.
 
 use std::fmt;
 

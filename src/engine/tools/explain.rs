@@ -186,7 +186,9 @@ pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &
     let token = presented.map(|presented| TokenPart::assumed(presented.expose()).take(presented));
     let token = token.as_ref();
     // Nothing else shows a part of the path then.
-    let path_holds_token = TokenSearch::new(token).is_in(head.uri.path().as_bytes());
+    let in_path = |token: Option<&Secret>| TokenSearch::new(token).is_in(head.uri.path().as_bytes());
+    let path_holds_token =
+        in_path(token) || decide::session_secrets(&head.headers).any(|session| in_path(Some(&session)));
     let path = if path_holds_token { mask::MASKED } else { head.uri.path() };
     let request = Request { method: head.method.to_string(), path: path.to_owned() };
     let fault = decide_request(context, head, caller).err().map(|fault| error_reply(&fault));
@@ -230,7 +232,7 @@ fn caller_info(caller: &Caller) -> CallerInfo {
 /// The decision of [`decide`], without IO: the token counts as valid, and a login that can be refreshed as fresh.
 fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
     let facts = caller.access.facts();
-    match decide::begin(head, context.table, ListenerRole::All)? {
+    match decide::begin(head, context.table, ListenerRole::All, None)? {
         Begun::Own(_) | Begun::Metrics(_) => Ok(()),
         Begun::Admin(call) => call.authenticated().map(drop),
         Begun::SelfService(call) => call.authenticated(facts).map(drop),

@@ -249,7 +249,7 @@ fn decide_request(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Ob
     let refused = |fault: Fault| {
         error_reply(fault.kind.status(), &fault, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()))
     };
-    let mut observed = match decide::begin(head, table, ListenerRole::All) {
+    let mut observed = match decide::begin(head, table, ListenerRole::All, None) {
         Ok(Begun::Own(own)) => {
             let allowed = (own == OwnAnswer::Preflight).then(|| allowed_headers(table, test));
             Observed { status: Some(own.status()), allowed, ..Observed::default() }

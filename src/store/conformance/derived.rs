@@ -89,13 +89,13 @@ async fn paste_tokens_end_with_their_maker(store: Store) {
     paste(&store, &owner, "a.b.2", &by("second")).await;
     let found = store.lookup_paste_token(&TokenHash::of("a.b.2")).await.unwrap().unwrap().token;
     assert_eq!(found.maker, Some(Maker::Token(token("second").id)));
-    let expected = Revoked { tokens: 1, paste_tokens: 1, admin_tokens: 0, remaining: 0 };
+    let expected = Revoked { tokens: 1, paste_tokens: 1, admin_tokens: 0, sessions: 0, remaining: 0 };
     assert_eq!(revoke(&store, &owner, "second", RevokeExtent::Alone).await, Some(expected));
     assert_eq!(stored(&store, &["first", "second", "a.b.1", "a.b.2"]).await, ["first", "a.b.1"]);
     let detail = detail_of_the_last_entry(&store).await;
     assert_eq!(
         detail,
-        serde_json::json!({ "a": 1, "tokens": 1, "pasteTokens": 1, "adminTokens": 0, "remaining": 0 })
+        serde_json::json!({ "a": 1, "tokens": 1, "pasteTokens": 1, "adminTokens": 0, "sessions": 0, "remaining": 0 })
     );
     // A rotation lets them end with the old token.
     let rotated =
@@ -176,7 +176,7 @@ async fn made_tokens_end_on_request(store: Store) {
     let all = ["first", "child", "grandchild", "stranger", "a.b.1"];
     let family = store.family(&token("child").id).await.unwrap();
     assert_eq!(family, ["child", "grandchild"].map(|text| token(text).id).into());
-    let expected = Revoked { tokens: 3, paste_tokens: 1, admin_tokens: 0, remaining: 0 };
+    let expected = Revoked { tokens: 3, paste_tokens: 1, admin_tokens: 0, sessions: 0, remaining: 0 };
     assert_eq!(revoke(&store, &user(9), "first", RevokeExtent::WithMade).await, None);
     assert_eq!(stored(&store, &all).await, all);
     assert_eq!(revoke(&store, &owner, "first", RevokeExtent::WithMade).await, Some(expected));
@@ -189,12 +189,12 @@ async fn a_revoked_maker_hides_nothing(store: Store) {
     make(&store, &owner, "first", "child").await;
     make(&store, &owner, "child", "grandchild").await;
     paste(&store, &owner, "a.b.1", &by("child")).await;
-    let expected = Revoked { tokens: 1, paste_tokens: 1, admin_tokens: 0, remaining: 1 };
+    let expected = Revoked { tokens: 1, paste_tokens: 1, admin_tokens: 0, sessions: 0, remaining: 1 };
     assert_eq!(revoke(&store, &owner, "child", RevokeExtent::Alone).await, Some(expected));
     let all = ["first", "grandchild", "stranger"];
     assert_eq!(stored(&store, &all).await, ["first", "grandchild"]);
     // Both its maker and the revoked one itself still lead to the rest.
-    let expected = Revoked { tokens: 1, paste_tokens: 0, admin_tokens: 0, remaining: 1 };
+    let expected = Revoked { tokens: 1, paste_tokens: 0, admin_tokens: 0, sessions: 0, remaining: 1 };
     assert_eq!(revoke(&store, &owner, "first", RevokeExtent::Alone).await, Some(expected));
     assert_eq!(revoke(&store, &owner, "first", RevokeExtent::Alone).await, None);
     assert_eq!(revoke(&store, &user(9), "first", RevokeExtent::WithMade).await, None);
@@ -279,9 +279,9 @@ async fn what_an_admin_token_made_ends_on_request(store: Store) {
     let revoke =
         async |text: &str, extent| store.revoke_admin_token(&admin(text).id, extent, &act()).await.unwrap();
     assert_eq!(revoke("root", RevokeExtent::WithMade).await, AdminTokenRevocation::Last);
-    let expected = Revoked { tokens: 0, paste_tokens: 0, admin_tokens: 1, remaining: 2 };
+    let expected = Revoked { tokens: 0, paste_tokens: 0, admin_tokens: 1, sessions: 0, remaining: 2 };
     assert_eq!(revoke("theirs", RevokeExtent::Alone).await, AdminTokenRevocation::Done(expected));
-    let expected = Revoked { tokens: 2, paste_tokens: 0, admin_tokens: 1, remaining: 0 };
+    let expected = Revoked { tokens: 2, paste_tokens: 0, admin_tokens: 1, sessions: 0, remaining: 0 };
     assert_eq!(revoke("leaked", RevokeExtent::WithMade).await, AdminTokenRevocation::Done(expected));
     assert_eq!(stored(&store, &["first", "child", "other"]).await, ["other"]);
     assert_eq!(store.admin_tokens().await.unwrap().len(), 1);

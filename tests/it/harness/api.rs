@@ -42,6 +42,8 @@ pub struct Reply {
     pub body: Value,
     /// `Link`, if there is one.
     pub link: Option<String>,
+    /// The values of `Set-Cookie`.
+    pub cookies: Vec<String>,
 }
 
 /// A caller: a token, and the address to call.
@@ -49,12 +51,15 @@ pub struct Reply {
 pub struct Api {
     address: SocketAddr,
     token: String,
+    /// The header lines of its requests.
+    lines: String,
 }
 
 impl Api {
     /// A caller with this token.
     pub fn new(address: SocketAddr, token: &str) -> Self {
-        Self { address, token: token.to_owned() }
+        let lines = format!("Authorization: Bearer {token}\r\n");
+        Self { address, token: token.to_owned(), lines }
     }
 
     /// The admin of a world.
@@ -74,6 +79,20 @@ impl Api {
         Self::new(self.address, token)
     }
 
+    /// The same address with these header lines in place of a token.
+    pub fn with_lines(&self, lines: &str) -> Self {
+        Self { address: self.address, token: String::new(), lines: lines.to_owned() }
+    }
+
+    /// A page of tollgate's own, after a sign-in at this path with the token.
+    pub fn signed_in(&self, path: &str) -> Self {
+        let reply = self.get(&format!("POST {path}"));
+        let [cookie] = reply.cookies.as_slice() else { panic!("{path}: {reply:?}") };
+        let (pair, _) = cookie.split_once(';').expect("a cookie has attributes");
+        let lines = format!("Cookie: {pair}\r\nSec-Fetch-Site: same-origin\r\n");
+        Self { token: pair.split_once('=').expect("a value").1.to_owned(), ..self.with_lines(&lines) }
+    }
+
     /// A call with a raw body.
     pub fn send(&self, line: &str, body: &[u8]) -> Reply {
         let mut client = self.begin(line, body);
@@ -85,9 +104,8 @@ impl Api {
         let mut client = Wire::connect(self.address);
         let length =
             if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-        let token = &self.token;
-        let head =
-            format!("{line} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {token}\r\n{length}\r\n");
+        let lines = &self.lines;
+        let head = format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{lines}{length}\r\n");
         client.send([head.as_bytes(), body].concat());
         client
     }
@@ -102,7 +120,8 @@ impl Api {
         let body = serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{line}: {error}"));
         let next = answer.head.get("link").map(str::to_owned);
         hold(line, status, &body);
-        Reply { status, body, link: next }
+        let cookies = answer.head.all("set-cookie");
+        Reply { status, body, link: next, cookies }
     }
 
     /// A call with a document.

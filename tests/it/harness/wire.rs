@@ -335,6 +335,11 @@ impl Head {
         values.next().filter(|_| values.next().is_none())
     }
 
+    /// All values of a header.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.lines.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
     /// The status of an answer.
     pub fn status(&self) -> u16 {
         let status = self.start.strip_prefix("HTTP/1.1 ").or_else(|| self.start.strip_prefix("HTTP/1.0 "));

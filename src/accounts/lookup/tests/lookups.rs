@@ -111,10 +111,14 @@ async fn a_text_with_blanks_is_refused_without_a_lookup() {
 enum As {
     Caller,
     Admin,
+    /// In a user's cookie.
+    Session,
+    /// In an admin's cookie.
+    Console,
 }
 
 /// Texts, and the user of each that is a token; 0 for an admin. What was presented before never matters.
-const PRESENTED: [(As, &str, Option<u64>); 21] = [
+const PRESENTED: [(As, &str, Option<u64>); 30] = [
     (As::Caller, "tg_0", Some(1)),
     (As::Caller, "x-tg_0", Some(1)),
     (As::Caller, "x-y-tg_0", Some(1)),
@@ -137,10 +141,19 @@ const PRESENTED: [(As, &str, Option<u64>); 21] = [
     (As::Admin, "x-tg_a", None),
     (As::Admin, "tg_0", None),
     (As::Admin, "a.b.c", None),
+    (As::Session, "tg_s", Some(5)),
+    (As::Caller, "tg_s", None),
+    (As::Caller, "x-tg_s", None),
+    (As::Session, "x-tg_s", None),
+    (As::Session, "tg_0", None),
+    (As::Session, "a.b.c", None),
+    (As::Console, "tg_t", Some(0)),
+    (As::Admin, "tg_t", None),
+    (As::Console, "tg_a", None),
 ];
 
 impl World {
-    /// The tokens of `PRESENTED`: three of users, a paste token, one of an admin.
+    /// The tokens of `PRESENTED`: three of users, a paste token, one of an admin, and a session of a user and of an admin.
     async fn with_every_kind(is_filled: bool) -> Self {
         let mut world = Self::new().await;
         world.fake.add("tg_0", 1);
@@ -149,7 +162,11 @@ impl World {
         world.fake.add("own-tg_0", 4);
         let pasted = world.fake.tokens.lock().unwrap().remove(&TokenHash::of("a.b.c")).unwrap();
         world.fake.pasted.lock().unwrap().insert(TokenHash::of("a.b.c"), pasted);
+        world.fake.add("tg_s", 5);
+        let session = world.fake.tokens.lock().unwrap().remove(&TokenHash::of("tg_s")).unwrap();
+        world.fake.sessions.lock().unwrap().insert(TokenHash::of("tg_s"), session);
         world.fake.admins.lock().unwrap().insert(TokenHash::of("tg_a"));
+        world.fake.admin_sessions.lock().unwrap().insert(TokenHash::of("tg_t"));
         world.poll().await;
         if is_filled {
             world.fill().await;
@@ -158,12 +175,15 @@ impl World {
     }
 
     async fn present(&self, (kind, text, expected): (As, &str, Option<u64>), history: &str) {
+        let number =
+            |found: Authenticated| found.caller.id.as_str().strip_prefix("usr_").unwrap().parse().unwrap();
         let found = match kind {
-            As::Caller => {
-                let found = self.accounts.authenticate(&self.cache, text).await.unwrap();
-                found.map(|found| found.caller.id.as_str().strip_prefix("usr_").unwrap().parse().unwrap())
-            }
+            As::Caller => self.accounts.authenticate(&self.cache, text).await.unwrap().map(number),
             As::Admin => self.accounts.authenticate_admin(&self.cache, text).await.unwrap().map(|_| 0),
+            As::Session => self.accounts.authenticate_session(&self.cache, text).await.unwrap().map(number),
+            As::Console => {
+                self.accounts.authenticate_admin_session(&self.cache, text).await.unwrap().map(|_| 0)
+            }
         };
         assert_eq!(found, expected, "{kind:?} {text} after {history}");
     }

@@ -33,6 +33,8 @@ pub enum TokenKind {
     Manage,
     /// Both.
     Both,
+    /// What its maker may do to the user's own credentials and tokens, from a browser: it comes in a cookie alone.
+    Session,
 }
 
 impl TokenKind {
@@ -42,12 +44,13 @@ impl TokenKind {
             Self::Proxy => "proxy",
             Self::Manage => "manage",
             Self::Both => "both",
+            Self::Session => "session",
         }
     }
 
     /// The kind of a word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Proxy, Self::Manage, Self::Both].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Proxy, Self::Manage, Self::Both, Self::Session].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -65,15 +68,17 @@ impl CallerFacts<'_> {
                 FaultKind::TokenKind,
                 "This token is for self-service: calls to providers take one of the kind `proxy` or `both`",
             )),
+            // A cookie counts on no provider's path, and nothing else holds a session.
+            TokenKind::Session => Err(Fault::invalid_token()),
         }
     }
 
-    /// Refuses a token that may not call the self-service API.
-    pub(super) fn check_manage(&self) -> Result<(), Fault> {
+    /// Refuses a token that may not call the self-service API, or sign in for it.
+    pub fn check_manage(&self) -> Result<(), Fault> {
         self.check_enabled()?;
         match (self.paste, self.kind) {
-            (None, TokenKind::Manage | TokenKind::Both) => Ok(()),
-            _ => Err(Fault::new(
+            (None, TokenKind::Manage | TokenKind::Both | TokenKind::Session) => Ok(()),
+            (Some(_), _) | (None, TokenKind::Proxy) => Err(Fault::new(
                 FaultKind::TokenKind,
                 "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
             )),

@@ -14,13 +14,14 @@
 //! [`Fault`], or an upstream request. Pure: the gateway waits between the steps; `explain` and the files' own tests do
 //! not.
 //!
-//! Read next: `authorize` (what a token may reach), `credential` (which credential is sent), `rewrite` (the heads).
+//! Read next: `authorize` (what a token may reach), `session` (tokens in cookies), `credential` (which credential is sent), `rewrite` (the heads).
 
 mod authorize;
 mod credential;
 mod head;
 mod metrics;
 mod own;
+mod session;
 #[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use credential::{
 pub use head::body_bytes;
 pub use metrics::MetricsCall;
 pub use own::{ListenerRole, OwnAnswer};
+pub use session::{PageOrigin, Presented, SessionCookie, session_secrets};
 
 /// The kind of a request, with the token that the client sent.
 #[derive(Debug)]
@@ -70,14 +72,14 @@ pub enum Begun<'r> {
 #[derive(Debug)]
 pub struct AdminCall<'r> {
     head: &'r Parts,
-    token: Option<Secret>,
+    presented: Option<Presented>,
 }
 
 /// A call below `/auth`, before its token is authenticated.
 #[derive(Debug)]
 pub struct SelfServiceCall<'r> {
     head: &'r Parts,
-    token: Option<Secret>,
+    presented: Option<Presented>,
 }
 
 /// A call of tollgate's own API that the token is good for.
@@ -128,7 +130,13 @@ pub struct UpstreamRequest<'c> {
 }
 
 /// Makes the checks that need no caller, and finds the kind of the request. All later steps use the same `table`.
-pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> Result<Begun<'r>, Fault> {
+/// `public_url`: the address at which people reach tollgate, if it is set.
+pub fn begin<'r>(
+    head: &'r Parts,
+    table: &'r Table,
+    listener: ListenerRole,
+    public_url: Option<&Origin>,
+) -> Result<Begun<'r>, Fault> {
     head::check(head)?;
     let path = head.uri.path();
     if !listener.serves(path) {
@@ -138,39 +146,44 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: ListenerRole) -> R
         return Ok(Begun::Own(OwnAnswer::Preflight));
     }
     let token = || rewrite::token(head, table);
+    let presented = |cookie: SessionCookie| cookie.presented(head, table, public_url);
     Ok(match own::find(&head.method, path) {
         Some(own::Found::Answer(own)) => Begun::Own(own),
         Some(own::Found::Metrics) => Begun::Metrics(MetricsCall::new(head, token(), listener)),
-        Some(own::Found::Admin) => Begun::Admin(AdminCall { head, token: token() }),
-        Some(own::Found::SelfService) => Begun::SelfService(SelfServiceCall { head, token: token() }),
+        Some(own::Found::Admin) => {
+            Begun::Admin(AdminCall { head, presented: presented(SessionCookie::Admin)? })
+        }
+        Some(own::Found::SelfService) => {
+            Begun::SelfService(SelfServiceCall { head, presented: presented(SessionCookie::User)? })
+        }
         None => Begun::Provider(ProviderCall { head, table, token: token() }),
     })
 }
 
 impl AdminCall<'_> {
-    /// The token to authenticate, or a fault if there is none. A missing token does not count against the
-    /// authentication rate limit.
-    pub fn token(&self) -> Result<&Secret, Fault> {
-        self.token.as_ref().ok_or_else(Fault::invalid_admin_token)
+    /// The secret to authenticate, or a fault if there is none. A missing one does not count against the authentication
+    /// rate limit.
+    pub fn presented(&self) -> Result<&Presented, Fault> {
+        self.presented.as_ref().ok_or_else(Fault::invalid_admin_token)
     }
 
     /// The next step, once the token is known to be an admin's.
     pub fn authenticated(self) -> Result<ApiCall, Fault> {
         // An admin token has no prefix.
-        outside_of_path(self.head, self.token, Some(TokenPart::Whole))?;
+        outside_of_path(self.head, self.presented.map(Presented::into_secret), Some(TokenPart::Whole))?;
         Ok(ApiCall(()))
     }
 }
 
 impl SelfServiceCall<'_> {
-    /// The token to authenticate.
-    pub fn token(&self) -> Result<&Secret, Fault> {
-        self.token.as_ref().ok_or_else(Fault::invalid_token)
+    /// The secret to authenticate.
+    pub fn presented(&self) -> Result<&Presented, Fault> {
+        self.presented.as_ref().ok_or_else(Fault::invalid_token)
     }
 
     /// The next step, once the caller is known.
     pub fn authenticated(self, caller: CallerFacts<'_>) -> Result<ApiCall, Fault> {
-        outside_of_path(self.head, self.token, caller.token_part)?;
+        outside_of_path(self.head, self.presented.map(Presented::into_secret), caller.token_part)?;
         caller.check_manage()?;
         Ok(ApiCall(()))
     }
@@ -284,11 +297,12 @@ fn outside_of_path(
     Ok(token)
 }
 
-/// True if the path holds a text that the client presents as its token, or a part of it that may be the token. It may be
-/// valid, also where nothing has authenticated it.
+/// True if the path holds a text that the client presents as its token or session, or a part of it that may be the token.
+/// It may be valid, also where nothing has authenticated it.
 pub fn path_shows_token(head: &Parts, table: &Table) -> bool {
     let path = head.uri.path().as_bytes();
-    rewrite::token(head, table).is_some_and(|presented| {
+    let mut all = rewrite::token(head, table).into_iter().chain(session_secrets(&head.headers));
+    all.any(|presented| {
         let parts = TokenPart::ALL.into_iter().filter_map(|part| part.text(presented.expose()));
         parts.map(|part| TokenSearch::of_text(Some(part))).any(|search| search.is_in(path))
     })

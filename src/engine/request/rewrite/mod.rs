@@ -14,7 +14,9 @@ mod witness;
 pub use query::value_of;
 pub use request::{Chosen, Outgoing, Withheld, request, request_observed};
 pub use response::{RewrittenResponse, response, trailers};
-pub use token::{GENERATED_BYTES, GENERATED_PREFIX, TokenLocation, TokenPart, token, token_at};
+pub use token::{
+    GENERATED_BYTES, GENERATED_PREFIX, TokenLocation, TokenPart, has_token_header, token, token_at,
+};
 pub use token_search::{MIN_TOKEN, SecretStart, TokenSearch};
 pub use witness::{EngineHeader, Fate, Reason, Rule, RuleKind, RuleTable, Witness};
 

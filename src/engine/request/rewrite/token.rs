@@ -1,5 +1,5 @@
-//! Finds the client's gateway token in its request. The only reader of tokens: for calls to providers, `/auth` and
-//! `/admin`. (The control socket takes none.)
+//! Finds the client's gateway token in its request. The only reader of tokens but those of sessions
+//! (`decide/session.rs`): for calls to providers, `/auth` and `/admin`. (The control socket takes none.)
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
@@ -66,6 +66,13 @@ pub(super) fn is_generated(text: &[u8]) -> bool {
 /// even beside a good `x-api-key`. If both are absent or empty, the provider's `[caller]` counts, below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
     token_at(head, table).map(|(token, _)| token)
+}
+
+/// True if a request has a token of its own, or something in its place, so that a session's cookie does not count.
+pub fn has_token_header(headers: &HeaderMap) -> bool {
+    [header::AUTHORIZATION.as_str(), "x-api-key"]
+        .iter()
+        .any(|name| matches!(one(headers, name), Given::Text(_) | Given::Unclear))
 }
 
 /// The place of a token in a request.

@@ -45,7 +45,7 @@ pub struct CallerInfo {
     pub user: Option<String>,
     /// True if the user is disabled.
     pub disabled: bool,
-    /// The token's kind: `proxy`, `manage` or `both`.
+    /// The token's kind: `proxy`, `manage`, `both` or `session`.
     pub kind: &'static str,
     /// The provider of a paste token. Null for other tokens.
     pub paste: Option<String>,

@@ -134,7 +134,7 @@ fn one(table: &Table, head: &Parts, field: &str, secret: &Secret, sent: &mut Vec
         let body = ErrorValues { status: fault.kind.status(), ..ErrorValues::of(&fault, "id") }.body(api);
         format!("refused {} {body}", fault.kind.code())
     };
-    let text = match decide::begin(head, table, ListenerRole::All) {
+    let text = match decide::begin(head, table, ListenerRole::All, None) {
         Ok(Begun::Provider(call)) => upstream(call, head, (field, secret), sent).unwrap_or_else(refused),
         Ok(Begun::Own(_) | Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_)) => "own".to_owned(),
         Err(fault) => refused(fault),

@@ -202,7 +202,7 @@ fn decided<'t>(
     part: TokenPart,
     check: impl FnOnce(&UpstreamRequest<'_>),
 ) -> Result<&'t Table, Fault> {
-    let Begun::Provider(call) = decide::begin(head, table, ListenerRole::All)? else {
+    let Begun::Provider(call) = decide::begin(head, table, ListenerRole::All, None)? else {
         panic!("{} is a provider's path", head.uri.path())
     };
     let authorized = call
