@@ -55,7 +55,7 @@ pub fn draft_paste_token(
         section: section.name.clone(),
         field: paste.field.clone(),
         created_at_ms: act.at_ms,
-        expires_at_ms: caller.token.expires_at_ms,
+        expires_at_ms: caller.token.limit_ms(),
     };
     let old_expires_at_ms = act.at_ms.saturating_add(REPLACED_VALIDITY_MS);
     Some((token, PasteTokenIssue { token: record, old_expires_at_ms, act }))

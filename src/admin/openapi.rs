@@ -142,7 +142,7 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         if operation.csv && status == 200 {
             response["content"]["text/csv"] = json!({ "schema": { "type": "string" } });
         }
-        if operation.sets_cookie && status < 300 {
+        if operation.id.changes_session() && status < 300 {
             let cookie = "The cookie of the session, set or removed";
             response["headers"] =
                 json!({ "Set-Cookie": { "description": cookie, "schema": { "type": "string" } } });

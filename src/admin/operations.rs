@@ -79,6 +79,16 @@ pub enum OperationId {
     EndAdminSession,
 }
 
+impl OperationId {
+    /// True if a success sets or removes the cookie of a session.
+    pub fn changes_session(self) -> bool {
+        matches!(
+            self,
+            Self::StartMySession | Self::EndMySession | Self::StartAdminSession | Self::EndAdminSession
+        )
+    }
+}
+
 /// An operation on provider files. These need no store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the table below has a summary of each")]
@@ -122,8 +132,6 @@ pub struct Operation {
     pub parameters: &'static [Parameter],
     /// True if it returns CSV with `?format=csv`.
     pub csv: bool,
-    /// True if a success sets or removes the cookie of a session.
-    pub sets_cookie: bool,
     /// The request body, if it takes one.
     pub body: Option<RequestBody>,
     /// The response of a success.
@@ -230,8 +238,7 @@ const fn new<T: JsonSchema>(
     summary: &'static str,
 ) -> Operation {
     let success = ResponseBody { status: 200, schema: schema::<T>() };
-    let (paged, with_made, csv, sets_cookie) = (false, false, false, false);
-    let (body, alternative) = (None, None);
+    let (paged, with_made, csv, body, alternative) = (false, false, false, None, None);
     let (parameters, faults): (&[Parameter], &[FaultKind]) = (&[], &[]);
     Operation {
         id,
@@ -243,7 +250,6 @@ const fn new<T: JsonSchema>(
         with_made,
         parameters,
         csv,
-        sets_cookie,
         body,
         success,
         alternative,
@@ -280,11 +286,6 @@ impl Operation {
     const fn usage(mut self, parameters: &'static [Parameter]) -> Self {
         self.parameters = parameters;
         self.csv = true;
-        self
-    }
-
-    const fn sets_cookie(mut self) -> Self {
-        self.sets_cookie = true;
         self
     }
 
@@ -379,9 +380,9 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Revoked>(OperationId::RevokeAdminToken, "DELETE", "/admin/tokens/{id}", Access::Admin, "Revoke an admin token; the last valid one cannot be revoked")
         .with_made().faults(&[FaultKind::NotFound, FaultKind::LastAdminToken]),
     new::<payloads::Session>(OperationId::StartAdminSession, "POST", "/admin/session", Access::Admin, "Sign in: start a session with an admin token, whose cookie is set")
-        .created().sets_cookie().faults(KIND),
+        .created().faults(KIND),
     new::<payloads::Done>(OperationId::EndAdminSession, "DELETE", "/admin/session", Access::Admin, "Sign out: end the calling session, whose cookie is removed")
-        .sets_cookie().faults(KIND),
+        .faults(KIND),
     new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
 
     new::<CredentialFields>(OperationId::GetFields, "GET", "/admin/fields", Access::Admin, "Show the credential fields of the provider files, with the credentials of an owner")
@@ -415,9 +416,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Revoked>(OperationId::RevokeMyToken, "DELETE", "/auth/tokens/{id}", Access::User, "Revoke one of the caller's tokens, with its paste tokens")
         .with_made().faults(&[FaultKind::NotFound, FaultKind::TokenScope]),
     new::<payloads::Session>(OperationId::StartMySession, "POST", "/auth/session", Access::User, "Sign in: start a session with the calling token, whose cookie is set")
-        .created().sets_cookie(),
-    new::<payloads::Done>(OperationId::EndMySession, "DELETE", "/auth/session", Access::User, "Sign out: end the calling session, whose cookie is removed")
-        .sets_cookie(),
+        .created(),
+    new::<payloads::Done>(OperationId::EndMySession, "DELETE", "/auth/session", Access::User, "Sign out: end the calling session, whose cookie is removed"),
     new::<payloads::PasteToken>(OperationId::CreatePasteToken, "POST", "/auth/{name}", Access::User, "Create a paste token (a token in a vendor's own shape), at a path that a provider file names")
         .faults(&[FaultKind::NotFound, FaultKind::InvalidRequest, FaultKind::TokenScope]),
 ];

@@ -372,7 +372,7 @@ fn tokens_are_made_listed_and_revoked() {
     assert!(!all.to_string().contains(made.body["token"].as_str().unwrap()), "a token is shown once");
 
     let revoked = api.done(&format!("DELETE {tokens}/{first_id}"), &Value::Null);
-    assert_eq!(revoked, json!({ "ok": true, "tokens": 1, "pasteTokens": 0, "remaining": 0 }));
+    assert_eq!(revoked, json!({ "ok": true, "tokens": 1, "pasteTokens": 0, "sessions": 0, "remaining": 0 }));
     api.with(&token).fails("GET /auth/me", &Value::Null, NO_CALLER);
     api.fails(&format!("DELETE {tokens}/{first_id}"), &Value::Null, NO_TOKEN);
     api.fails(&format!("DELETE {tokens}/nonsense"), &Value::Null, NO_TOKEN);
@@ -396,7 +396,8 @@ fn the_last_admin_token_stays() {
     let all = second.done("GET /admin/tokens", &Value::Null);
     assert_eq!(all[made.body["id"].as_str().unwrap()]["label"], "on call");
     let revoked = second.done(&format!("DELETE /admin/tokens/{first}"), &Value::Null);
-    let expected = json!({ "ok": true, "tokens": 0, "pasteTokens": 0, "adminTokens": 1, "remaining": 1 });
+    let expected =
+        json!({ "ok": true, "tokens": 0, "pasteTokens": 0, "adminTokens": 1, "sessions": 0, "remaining": 1 });
     assert_eq!(revoked, expected, "the first one created the second");
     api.fails("GET /admin/tokens", &Value::Null, NO_ADMIN);
     second.fails(&format!("DELETE /admin/tokens/{first}"), &Value::Null, NO_TOKEN);

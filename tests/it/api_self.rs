@@ -310,7 +310,7 @@ fn users_revoke_their_own_tokens_alone() {
     let path = format!("/auth/tokens/{}", text(&made, "id"));
     stranger.fails(&format!("DELETE {path}"), &Value::Null, NO_TOKEN);
     assert_eq!(stranger.done("GET /auth/tokens", &Value::Null).as_object().unwrap().len(), 1);
-    let revoked = json!({ "ok": true, "tokens": 1, "pasteTokens": 0, "remaining": 0 });
+    let revoked = json!({ "ok": true, "tokens": 1, "pasteTokens": 0, "sessions": 0, "remaining": 0 });
     assert_eq!(own.done(&format!("DELETE {path}"), &Value::Null), revoked);
     own.fails(&format!("DELETE {path}"), &Value::Null, NO_TOKEN);
     assert_eq!(proxied(&world, text(&made, "token"), "GET /t/get"), (401, "invalid_token".into()));

@@ -36,6 +36,12 @@ enum Caller {
     /// Scopes `t/post` and `small`.
     Scoped,
     Admin,
+    /// A user's session, in its cookie.
+    Session,
+    /// An admin's session, in its cookie.
+    Console,
+    /// The text of a session as a bearer.
+    Bearer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +57,7 @@ enum Decision {
 }
 
 use At::{Admin as AdminListener, Only, Public};
-use Caller::{Admin, Disabled, Known, Manage, Nobody, Proxy, Scoped, Unknown};
+use Caller::{Admin, Bearer, Console, Disabled, Known, Manage, Nobody, Proxy, Scoped, Session, Unknown};
 use Decision::{Api as Called, Own, Refused, Sent};
 
 const NO_TOKEN: Decision = Refused(401, "invalid_token", "Invalid or missing auth credentials");
@@ -72,6 +78,13 @@ const WEBSOCKET: Decision =
     Refused(426, "upgrade_refused", "WebSocket is not served here: send a plain request");
 const NOT_HERE: Decision = Refused(404, "not_found", "Not found");
 const OUT_OF_SCOPE: Decision = Refused(403, "token_scope", "This token does not reach `t/get`");
+
+const CROSS_SITE: Decision = Refused(
+    403,
+    "cross_site",
+    "This change was not asked for by a page of this tollgate, as far as the browser says. \
+     Behind a proxy that changes `Host`, set `public_url` to the address that people open",
+);
 
 const TOKEN_IN_PATH: Decision = Refused(
     400,
@@ -159,6 +172,31 @@ const ROWS: &[Row] = &[
     Row("", Only, "GET /auth/me", &[], Scoped, Called(200)),
     Row("", Only, "GET /auth/me", &[], Proxy, FOR_PROVIDERS),
     Row("", Only, "GET /auth/nowhere", &[], Disabled, DISABLED),
+    // Sessions.
+    Row("A session reads below `/auth`", Only, "GET /auth/me", &[], Session, Called(200)),
+    Row("", Only, "GET /auth/me", &["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"], Session, Called(200)),
+    Row("An admin's reads below `/admin`", Only, "GET /admin/users", &[], Console, Called(200)),
+    Row("", AdminListener, "GET /admin/users", &[], Console, Called(200)),
+    Row("", Public, "GET /admin/users", &[], Console, NOT_HERE),
+    Row("Each for its own part", Only, "GET /admin/users", &[], Session, NO_ADMIN),
+    Row("", Only, "GET /auth/me", &[], Console, NO_TOKEN),
+    Row("It changes something for a page of the same origin", Only, "POST /auth/tokens", &["Origin: https://gateway.test"], Session, Called(201)),
+    Row("", Only, "POST /auth/tokens", &["Sec-Fetch-Site: same-origin"], Session, Called(201)),
+    Row("", Only, "POST /auth/tokens", &["Origin: null", "Sec-Fetch-Site: same-origin"], Session, Called(201)),
+    Row("", Only, "POST /admin/tokens", &["Origin: http://gateway.test"], Console, Called(201)),
+    Row("For no other, before it is looked up", Only, "POST /auth/tokens", &[], Session, CROSS_SITE),
+    Row("", Only, "POST /auth/tokens", &["Origin: null"], Session, CROSS_SITE),
+    Row("", Only, "POST /auth/tokens", &["Origin: https://evil.example"], Session, CROSS_SITE),
+    Row("", Only, "POST /auth/tokens", &["Origin: https://evil.example", "Sec-Fetch-Site: same-origin"], Session, CROSS_SITE),
+    Row("", Only, "POST /auth/tokens", &["Origin: https://gateway.test", "Sec-Fetch-Site: same-site"], Session, CROSS_SITE),
+    Row("", Only, "PUT /auth/nowhere", &["Cookie: tollgate=wrong"], Nobody, CROSS_SITE),
+    Row("", Only, "DELETE /admin/session", &["Sec-Fetch-Site: cross-site"], Console, CROSS_SITE),
+    Row("A token counts before it", Only, "GET /auth/me", &["x-api-key: tg_unknown"], Session, NO_TOKEN),
+    Row("On a provider's path, it is nothing", Only, "GET /t/get", &[], Session, NO_TOKEN),
+    Row("", Only, "GET /nowhere", &["Sec-Fetch-Site: same-origin"], Session, NO_TOKEN),
+    Row("As a bearer, it is a wrong token", Only, "GET /auth/me", &[], Bearer, NO_TOKEN),
+    Row("", Only, "GET /t/get", &[], Bearer, NO_TOKEN),
+    Row("In the path", Only, "GET /auth/{token}", &[], Session, TOKEN_IN_PATH),
     // Providers: the caller.
     Row("A provider's path takes a user's token", Only, "GET /t/get", &[], Nobody, NO_TOKEN),
     Row("", Only, "GET /t/get", &[], Unknown, NO_TOKEN),
@@ -220,6 +258,15 @@ impl Row {
     /// The headers as names and values; nothing for `Host` that is left out.
     fn headers(&self) -> Vec<(&str, &str)> {
         self.3.iter().filter_map(|line| line.split_once(": ")).collect()
+    }
+
+    /// The beginning of the header line with the token.
+    fn place(&self) -> &'static str {
+        match self.4 {
+            Session => "cookie: tollgate=",
+            Console => "cookie: tollgate-admin=",
+            Nobody | Unknown | Known | Disabled | Manage | Proxy | Scoped | Admin | Bearer => "x-api-key: ",
+        }
     }
 
     /// True if authentication decides, which only the gateway does.
@@ -320,6 +367,7 @@ fn tokens(world: &World) -> Vec<(Caller, String, Option<String>)> {
         world.gateway.admin_address
     };
     let api = Api::new(address, &admin);
+    let api_of_user = Api::new(world.gateway.address, &world.token);
     let users = api.done("GET /admin/users", &Value::Null);
     let ada = users.as_object().unwrap().keys().next().unwrap();
     let further = |caller: Caller, wanted: &Value| {
@@ -334,6 +382,9 @@ fn tokens(world: &World) -> Vec<(Caller, String, Option<String>)> {
         (Admin, admin.clone(), None),
         (Known, world.token.clone(), None),
         (Disabled, disabled, None),
+        (Session, api_of_user.signed_in("/auth/session").token().to_owned(), None),
+        (Console, api.signed_in("/admin/session").token().to_owned(), None),
+        (Bearer, api_of_user.signed_in("/auth/session").token().to_owned(), None),
         further(Manage, &json!({ "kind": "manage" })),
         further(Proxy, &json!({ "kind": "proxy" })),
         further(Scoped, &json!({ "kind": "both", "scopes": ["t/post", "small"] })),
@@ -355,7 +406,7 @@ fn over_sockets(stage: &mut Stage, row: &Row) -> Outcome {
         let _ = write!(request, "{name}: {}\r\n", with_token(value, token));
     }
     if let Some((_, token, _)) = stage.token(row.4) {
-        let _ = write!(request, "x-api-key: {token}\r\n");
+        let _ = write!(request, "{}{token}\r\n", row.place());
     }
     client.send(format!("{request}\r\n"));
     match stage.world.upstream.next_or(&client) {
@@ -395,7 +446,7 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
     let is_said =
         row.1 == Only && !row.3.contains(&"-Host") && row.method() != "CONNECT" && !row.is_unauthenticated();
     let needs_nobody = matches!(row.5, Own(_)) || matches!(row.5, Refused(400, ..));
-    let by_token = [Nobody, Unknown, Admin].contains(&row.4) && !needs_nobody;
+    let by_token = [Nobody, Unknown, Admin, Console, Bearer].contains(&row.4) && !needs_nobody;
     if !is_said || by_token {
         return None;
     }
@@ -403,15 +454,17 @@ fn explained(stage: &Stage, row: &Row) -> Option<Outcome> {
     let target = with_token(row.target(), token);
     let mut args = vec!["explain", row.method(), &target, "--json"];
     match row.4 {
-        Nobody | Unknown | Admin => {}
+        Nobody | Unknown | Admin | Console | Bearer => {}
         Disabled => args.extend(["--as", "dan"]),
-        Known | Manage | Proxy | Scoped => args.extend(["--as", "ada"]),
+        Known | Manage | Proxy | Scoped | Session => args.extend(["--as", "ada"]),
     }
     if let Some((_, _, Some(id))) = stage.token(row.4) {
         args.extend(["--token", id]);
     }
     let mut headers: Vec<String> = row.3.iter().map(|line| with_token(line, token)).collect();
-    headers.extend(row.has_token().then(|| format!("x-api-key: {token}")));
+    headers.extend((row.has_token() || row.4 == Session).then(|| format!("{}{token}", row.place())));
+    // A session's page is compared with it.
+    headers.extend((row.4 == Session).then(|| "Host: gateway.test".to_owned()));
     args.extend(headers.iter().flat_map(|line| ["-H", line]));
     let said = stage.world.home.run(&args, "");
     assert!(token.is_empty() || !said.out.contains(token), "{args:?}: {}", said.out);
@@ -499,7 +552,7 @@ fn gateway_explain_and_file_tests_decide_alike() {
         }
     }
     // No row is left out unnoticed.
-    assert!(explains >= 44 && tests >= 23, "explain says {explains} of {} rows, tests {tests}", ROWS.len());
+    assert!(explains >= 54 && tests >= 23, "explain says {explains} of {} rows, tests {tests}", ROWS.len());
 }
 
 /// The table as a document.
@@ -510,7 +563,7 @@ fn document() -> String {
          `tollgate explain` and through a provider file's own test. Change it there, then run `tests/update.sh`.\n\n\
          The first line that applies decides. `t` and `small` are providers with a stored key, `empty` has none, `open` needs none;\n\
          bodies for `small` and `empty` may have 8 bytes. `/nowhere` is no provider's path. `{token}` is the token that comes with\n\
-         the request, and `{%token}` the same percent-encoded.\n\n\
+         the request, and `{%token}` the same percent-encoded. A session comes in its cookie.\n\n\
          | | request | token | decision |\n|---|---|---|---|\n",
     );
     for row in ROWS {
@@ -533,6 +586,9 @@ fn document() -> String {
             Proxy => "of the kind `proxy`",
             Scoped => "scopes `t/post`, `small`",
             Admin => "an admin's",
+            Session => "a user's session",
+            Console => "an admin's session",
+            Bearer => "a session, as a bearer",
         };
         let decision = match row.5 {
             Refused(status, code, message) => format!("{status} `{code}`: {message}"),

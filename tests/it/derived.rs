@@ -92,7 +92,7 @@ pub fn everywhere(world: &World, token: &str, expected: u16) {
 }
 
 fn counts(tokens: u64, pastes: u64, remaining: u64) -> Value {
-    json!({ "ok": true, "tokens": tokens, "pasteTokens": pastes, "remaining": remaining })
+    json!({ "ok": true, "tokens": tokens, "pasteTokens": pastes, "sessions": 0, "remaining": remaining })
 }
 
 /// The detail of the last entry of the audit log.
@@ -253,6 +253,24 @@ fn a_paste_token_is_never_more_than_its_maker() {
     assert_eq!(from_it.filter(|(_, one)| one["expiresAt"] == json!(soon)).count(), 2, "{listed}");
     assert_eq!(listed[&child]["expiresAt"], json!(soon));
     eventually("both have expired", || status(&world, &token) == 401);
+    everywhere(&world, &pasted, 401);
+}
+
+/// A page makes it in the name of the token that the person signed in with: it outlives the session.
+#[test]
+fn a_paste_token_of_a_session_is_that_of_the_sessions_maker() {
+    let world = world();
+    let own = Api::new(world.gateway.address, &world.token);
+    let (id, maker, _) = made(&own, json!({}));
+    let page = maker.signed_in("/auth/session");
+    let pasted = paste(&page);
+    let listed = own.done("GET /auth/tokens", &Value::Null);
+    let one =
+        listed.as_object().unwrap().values().find(|one| one["kind"] == "paste" && one["madeBy"] == json!(id));
+    assert_eq!(one.unwrap()["expiresAt"], Value::Null, "{listed}");
+    page.done("DELETE /auth/session", &Value::Null);
+    everywhere(&world, &pasted, 404);
+    own.done(&format!("DELETE /auth/tokens/{id}"), &Value::Null);
     everywhere(&world, &pasted, 401);
 }
 

@@ -58,6 +58,7 @@ mod reloading_mid_request;
 mod reloading_under_load;
 mod rewriting;
 mod serving;
+mod sessions;
 mod shipped;
 mod streaming;
 mod systemd;
