@@ -157,7 +157,7 @@ async fn groups_are_bounded() {
     };
     let all = ["a: 3 3100000 5.00 USD 0", "b: 2 1000010 4.00 USD 10", "c: 2 6 0.000004 USD 2"];
     check(&[User], 3, &all).await;
-    check(&[User], 2, &[all[0], all[1], "(other): 2 6 0.000004 USD 2"]).await;
-    check(&[User], 0, &["(other): 7 4100016 9.00 USD 12"]).await;
+    check(&[User], 2, &[all[0], all[1], "(rest): 2 6 0.000004 USD 2"]).await;
+    check(&[User], 0, &["(rest): 7 4100016 9.00 USD 12"]).await;
     check(&[], 1, &[": 7 4100016 9.00 USD 12"]).await;
 }

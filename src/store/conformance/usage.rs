@@ -154,7 +154,7 @@ pub(super) async fn usage_is_filtered(store: Store) {
             .len(),
         1
     );
-    for (day, expected) in [(0, 2), (1, 0)] {
+    for (day, expected) in [(0, 3), (1, 0)] {
         let mut keys = 0;
         store.usage_keys_of_day(day, |_| keys += 1).await.unwrap();
         assert_eq!(keys, expected, "{day}");
