@@ -50,7 +50,9 @@ struct Ends(mpsc::Sender<u64>);
 
 impl Sink for Ends {
     fn record(&mut self, records: &[AccessRecord]) {
-        records.iter().for_each(|record| self.0.send(record.ended_at_ms()).unwrap());
+        for record in records {
+            self.0.send(record.ended_at_ms()).unwrap();
+        }
     }
 }
 
