@@ -102,7 +102,10 @@ fn a_probe_with_a_body_is_metered() {
     assert_eq!(result["body"], body);
     let model = || own.done("GET /auth/usage?by=model", &Value::Null)["rows"][0].clone();
     eventually("it is counted", || model()["model"] == "m-1-x");
-    assert_eq!((&model()["counters"]["input"], &model()["counters"]["output"]), (&json!(3), &json!(5)));
+    assert_eq!(
+        (&model()["sums"]["counters"]["input"], &model()["sums"]["counters"]["output"]),
+        (&json!(3), &json!(5))
+    );
 }
 
 #[test]
