@@ -21,12 +21,12 @@ use crate::{
         UsageBacklog,
         report::{NONE, REST},
     },
-    numbers::counted,
+    numbers::{counted, grouped},
     output::{self, Document},
     usage::Counter,
 };
 use filter::Filter;
-use table::{Align, Table, cost, grouped};
+use table::{Align, Table, cost};
 
 /// Models without a price that are named.
 const NAMED_MODELS: usize = 5;

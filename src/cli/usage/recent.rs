@@ -8,12 +8,13 @@ use tokio::time::sleep;
 use super::{
     super::context::{Context, Report},
     Args, Query, call, pending_line, print_document,
-    table::{Align, Table, cost, grouped},
+    table::{Align, Table, cost},
 };
 use crate::{
     admin::{RecentExchange, RecentExchanges, user_shown},
     escape,
     ledger::report::NONE,
+    numbers::grouped,
 };
 
 /// Interval at which new exchanges are asked for.

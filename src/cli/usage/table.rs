@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     escape,
-    money::{Amounts, Currency, Money, parse_decimal},
+    money::Amounts,
 };
 
 /// The longest cell, in characters.
@@ -78,47 +78,15 @@ fn shown(cell: &str) -> String {
     format!("{kept}...")
 }
 
-/// A number with a comma after each thousand.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A cost of a document, rounded for people; `-` if there is none.
 pub(super) fn cost(amounts: &BTreeMap<String, String>, mark: &str) -> String {
-    let mut cost = Amounts::default();
-    for (currency, amount) in amounts {
-        let money = Currency::new(currency).zip(parse_decimal(amount));
-        if let Some((currency, pico)) = money {
-            cost.add(Money { pico, currency });
-        }
-    }
+    let cost = Amounts::read(amounts);
     if cost.is_empty() { "-".to_owned() } else { format!("{mark}{cost}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (123_456, "123,456"),
-            (u64::MAX, "18,446,744,073,709,551,615"),
-        ] {
-            assert_eq!(grouped(number), expected);
-        }
-    }
 
     #[test]
     fn costs_are_rounded() {

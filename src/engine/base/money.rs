@@ -111,6 +111,17 @@ fn rounded(pico: u128) -> String {
 pub struct Amounts(BTreeMap<Currency, u128>);
 
 impl Amounts {
+    /// The amounts of a document: decimal numbers by currency. What is none is left out.
+    pub fn read(document: &BTreeMap<String, String>) -> Self {
+        let mut sums = Self::default();
+        for (currency, amount) in document {
+            if let Some((currency, pico)) = Currency::new(currency).zip(parse_decimal(amount)) {
+                sums.add(Money { pico, currency });
+            }
+        }
+        sums
+    }
+
     /// Adds an amount.
     pub fn add(&mut self, money: Money) {
         let sum = self.0.entry(money.currency).or_default();

@@ -1,4 +1,4 @@
-//! Numbers in messages and log fields: a count with its noun, a duration in milliseconds.
+//! Numbers in messages, tables and log fields: a count with its noun, thousands, a duration in milliseconds.
 
 use std::{fmt, time::Duration};
 
@@ -15,6 +15,19 @@ pub fn counted(count: impl fmt::Display, noun: &str) -> String {
     }
 }
 
+/// A number with a comma after each thousand.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A duration in whole milliseconds.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -23,6 +36,19 @@ pub fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (123_456, "123,456"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
 
     #[test]
     fn only_one_is_singular() {
