@@ -47,6 +47,9 @@ pub mod files;
 pub mod admin;
 pub mod metrics;
 
+// floor: pages
+pub mod pages;
+
 // floor: requests
 pub mod gateway;
 

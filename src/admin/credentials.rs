@@ -6,17 +6,20 @@ use serde_json::Value;
 
 use super::{
     Admin, ApiResult, Principal, Request, Response, body, document, json,
+    operations::{Parameter, ParameterKind},
+    page::invalid_query,
     paste::draft_paste_tokens,
     payloads::{Confirm, Confirmation, MaskedCredentials, Unconfirmed},
-    pointer::{self, wrong_type},
+    pointer::{self, step, wrong_type},
     scope::{VisibleSections, check_edits, check_sections},
     store_fault,
     users::{other_key, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, ConfirmError, Edit},
+    accounts::{self, Caller, ConfirmError, Edit, StoredCredential},
     fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner},
+    rewrite::value_of,
     secret_scan,
     store::{ChangeOutcome, PasteTokenIssue},
 };
@@ -29,6 +32,15 @@ pub(super) fn group(name: &str) -> Result<Owner, Fault> {
     };
     GroupName::new(name).map(Owner::Group).ok_or_else(invalid)
 }
+
+/// The word that demands an expiry.
+const REQUIRED: &str = "required";
+/// The parameter of a change of own credentials.
+pub(super) const EXPIRY: Parameter = Parameter {
+    name: "expiry",
+    description: "`required`: refuse a login (OAuth2) whose expiry cannot be read",
+    kind: ParameterKind::Word(&[REQUIRED]),
+};
 
 impl Admin {
     pub(super) async fn get_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
@@ -54,6 +66,7 @@ impl Admin {
         let owner = Owner::User(caller.id.clone());
         let edits = self.requested_edits(&owner, request).await?;
         check_edits(caller, &edits, &request.table)?;
+        check_expiries(&edits, request)?;
         let drafts = draft_paste_tokens(caller, &edits, request);
         let (tokens, issued): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
         self.change_logins(&owner, &edits, &issued, request).await?;
@@ -164,4 +177,24 @@ pub(super) fn owner_not_found(request: &Request) -> Fault {
         Principal::User(_) => Fault::invalid_token(),
         Principal::Local | Principal::Admin => user_not_found(),
     }
+}
+
+/// Refuses logins that expire at an unknown time, if the call asks for that: such a login would fail some day without a
+/// warning.
+fn check_expiries(edits: &[Edit], request: &Request) -> Result<(), Fault> {
+    match value_of(request.query.as_deref(), EXPIRY.name).as_deref() {
+        None => return Ok(()),
+        Some(REQUIRED) => {}
+        Some(_) => return Err(invalid_query(format!("?{}=: it is written `{REQUIRED}`", EXPIRY.name))),
+    }
+    let unknown = edits.iter().find_map(|edit| match edit {
+        Edit::Set { section, field, stored: StoredCredential::OAuth { expires_at_ms: None, .. }, .. } => {
+            Some((section, field))
+        }
+        Edit::Set { .. } | Edit::Remove { .. } | Edit::RemoveAll => None,
+    });
+    let Some((section, field)) = unknown else { return Ok(()) };
+    let path = format!("/{}/{}", section.replace('.', "/"), step(field));
+    let problem = "its expiry cannot be read: the access token is no JWT with `exp`, and `expiresAt` (milliseconds since 1970) is missing";
+    Err(pointer::fault(&path, Cause::InvalidValue, problem))
 }

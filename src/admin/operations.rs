@@ -7,6 +7,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    credentials,
     fields::{self, CredentialFields},
     payloads,
     probe::ProbeResult,
@@ -398,7 +399,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Me>(OperationId::GetMe, "GET", "/auth/me", Access::User, "Show the calling user and token"),
     new::<Masked>(OperationId::GetMyCreds, "GET", "/auth/creds", Access::User, "Show the caller's credentials, masked"),
     new::<Masked>(OperationId::MergeMyCreds, "PUT", "/auth/creds", Access::User, "Change some of the caller's credentials")
-        .body::<Document>().faults(SCOPED),
+        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(SCOPED),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedMyCreds, "GET", "/auth/creds/confirm", Access::User, "Show the caller's credentials that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),

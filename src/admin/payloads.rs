@@ -3,10 +3,14 @@
 //!
 //! Only the form is here. Rules beyond the schema are checked by the operation that reads the body.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+    ser::SerializeMap,
+};
 use serde_json::{Map, Value};
 
 use crate::{accounts::NewOrigins, fault::Cause, name::GroupName};
@@ -161,6 +165,30 @@ impl<T: Serialize> Serialize for ById<T> {
     }
 }
 
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ById<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = ById<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object of items by id")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<ById<T>, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = object.next_entry()? {
+                    items.push(item);
+                }
+                Ok(ById(items))
+            }
+        }
+
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
 impl<T: JsonSchema> JsonSchema for ById<T> {
     fn schema_name() -> Cow<'static, str> {
         format!("{}ById", T::schema_name()).into()
@@ -255,7 +283,7 @@ pub struct User {
 }
 
 /// A created token.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeToken {
     /// Its id.
@@ -283,7 +311,7 @@ pub struct Session {
 }
 
 /// The kind of a token in a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListedKind {
     /// A paste token: calls to one provider.
@@ -307,7 +335,7 @@ impl JsonSchema for ListedKind {
 }
 
 /// A token.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
     /// Its first characters. Absent for a paste token: they all begin alike.
@@ -342,7 +370,7 @@ pub struct Token {
 }
 
 /// The token that replaces the calling one; for a session, the one that it was started with.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotated {
     /// The new token. It is shown only here.
@@ -414,7 +442,7 @@ pub struct MadeAdminToken {
 }
 
 /// The calling user and token.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
     /// The user's id.
@@ -429,7 +457,7 @@ pub struct Me {
 }
 
 /// The calling token.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MyToken {
     /// Its id.
@@ -508,7 +536,7 @@ impl JsonSchema for MaskedCredential {
 }
 
 /// A paste token, under the name that the provider file gives it.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(example = BTreeMap::from([("examplePasteToken", "eyJ...")]))]
 pub struct PasteToken(pub BTreeMap<String, String>);

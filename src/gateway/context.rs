@@ -301,7 +301,7 @@ impl RequestContext {
             Audience::Pages => table.cors.mark(headers),
             Audience::Preflight => {}
             Audience::Clients => {
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
             }
         }
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {

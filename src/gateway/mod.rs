@@ -16,6 +16,7 @@ mod coding;
 mod credential;
 mod fault;
 mod own_answers;
+mod pages;
 mod client_address;
 mod metered;
 mod probe;
@@ -219,11 +220,14 @@ async fn answer(
         Begun::Metrics(call) if call.is_open(request.is_from_loopback()) => {
             return own_answers::metrics(request).await;
         }
+        Begun::Page(_) => context.hide_token(head, table),
         Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_) | Begun::Provider(_) => {}
     }
     admission::connection(context.connection())?;
     match begun {
         Begun::Own(_) => unreachable!("it was answered"),
+        // Boxed, since it is rare: other requests should not carry its state.
+        Begun::Page(cookie) => Ok(Box::pin(pages::answer(request, incoming, cookie, context)).await),
         Begun::Metrics(call) => {
             authenticate::admin_token(worker, call.token()?, context.sender()).await?;
             own_answers::metrics(request).await

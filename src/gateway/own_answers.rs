@@ -1,13 +1,9 @@
-//! Responses of tollgate's own beside its API: the preflight of browsers, the health checks, the metrics, the page at
-//! `/config`.
+//! Responses of tollgate's own beside its API and its pages: the preflight of browsers, the health checks, the metrics.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{Body, InFlight, Worker, context::Audience, fault::json};
 use crate::{decide::OwnAnswer, fault::Fault, metrics::Format, table::Table};
-
-/// The page at `/config`: a placeholder until there is a real one.
-const CONFIG_PAGE: &str = include_str!("config.html");
 
 pub(super) fn answer(own: OwnAnswer, request: InFlight<'_>) -> Response<Body> {
     let InFlight { worker, table, head, .. } = request;
@@ -22,7 +18,6 @@ pub(super) fn answer(own: OwnAnswer, request: InFlight<'_>) -> Response<Body> {
             }
             response
         }
-        OwnAnswer::ConfigPage => config_page(),
     }
 }
 
@@ -48,21 +43,4 @@ pub(super) async fn metrics(InFlight { worker, head, .. }: InFlight<'_>) -> Resu
     response.headers_mut().insert(header::CONTENT_TYPE, fixed(format.content_type()));
     response.headers_mut().insert(header::VARY, fixed("accept"));
     Ok(response)
-}
-
-fn config_page() -> Response<Body> {
-    let mut response = Response::new(Body::own(CONFIG_PAGE));
-    let fixed = HeaderValue::from_static;
-    let pairs: [(HeaderName, HeaderValue); 5] = [
-        (header::CONTENT_TYPE, fixed("text/html; charset=utf-8")),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            fixed("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-        ),
-        (header::X_FRAME_OPTIONS, fixed("DENY")),
-        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
-        (header::REFERRER_POLICY, fixed("no-referrer")),
-    ];
-    response.headers_mut().extend(pairs);
-    response
 }

@@ -276,6 +276,23 @@ impl UsageFigures {
     }
 }
 
+impl UsageFigures {
+    /// Tokens that are an estimate.
+    pub fn estimated_tokens(&self) -> u64 {
+        self.estimated_prompt_tokens.saturating_add(self.estimated_answer_tokens)
+    }
+
+    /// True if a part of the tokens is an estimate.
+    pub fn is_estimated(&self) -> bool {
+        self.estimated_tokens() > 0
+    }
+
+    /// A counter, by its name.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.get(name).copied().unwrap_or_default()
+    }
+}
+
 impl RecentExchange {
     pub(super) fn new(exchange: Exchange, priced: &Priced, names: &BTreeMap<String, String>) -> Self {
         let key = exchange.key;

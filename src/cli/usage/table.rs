@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    escape,
-    money::Amounts,
-};
+use crate::{escape, money::Amounts};
 
 /// The longest cell, in characters.
 const MAX_CELL: usize = 60;

@@ -233,7 +233,7 @@ fn caller_info(caller: &Caller) -> CallerInfo {
 fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
     let facts = caller.access.facts();
     match decide::begin(head, context.table, ListenerRole::All, None)? {
-        Begun::Own(_) | Begun::Metrics(_) => Ok(()),
+        Begun::Own(_) | Begun::Page(_) | Begun::Metrics(_) => Ok(()),
         Begun::Admin(call) => call.authenticated().map(drop),
         Begun::SelfService(call) => call.authenticated(facts).map(drop),
         Begun::Provider(call) => {

@@ -254,7 +254,9 @@ fn decide_request(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Ob
             let allowed = (own == OwnAnswer::Preflight).then(|| allowed_headers(table, test));
             Observed { status: Some(own.status()), allowed, ..Observed::default() }
         }
-        Ok(Begun::Metrics(_)) => Observed { status: Some(StatusCode::OK), ..Observed::default() },
+        Ok(Begun::Page(_) | Begun::Metrics(_)) => {
+            Observed { status: Some(StatusCode::OK), ..Observed::default() }
+        }
         Ok(Begun::Admin(_) | Begun::SelfService(_)) => {
             return Err("its request is a call of tollgate's own API: no provider is behind it".to_owned());
         }

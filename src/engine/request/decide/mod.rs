@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! begin ─► Own                                                        answered without a token
+//!       ─► Page                                                       answered, with or without a session
 //!       ─► MetricsCall                                                answered, with or without one
 //!       ─► AdminCall ─► ApiCall
 //!       ─► SelfServiceCall ─► ApiCall (─► Routed, for a probe)
@@ -58,6 +59,8 @@ pub use session::{PageOrigin, Presented, SessionCookie, session_secrets};
 pub enum Begun<'r> {
     /// tollgate answers, without a token.
     Own(OwnAnswer),
+    /// A request for a page, with the cookie of its session.
+    Page(SessionCookie),
     /// A request for the metrics.
     Metrics(MetricsCall<'r>),
     /// A call of the admin API.
@@ -149,6 +152,7 @@ pub fn begin<'r>(
     let presented = |cookie: SessionCookie| cookie.presented(head, table, public_url);
     Ok(match own::find(&head.method, path) {
         Some(own::Found::Answer(own)) => Begun::Own(own),
+        Some(own::Found::Page(cookie)) => Begun::Page(cookie),
         Some(own::Found::Metrics) => Begun::Metrics(MetricsCall::new(head, token(), listener)),
         Some(own::Found::Admin) => {
             Begun::Admin(AdminCall { head, presented: presented(SessionCookie::Admin)? })

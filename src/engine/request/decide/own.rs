@@ -1,8 +1,9 @@
-//! tollgate's own paths: the answers there, and the listeners that serve them. With an admin address of its own, admin work is
+//! tollgate's own paths: the answers and pages there, and the listeners that serve them. With an admin address of its own, admin work is
 //! there and nowhere else. Looks at method and path alone; who may call is decided after it.
 
 use http::{Method, StatusCode};
 
+use super::SessionCookie;
 use crate::base::own_paths::{self, Served};
 
 /// The requests that a listener serves.
@@ -25,13 +26,12 @@ pub enum OwnAnswer {
     Alive,
     /// The process wants requests.
     Ready,
-    /// The page at `/config`.
-    ConfigPage,
 }
 
 /// The meaning of a path of tollgate's own.
 pub(super) enum Found {
     Answer(OwnAnswer),
+    Page(SessionCookie),
     Metrics,
     Admin,
     SelfService,
@@ -59,7 +59,7 @@ impl OwnAnswer {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Preflight => StatusCode::NO_CONTENT,
-            Self::Alive | Self::Ready | Self::ConfigPage => StatusCode::OK,
+            Self::Alive | Self::Ready => StatusCode::OK,
         }
     }
 }
@@ -68,13 +68,17 @@ impl OwnAnswer {
 /// call to a provider.
 pub(super) fn find(method: &Method, path: &str) -> Option<Found> {
     let (segment, _) = own_paths::find(path)?;
-    let is_read = [Method::GET, Method::HEAD].contains(method) && path[1..] == *segment;
+    let is_get = [Method::GET, Method::HEAD].contains(method);
+    let is_read = is_get && path[1..] == *segment;
+    // A form without a script is posted.
+    let is_page = is_get || *method == Method::POST;
     match segment {
         "admin" => Some(Found::Admin),
         "auth" => Some(Found::SelfService),
         "health" | "livez" if is_read => Some(Found::Answer(OwnAnswer::Alive)),
         "readyz" if is_read => Some(Found::Answer(OwnAnswer::Ready)),
-        "config" if is_read => Some(Found::Answer(OwnAnswer::ConfigPage)),
+        "config" if is_page => Some(Found::Page(SessionCookie::User)),
+        "console" if is_page => Some(Found::Page(SessionCookie::Admin)),
         "metrics" if is_read => Some(Found::Metrics),
         _ => None,
     }

@@ -136,7 +136,9 @@ fn one(table: &Table, head: &Parts, field: &str, secret: &Secret, sent: &mut Vec
     };
     let text = match decide::begin(head, table, ListenerRole::All, None) {
         Ok(Begun::Provider(call)) => upstream(call, head, (field, secret), sent).unwrap_or_else(refused),
-        Ok(Begun::Own(_) | Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_)) => "own".to_owned(),
+        Ok(Begun::Own(_) | Begun::Page(_) | Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_)) => {
+            "own".to_owned()
+        }
         Err(fault) => refused(fault),
     };
     format!("{token:?} {text}")

@@ -73,7 +73,8 @@ impl Prices {
     /// True if an entry for the provider has the name of the model, whatever its day.
     pub fn is_listed(&self, provider: &str, model: &str) -> bool {
         let is_for = |entry: PriceEntry<'_>| {
-            matches!(entry.model, NamePattern::Exact(name) if **name == *model) && entry.provider.matches(provider)
+            matches!(entry.model, NamePattern::Exact(name) if **name == *model)
+                && entry.provider.matches(provider)
         };
         let names = [(provider, model), (GLOB, model)].into_iter();
         names.flat_map(|names| self.with_hash(hash(names))).any(|index| is_for(self.entry(index)))

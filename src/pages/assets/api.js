@@ -1,0 +1,98 @@
+// Calls of tollgate's API with the session of this browser. No token is kept here: the cookie is out of reach of scripts.
+
+const area = document.body.dataset.area;
+const session = area === "/console" ? "/admin/session" : "/auth/session";
+
+/** The server did not answer: it is down, or the network is. */
+export class Unreachable extends Error {}
+
+/**
+ * Calls an operation. If the sign-in has ended, asks for the token again, and then goes on: nothing on the page is lost.
+ * Returns the status and the JSON document.
+ */
+export async function call(method, path, body) {
+  for (;;) {
+    const answer = await send(method, path, body);
+    if (answer.status !== 401 || !(await signInAgain())) return answer;
+  }
+}
+
+async function send(method, path, body, headers = {}) {
+  const request = { method, headers, cache: "no-store", redirect: "error" };
+  if (body !== undefined) {
+    request.headers = { ...headers, "content-type": "application/json" };
+    request.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, request);
+  } catch {
+    throw new Unreachable("tollgate cannot be reached. Nothing is lost: try again.");
+  }
+  const document = await response.json().catch(() => null);
+  return { status: response.status, ok: response.ok, document };
+}
+
+/** The message of a refused call. */
+export function problem(answer) {
+  return answer.document?.error?.message ?? `tollgate answered ${answer.status}.`;
+}
+
+/** Shows a short message in the corner, and reads it to screen readers. */
+export function tell(message) {
+  const toast = document.getElementById("toast");
+  toast.textContent = message;
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => { toast.textContent = ""; }, 6000);
+}
+
+/** Makes an element. Texts are set as text, never as markup. */
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key in made && key !== "list") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+let asking = null;
+
+/** Asks for the token in a dialog. True if there is a session again. */
+export function signInAgain() {
+  asking ??= ask().finally(() => { asking = null; });
+  return asking;
+}
+
+function ask() {
+  const token = element("input", { type: "password", id: "again", className: "mono", required: true, autocomplete: "current-password" });
+  const error = element("p", { className: "error", hidden: true, role: "alert" });
+  const label = element("label", { htmlFor: "again" }, area === "/console" ? "Admin token" : "Your gateway token");
+  const cancel = element("button", { type: "button" }, "Cancel");
+  const form = element("form", {},
+    element("h2", { id: "again-title" }, "Your sign-in has ended"),
+    element("p", { className: "soft" }, "Sign in again to go on. What you typed stays."),
+    element("div", { className: "field" }, label, token, error),
+    element("div", { className: "buttons" }, cancel, element("button", { className: "main" }, "Sign in")));
+  const dialog = element("dialog", { "aria-labelledby": "again-title" }, form);
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const end = (signedIn) => { dialog.remove(); resolve(signedIn); };
+    cancel.addEventListener("click", () => end(false));
+    dialog.addEventListener("cancel", () => end(false));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      try {
+        const answer = await send("POST", session, undefined, { authorization: `Bearer ${token.value.trim()}` });
+        if (answer.ok) return end(true);
+        error.textContent = problem(answer);
+      } catch (failure) {
+        error.textContent = failure.message;
+      }
+      error.hidden = false;
+      token.select();
+    });
+  });
+}

@@ -1,0 +1,137 @@
+//! Bar charts as SVG. Only shapes are in the picture: labels are text of the page, which stays readable at any width.
+
+/// The width of the picture in its own units. It is stretched to the page.
+const WIDTH: u64 = 1000;
+/// The height of the picture in its own units.
+const HEIGHT: u64 = 200;
+/// The part of a bar's place that stays empty, as a divisor.
+const GAP: u64 = 6;
+/// The most labels below a chart.
+const LABELS: usize = 6;
+
+/// The amount of one part of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Amount {
+    /// The time, as the page shows it.
+    pub(super) time: String,
+    pub(super) total: u64,
+    /// The part of the total that is an estimate.
+    pub(super) estimated: u64,
+}
+
+/// A chart of amounts over time.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Chart {
+    pub(super) title: &'static str,
+    pub(super) bars: Vec<Bar>,
+    /// The greatest amount: the top of the chart.
+    pub(super) top: u64,
+    /// Some of the times, evenly spread.
+    pub(super) labels: Vec<String>,
+    /// True if a part of an amount is an estimate.
+    pub(super) estimated: bool,
+}
+
+/// A bar: a rectangle for what was counted, and one above it for what is an estimate.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bar {
+    pub(super) amount: Amount,
+    pub(super) x: u64,
+    pub(super) width: u64,
+    pub(super) counted: Span,
+    pub(super) estimated: Span,
+}
+
+/// A vertical extent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) y: u64,
+    pub(super) height: u64,
+}
+
+impl Chart {
+    /// The chart of some amounts, in the order of their times.
+    pub(super) fn new(title: &'static str, amounts: Vec<Amount>) -> Self {
+        let top = amounts.iter().map(|amount| amount.total).max().unwrap_or_default();
+        let estimated = amounts.iter().any(|amount| amount.estimated > 0);
+        let labels = labels(&amounts);
+        let number = u64::try_from(amounts.len()).unwrap_or(u64::MAX).max(1);
+        let bars = (0..).zip(amounts).map(|(index, amount)| Bar::new(amount, index, number, top)).collect();
+        Self { title, bars, top, labels, estimated }
+    }
+
+    /// The picture's extent, as `viewBox` has it.
+    pub(super) fn view_box() -> String {
+        format!("0 0 {WIDTH} {HEIGHT}")
+    }
+
+    /// True if every amount is zero.
+    pub(super) fn is_empty(&self) -> bool {
+        self.top == 0
+    }
+}
+
+impl Bar {
+    fn new(amount: Amount, index: u64, number: u64, top: u64) -> Self {
+        let place = WIDTH / number;
+        // A small amount is seen too.
+        let scaled = |part: u64| {
+            let height = u128::from(part) * u128::from(HEIGHT) / u128::from(top.max(1));
+            u64::try_from(height).unwrap_or(HEIGHT).max(u64::from(part > 0))
+        };
+        let (whole, estimate) = (scaled(amount.total), scaled(amount.estimated.min(amount.total)));
+        let estimated = Span { y: HEIGHT - whole, height: estimate };
+        let counted = Span { y: HEIGHT - whole + estimate, height: whole - estimate };
+        let x = WIDTH * index / number + place / GAP / 2;
+        Self { amount, x, width: (place - place / GAP).max(1), counted, estimated }
+    }
+}
+
+/// The first time, the last, and some between them.
+fn labels(amounts: &[Amount]) -> Vec<String> {
+    let step = amounts.len().div_ceil(LABELS).max(1);
+    amounts.iter().step_by(step).map(|amount| amount.time.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amounts(numbers: &[(u64, u64)]) -> Vec<Amount> {
+        let amount = |(index, (total, estimated)): (usize, &(u64, u64))| Amount {
+            time: index.to_string(),
+            total: *total,
+            estimated: *estimated,
+        };
+        numbers.iter().enumerate().map(amount).collect()
+    }
+
+    #[test]
+    fn bars_stand_on_the_ground_and_within_the_picture() {
+        let check = |numbers: &[(u64, u64)]| {
+            let chart = Chart::new("Tokens", amounts(numbers));
+            let mut end = 0;
+            for bar in &chart.bars {
+                let Bar { amount, x, width, counted, estimated } = bar;
+                assert!(*x >= end && x + width <= WIDTH, "{bar:?}");
+                end = x + width;
+                assert_eq!(estimated.y + estimated.height, counted.y, "{bar:?}");
+                assert_eq!(counted.y + counted.height, HEIGHT, "{bar:?}");
+                assert_eq!(counted.height + estimated.height > 0, amount.total > 0, "{bar:?}");
+            }
+        };
+        check(&[]);
+        check(&[(0, 0)]);
+        check(&[(5, 5), (1, 0), (1_000_000, 1), (0, 0)]);
+        check(&[(u64::MAX, 3), (1, u64::MAX)]);
+        check(&[(7, 2); 300]);
+    }
+
+    #[test]
+    fn labels_are_few() {
+        for number in [0, 1, 2, 24, 31, 300] {
+            let chart = Chart::new("Tokens", amounts(&vec![(1, 0); number]));
+            assert!(chart.labels.len() <= LABELS && chart.labels.is_empty() == (number == 0), "{number}");
+        }
+    }
+}

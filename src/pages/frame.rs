@@ -1,0 +1,95 @@
+//! The frame around every page: title, navigation, the person who is signed in.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::{
+    PageRequest, assets,
+    response::PageResponse,
+    route::{Area, PageRoute},
+};
+use crate::fault::{Fault, FaultKind};
+
+/// The frame of one page.
+#[derive(Debug)]
+pub(super) struct Frame {
+    area: Area,
+    /// The path of the page that the navigation marks.
+    pub(super) current: &'static str,
+    pub(super) who: String,
+    /// The address at which people reach tollgate.
+    pub(super) public_url: String,
+}
+
+/// A page of the navigation: its path below the area, and its title.
+pub(super) type Tab = (&'static str, &'static str);
+
+const CONFIG: &[Tab] = &[("", "Keys"), ("/usage", "Usage"), ("/tokens", "Tokens")];
+const CONSOLE: &[Tab] = &[("", "Overview")];
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'p> {
+    frame: &'p Frame,
+    problem: Option<&'p str>,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct Problem<'p> {
+    frame: &'p Frame,
+    message: &'p str,
+    code: &'p str,
+    retry: bool,
+}
+
+impl Frame {
+    pub(super) fn new(route: &PageRoute, request: &PageRequest<'_>) -> Self {
+        let (who, public_url) = (request.who.to_owned(), request.public_url.to_owned());
+        Self { area: route.area, current: route.tab(), who, public_url }
+    }
+
+    /// The frame of a page for nobody in particular.
+    pub(super) fn bare(area: Area) -> Self {
+        Self { area, current: "", who: String::new(), public_url: String::new() }
+    }
+
+    /// The path of an asset.
+    pub(super) fn asset(&self, name: &str) -> String {
+        format!("{}/assets/{}/{name}", self.area.path(), assets::hash())
+    }
+
+    /// A path below this area.
+    pub(super) fn path(&self, rest: &str) -> String {
+        format!("{}{rest}", self.area.path())
+    }
+
+    pub(super) fn is_console(&self) -> bool {
+        self.area == Area::Console
+    }
+
+    pub(super) fn tabs(&self) -> &'static [Tab] {
+        match self.area {
+            Area::Config => CONFIG,
+            Area::Console => CONSOLE,
+        }
+    }
+}
+
+/// The sign-in form.
+pub(super) fn sign_in(area: Area, problem: Option<&Fault>) -> PageResponse {
+    // A first visit is a page like any other.
+    let status = problem.map_or(StatusCode::OK, |fault| fault.kind.status());
+    let problem = problem.map(|fault| match fault.kind {
+        FaultKind::InvalidToken | FaultKind::InvalidAdminToken => "This token is not valid here",
+        _ => &*fault.message,
+    });
+    PageResponse::html(status, &SignIn { frame: &Frame::bare(area), problem })
+}
+
+/// The page in place of one that cannot be shown.
+pub(super) fn problem(frame: &Frame, fault: &Fault) -> PageResponse {
+    let kind = fault.kind;
+    let page = Problem { frame, message: &fault.message, code: kind.code(), retry: kind.retry_may_help() };
+    PageResponse::html(kind.status(), &page)
+}

@@ -1,0 +1,90 @@
+//! The pages of tollgate: `/config` for users, `/console` for operators. HTML is rendered here from templates that are
+//! compiled in; every fact and change is a call of the API that `schema/openapi.json` describes.
+//!
+//! A page is a client of the API: it never touches the store, the accounts or the files. What a form can do works without
+//! JavaScript. Values from files, users and upstreams are text: templates escape them.
+//!
+//! Read next: `route` for the table of pages, `client` for calls of the API.
+
+mod assets;
+mod chart;
+mod client;
+mod config;
+mod form;
+mod frame;
+mod response;
+mod route;
+mod shown;
+
+pub use self::{
+    client::Api,
+    response::PageResponse,
+    route::{Area, PageRoute, find},
+};
+use self::{client::Client, form::Form, frame::Frame, route::Page};
+use crate::fault::{Fault, FaultKind};
+use bytes::Bytes;
+
+/// A request for a page by somebody who is signed in.
+#[derive(Debug)]
+pub struct PageRequest<'r> {
+    /// The query, without `?`.
+    pub query: Option<&'r str>,
+    /// The body of a form.
+    pub form: Bytes,
+    /// The address at which people reach tollgate, without a slash at the end.
+    pub public_url: &'r str,
+    /// The name of the person, as pages show it.
+    pub who: &'r str,
+}
+
+/// The sign-in form, with the reason why the last attempt failed.
+pub fn sign_in(area: Area, problem: Option<&Fault>) -> PageResponse {
+    frame::sign_in(area, problem)
+}
+
+/// The page in place of one that cannot be shown.
+pub fn problem(area: Area, fault: &Fault) -> PageResponse {
+    frame::problem(&Frame::bare(area), fault)
+}
+
+/// The page for an address that has none.
+pub fn not_found(area: Area) -> PageResponse {
+    problem(area, &Fault::new(FaultKind::NotFound, "No page has this address"))
+}
+
+/// An asset, by the hash and the name in its path. None if there is none.
+pub fn asset(hash: &str, name: &str) -> Option<PageResponse> {
+    assets::find(hash, name)
+}
+
+/// A page for somebody who is signed in. `api` calls operations as that person.
+pub async fn answer(route: &PageRoute, request: &PageRequest<'_>, api: &impl Api) -> PageResponse {
+    let client = Client::new(api);
+    let frame = Frame::new(route, request);
+    match render(route, request, &client, &frame).await {
+        Ok(response) => response,
+        Err(fault) => frame::problem(&frame, &fault),
+    }
+}
+
+async fn render(
+    route: &PageRoute,
+    request: &PageRequest<'_>,
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+) -> Result<PageResponse, Fault> {
+    let form = || Form::parse(&request.form);
+    let item = route.item.as_deref().unwrap_or_default();
+    match route.page {
+        Page::Keys => config::keys::show(client, frame, request.query).await,
+        Page::SaveKeys => config::keys::save(client, frame, &form()).await,
+        Page::ConfirmKey => config::keys::confirm(client, frame, &form()).await,
+        Page::Usage => config::usage::show(client, frame, request.query).await,
+        Page::Tokens => config::tokens::show(client, frame).await,
+        Page::CreateToken => config::tokens::create(client, frame, &form()).await,
+        Page::RotateToken => config::tokens::rotate(client, frame).await,
+        Page::PasteToken => config::tokens::paste(client, frame, item).await,
+        Page::RevokeToken => config::tokens::revoke(client, frame, item).await,
+    }
+}

@@ -1,0 +1,138 @@
+//! The table of pages: the page of a method and a path.
+
+use http::Method;
+
+/// The pages of one audience, below one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// `/config`: what is a user's own.
+    Config,
+    /// `/console`: everything, for operators.
+    Console,
+}
+
+/// A page that a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRoute {
+    /// The area.
+    pub area: Area,
+    /// The page.
+    pub(super) page: Page,
+    /// The segment of the path that names one item, such as a token's id.
+    pub(super) item: Option<String>,
+}
+
+/// A page, or a change that a form of a page makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    Keys,
+    SaveKeys,
+    ConfirmKey,
+    Usage,
+    Tokens,
+    CreateToken,
+    RotateToken,
+    PasteToken,
+    RevokeToken,
+}
+
+impl PageRoute {
+    /// The path of the tab that the navigation marks.
+    pub(super) fn tab(&self) -> &'static str {
+        match self.page {
+            Page::Keys | Page::SaveKeys | Page::ConfirmKey => "",
+            Page::Usage => "/usage",
+            Page::Tokens | Page::CreateToken | Page::RotateToken | Page::PasteToken | Page::RevokeToken => {
+                "/tokens"
+            }
+        }
+    }
+}
+
+/// Each page: area, method, path below the area, with `*` for one item.
+const PAGES: &[(Area, &str, &str, Page)] = &[
+    (Area::Config, "GET", "", Page::Keys),
+    (Area::Config, "POST", "/keys", Page::SaveKeys),
+    (Area::Config, "POST", "/keys/confirm", Page::ConfirmKey),
+    (Area::Config, "GET", "/usage", Page::Usage),
+    (Area::Config, "GET", "/tokens", Page::Tokens),
+    (Area::Config, "POST", "/tokens", Page::CreateToken),
+    (Area::Config, "POST", "/tokens/rotate", Page::RotateToken),
+    (Area::Config, "POST", "/tokens/paste/*", Page::PasteToken),
+    (Area::Config, "POST", "/tokens/*/revoke", Page::RevokeToken),
+];
+
+impl Area {
+    /// Each area.
+    pub const ALL: [Self; 2] = [Self::Config, Self::Console];
+
+    /// The path that its pages lie below.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Config => "/config",
+            Self::Console => "/console",
+        }
+    }
+
+    /// The area of a path, and the rest of the path: empty, or from a slash on.
+    pub fn of(path: &str) -> Option<(Self, &str)> {
+        Self::ALL.into_iter().find_map(|area| {
+            let rest = path.strip_prefix(area.path())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((area, rest))
+        })
+    }
+}
+
+/// The page of a method and a path below an area. `HEAD` is handled as `GET`.
+pub fn find(area: Area, method: &Method, path: &str) -> Option<PageRoute> {
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    PAGES.iter().filter(|(one, verb, ..)| *one == area && *verb == method).find_map(|(.., pattern, page)| {
+        let item = matched(pattern, path)?;
+        Some(PageRoute { area, page: *page, item: item.map(str::to_owned) })
+    })
+}
+
+/// The item of a path that a pattern matches, if it has one.
+fn matched<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
+    let (mut segments, mut item) = (path.split('/'), None);
+    for expected in pattern.split('/') {
+        match segments.next()? {
+            segment if expected == "*" && !segment.is_empty() => item = Some(segment),
+            segment if segment == expected => {}
+            _ => return None,
+        }
+    }
+    segments.next().is_none().then_some(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_area_has_whole_segments() {
+        let check = |path, expected| assert_eq!(Area::of(path), expected, "{path}");
+        check("/config", Some((Area::Config, "")));
+        check("/config/usage", Some((Area::Config, "/usage")));
+        check("/console/", Some((Area::Console, "/")));
+        for other in ["/", "/configuration", "/auth", "config"] {
+            check(other, None);
+        }
+    }
+
+    #[test]
+    fn a_method_and_a_path_have_a_page() {
+        let check = |method: &str, path, expected: Option<Page>| {
+            let found = find(Area::Config, &method.parse().unwrap(), path);
+            assert_eq!(found.map(|route| route.page), expected, "{method} {path}");
+        };
+        check("GET", "", Some(Page::Keys));
+        check("HEAD", "/usage", Some(Page::Usage));
+        check("POST", "/keys", Some(Page::SaveKeys));
+        for (method, path) in
+            [("GET", "/"), ("GET", "/keys"), ("POST", ""), ("DELETE", "/keys"), ("GET", "/usage/")]
+        {
+            check(method, path, None);
+        }
+    }
+}

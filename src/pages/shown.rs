@@ -1,0 +1,107 @@
+//! Numbers and times, as pages show them. Templates call these with references to fields, others with values.
+
+use std::{borrow::Borrow, collections::BTreeMap};
+
+use crate::{money::Amounts, numbers::grouped};
+
+/// The mark of numbers that hold estimates.
+const ESTIMATED: &str = "~";
+
+/// A number to read at a glance: `950`, `12.4 k`, `3.1 M`. With a mark, if a part is an estimate.
+pub(super) fn rough(number: impl Borrow<u64>, estimated: bool) -> String {
+    let number = *number.borrow();
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
+    let mark = if estimated { ESTIMATED } else { "" };
+    match UNITS.into_iter().find(|(size, _)| number >= *size) {
+        None => format!("{mark}{number}"),
+        Some((size, unit)) => {
+            let (whole, tenth) = (number / size, number % size / (size / 10));
+            if whole >= 100 {
+                format!("{mark}{} {unit}", grouped(whole))
+            } else {
+                format!("{mark}{whole}.{tenth} {unit}")
+            }
+        }
+    }
+}
+
+/// An exact number. With a mark, if a part is an estimate.
+pub(super) fn exact(number: impl Borrow<u64>, estimated: bool) -> String {
+    format!("{}{}", if estimated { ESTIMATED } else { "" }, grouped(*number.borrow()))
+}
+
+/// A cost. `–` if there is none.
+pub(super) fn cost(amounts: &BTreeMap<String, String>, estimated: bool) -> String {
+    let amounts = Amounts::read(amounts);
+    if amounts.is_empty() {
+        "–".to_owned()
+    } else {
+        format!("{}{amounts}", if estimated { ESTIMATED } else { "" })
+    }
+}
+
+/// A part of a whole in percent, with one digit after the point; `0 %` only if there is none of it.
+pub(super) fn percent(part: impl Borrow<u64>, whole: impl Borrow<u64>) -> String {
+    let (part, whole) = (*part.borrow(), *whole.borrow());
+    let permille = u128::from(part) * 1000 / u128::from(whole.max(1));
+    match permille {
+        0 if part > 0 => "< 0.1 %".to_owned(),
+        0 => "0 %".to_owned(),
+        1000.. => "100 %".to_owned(),
+        _ => format!("{}.{} %", permille / 10, permille % 10),
+    }
+}
+
+/// A time of the API, to the minute: `2026-11-29 16:40`.
+pub(super) fn time(utc: &str) -> String {
+    utc.get(..16).unwrap_or(utc).replacen('T', " ", 1)
+}
+
+/// The host of an origin, with the port if it has one.
+pub(super) fn host(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, host)| host)
+}
+
+/// Milliseconds: `412 ms`, `1.9 s`.
+pub(super) fn milliseconds(ms: impl Borrow<u64>) -> String {
+    let ms = *ms.borrow();
+    if ms < 1000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1000, ms % 1000 / 100) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rough_at_a_glance() {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.0 k"),
+            (12_499, "12.4 k"),
+            (999_999, "999 k"),
+            (3_149_000, "3.1 M"),
+            (5_000_000_000_000, "5,000 G"),
+        ] {
+            assert_eq!(rough(number, false), expected);
+        }
+        assert_eq!(rough(7, true), "~7");
+        assert_eq!(exact(1234, true), "~1,234");
+    }
+
+    #[test]
+    fn a_part_is_never_hidden() {
+        for (part, whole, expected) in
+            [(0, 0, "0 %"), (0, 9, "0 %"), (1, 100_000, "< 0.1 %"), (12, 1000, "1.2 %"), (9, 9, "100 %")]
+        {
+            assert_eq!(percent(part, whole), expected);
+        }
+    }
+
+    #[test]
+    fn times_have_a_fitting_unit() {
+        for (ms, expected) in [(0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (61_950, "61.9 s")] {
+            assert_eq!(milliseconds(ms), expected);
+        }
+    }
+}
