@@ -39,7 +39,7 @@ pub use self::{
     },
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
-    payloads::{ById, ListedKind, MadeToken, Me, MyToken, PasteToken, Rotated, Token},
+    payloads::{ById, ListedKind, MadeToken, MadeUser, Me, MyToken, PasteToken, Rotated, Token, User},
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
     providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
     queue::ApiQueue,

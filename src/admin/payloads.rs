@@ -254,7 +254,7 @@ pub struct Unconfirmed {
 }
 
 /// A created user.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeUser {
     /// The user's id.
@@ -264,7 +264,7 @@ pub struct MadeUser {
 }
 
 /// A user.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// The display name.

@@ -25,7 +25,7 @@ pub(super) struct Frame {
 pub(super) type Tab = (&'static str, &'static str);
 
 const CONFIG: &[Tab] = &[("", "Keys"), ("/usage", "Usage"), ("/tokens", "Tokens")];
-const CONSOLE: &[Tab] = &[("", "Overview")];
+const CONSOLE: &[Tab] = &[("", "Files"), ("/users", "Users"), ("/usage", "Usage")];
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]

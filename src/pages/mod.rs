@@ -10,6 +10,7 @@ mod assets;
 mod chart;
 mod client;
 mod config;
+mod console;
 mod form;
 mod frame;
 mod response;
@@ -86,5 +87,11 @@ async fn render(
         Page::RotateToken => config::tokens::rotate(client, frame).await,
         Page::PasteToken => config::tokens::paste(client, frame, item).await,
         Page::RevokeToken => config::tokens::revoke(client, frame, item).await,
+        Page::Files => console::files::show(client, frame).await,
+        Page::Reload => console::files::reload(client, frame).await,
+        Page::AllUsage => console::usage::show(client, frame, request.query).await,
+        Page::Users => console::users::show(client, frame, request.query).await,
+        Page::CreateUser => console::users::create(client, frame, &form()).await,
+        Page::ChangeUser(change) => console::users::change(client, frame, item, change).await,
     }
 }

@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use super::console::users::Change;
+
 /// The pages of one audience, below one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Area {
@@ -34,6 +36,12 @@ pub(super) enum Page {
     RotateToken,
     PasteToken,
     RevokeToken,
+    Files,
+    Reload,
+    AllUsage,
+    Users,
+    CreateUser,
+    ChangeUser(Change),
 }
 
 impl PageRoute {
@@ -41,7 +49,9 @@ impl PageRoute {
     pub(super) fn tab(&self) -> &'static str {
         match self.page {
             Page::Keys | Page::SaveKeys | Page::ConfirmKey => "",
-            Page::Usage => "/usage",
+            Page::Usage | Page::AllUsage => "/usage",
+            Page::Files | Page::Reload => "",
+            Page::Users | Page::CreateUser | Page::ChangeUser(_) => "/users",
             Page::Tokens | Page::CreateToken | Page::RotateToken | Page::PasteToken | Page::RevokeToken => {
                 "/tokens"
             }
@@ -60,6 +70,14 @@ const PAGES: &[(Area, &str, &str, Page)] = &[
     (Area::Config, "POST", "/tokens/rotate", Page::RotateToken),
     (Area::Config, "POST", "/tokens/paste/*", Page::PasteToken),
     (Area::Config, "POST", "/tokens/*/revoke", Page::RevokeToken),
+    (Area::Console, "GET", "", Page::Files),
+    (Area::Console, "POST", "/reload", Page::Reload),
+    (Area::Console, "GET", "/usage", Page::AllUsage),
+    (Area::Console, "GET", "/users", Page::Users),
+    (Area::Console, "POST", "/users", Page::CreateUser),
+    (Area::Console, "POST", "/users/*/disable", Page::ChangeUser(Change::Disable)),
+    (Area::Console, "POST", "/users/*/enable", Page::ChangeUser(Change::Enable)),
+    (Area::Console, "POST", "/users/*/delete", Page::ChangeUser(Change::Delete)),
 ];
 
 impl Area {

@@ -1,0 +1,5 @@
+//! The pages below `/console`, for operators.
+
+pub(super) mod files;
+pub(super) mod usage;
+pub(super) mod users;
