@@ -159,9 +159,9 @@ fn reserved_paths_are_no_routes() {
     for line in [
         "POST /health",
         "GET /health/x",
-        "POST /config",
-        "GET /config/",
-        "GET /console",
+        "PUT /config",
+        "DELETE /config/",
+        "PATCH /console",
         "POST /livez",
         "GET /readyz/x",
         "GET /metrics/x",

@@ -47,6 +47,7 @@ mod origins;
 mod output;
 mod overload;
 mod own_answers;
+mod pages;
 mod paste;
 mod prices;
 mod probe;

@@ -1,0 +1,168 @@
+//! Pages: sign-in, forms, assets, and texts that come from elsewhere. A browser tests what scripts do: `tests/pages.sh`.
+
+use std::net::SocketAddr;
+
+use crate::harness::{Message, Wire, World};
+
+/// The lines of a form that a page of this tollgate posts.
+const OWN: &str = "Origin: http://gateway.test\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+
+fn ask(address: SocketAddr, line: &str, lines: &str, body: &str) -> Message {
+    let mut client = Wire::connect(address);
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    client.send(format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{lines}{length}\r\n{body}"));
+    client.answer().unwrap()
+}
+
+fn text(answer: &Message) -> &str {
+    std::str::from_utf8(&answer.body).unwrap()
+}
+
+/// Posts a form of the area.
+fn post(address: SocketAddr, path: &str, cookie: &str, form: &str) -> Message {
+    ask(address, &format!("POST {path}"), &format!("{OWN}{cookie}"), form)
+}
+
+/// Signs in. Returns the line of the cookie.
+fn sign_in(address: SocketAddr, area: &str, token: &str) -> String {
+    let answer = post(address, &format!("{area}/sign-in"), "", &format!("token={token}"));
+    assert_eq!((answer.head.status(), answer.head.get("location")), (303, Some(area)), "{}", text(&answer));
+    let (cookie, _) = answer.head.get("set-cookie").unwrap().split_once(';').unwrap();
+    format!("Cookie: {cookie}\r\n")
+}
+
+#[test]
+fn a_form_signs_in_and_a_wrong_token_does_not() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let form = ask(address, "GET /config", "", "");
+    assert!(form.head.status() == 200 && text(&form).contains("name=\"token\""));
+    let wrong = post(address, "/config/sign-in", "", "token=tg_0");
+    assert_eq!(wrong.head.status(), 401);
+    assert!(text(&wrong).contains("This token is not valid here") && !text(&wrong).contains("tg_0"));
+    assert_eq!(wrong.head.get("set-cookie"), None);
+    let cookie = sign_in(address, "/config", &world.token);
+    let keys = ask(address, "GET /config", &cookie, "");
+    assert!(keys.head.status() == 200 && text(&keys).contains("<h1>Keys</h1>"), "{}", text(&keys));
+    assert!(!text(&keys).contains(&world.token));
+    let left = post(address, "/config/sign-out", &cookie, "x=");
+    assert_eq!((left.head.status(), left.head.get("location")), (303, Some("/config")));
+    assert!(
+        text(&ask(address, "GET /config", &cookie, "")).contains("name=\"token\""),
+        "the session has ended"
+    );
+}
+
+#[test]
+fn a_form_without_a_session_or_from_another_site_changes_nothing() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let cookie = sign_in(address, "/config", &world.token);
+    let body = "set.providers.t.apiKey=stolen";
+    assert_eq!(post(address, "/config/keys", "", body).head.status(), 401);
+    for lines in
+        ["", "Origin: http://evil.test\r\n", "Origin: http://gateway.test\r\nSec-Fetch-Site: cross-site\r\n"]
+    {
+        for (path, form) in
+            [("/config/keys", body), ("/config/tokens", "kind=both"), ("/config/sign-out", "x=")]
+        {
+            let answer = ask(address, &format!("POST {path}"), &format!("{lines}{cookie}"), form);
+            assert_eq!(answer.head.status(), 403, "{path} {lines}");
+            assert!(answer.head.get("content-type").unwrap().starts_with("text/html"), "a refusal is a page");
+        }
+        let answer = ask(address, "POST /config/sign-in", lines, &format!("token={}", world.token));
+        assert_eq!((answer.head.status(), answer.head.get("set-cookie")), (403, None), "{lines}");
+    }
+    let keys = ask(address, "GET /config", &cookie, "");
+    assert!(text(&keys).contains("Not set"), "{}", text(&keys));
+}
+
+#[test]
+fn forms_set_and_clear_keys() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let cookie = sign_in(address, "/config", &world.token);
+    let saved = post(address, "/config/keys", &cookie, "set.providers.t.apiKey=a-key-of-twenty-bytes");
+    assert_eq!((saved.head.status(), saved.head.get("location")), (303, Some("/config?saved=1")));
+    let keys = ask(address, "GET /config?saved=1", &cookie, "");
+    let keys = text(&keys);
+    assert!(keys.contains("Stored") && keys.contains("a-key-of...ytes") && keys.contains("Saved."), "{keys}");
+    assert!(!keys.contains("a-key-of-twenty-bytes"));
+    let bad = post(address, "/config/keys", &cookie, "set.providers.t.nothing=x&clear=providers.t.apiKey");
+    assert_eq!(bad.head.status(), 422);
+    assert!(
+        text(&bad).contains("Nothing was saved") && text(&bad).contains("Stored"),
+        "all of it, or nothing"
+    );
+    let cleared = post(address, "/config/keys", &cookie, "clear=providers.t.apiKey");
+    assert_eq!(cleared.head.status(), 303);
+    assert!(text(&ask(address, "GET /config", &cookie, "")).contains("Not set"));
+}
+
+#[test]
+fn a_token_is_shown_once() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let cookie = sign_in(address, "/config", &world.token);
+    let made = post(
+        address,
+        "/config/tokens",
+        &cookie,
+        "label=%3Cb%3Elaptop&kind=proxy&reach=some&scope=t%2Fget&days=7",
+    );
+    let shown = text(&made);
+    assert!(made.head.status() == 200 && made.head.get("cache-control") == Some("no-store"));
+    let at = shown.find("<code id=\"made\">tg_").unwrap_or_else(|| panic!("{shown}"));
+    let token = &shown[at + 16..at + 16 + 51];
+    let listed = ask(address, "GET /config/tokens", &cookie, "");
+    let listed = text(&listed);
+    assert!(!listed.contains(token) && listed.contains(&token[..11]), "{listed}");
+    assert!(
+        listed.contains("&#60;b&#62;laptop") && !listed.contains("<b>laptop") && listed.contains("t/get"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn operators_have_pages_of_their_own() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    let wrong = post(address, "/console/sign-in", "", &format!("token={}", world.token));
+    assert_eq!((wrong.head.status(), wrong.head.get("set-cookie")), (401, None), "a user is no operator");
+    let cookie = sign_in(address, "/console", admin.trim());
+    for (path, expected) in [
+        ("/console", "<h1>Files</h1>"),
+        ("/console/users", "<h1>Users</h1>"),
+        ("/console/usage", "<h1>Usage</h1>"),
+    ] {
+        let page = ask(address, &format!("GET {path}"), &cookie, "");
+        assert!(page.head.status() == 200 && text(&page).contains(expected), "{path}: {}", text(&page));
+    }
+    let nobody = ask(address, "GET /config", &cookie, "");
+    assert!(text(&nobody).contains("name=\"token\""), "an operator's session is no user's");
+    let made = post(address, "/console/users", &cookie, "name=%3Ci%3Eeve&group=");
+    assert!(made.head.status() == 200 && text(&made).contains("<code id=\"made\">tg_"), "{}", text(&made));
+    assert!(text(&made).contains("&#60;i&#62;eve") && !text(&made).contains("<i>eve"));
+}
+
+#[test]
+fn assets_are_kept_for_good_and_compressed() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let form = ask(address, "GET /config", "", "");
+    let form = text(&form);
+    let from = form.find("/config/assets/").unwrap();
+    let path = &form[from..from + form[from..].find('"').unwrap()];
+    let plain = ask(address, &format!("GET {path}"), "", "");
+    assert_eq!(plain.head.status(), 200);
+    assert_eq!(plain.head.get("cache-control"), Some("public, max-age=31536000, immutable"));
+    assert_eq!(plain.head.get("content-encoding"), None);
+    let gzip = ask(address, &format!("GET {path}"), "Accept-Encoding: gzip\r\n", "");
+    assert_eq!((gzip.head.status(), gzip.head.get("content-encoding")), (200, Some("gzip")));
+    assert!(gzip.body.len() * 2 < plain.body.len());
+    let old = path.replace(&path[15..27], "000000000000");
+    assert_eq!(ask(address, &format!("GET {old}"), "", "").head.status(), 404, "{old}");
+    let page = ask(address, "GET /config", "Accept-Encoding: br, gzip\r\n", "");
+    assert_eq!(page.head.get("content-encoding"), Some("gzip"));
+}
