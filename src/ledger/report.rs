@@ -174,7 +174,7 @@ async fn report_within(
     let price_days = fold.price_days();
     let whole = [query.hours];
     let read = each_slice(store, &query.filter, &whole, &price_days, |slice, key, sums| {
-        fold.add(slice, key, sums, max_groups)
+        fold.add(slice, key, sums, max_groups);
     });
     read.await?;
     let ranking = Ranking::new(&fold.sums, &fold.groups, query.top);

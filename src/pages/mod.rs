@@ -76,7 +76,7 @@ async fn render(
     frame: &Frame,
 ) -> Result<PageResponse, Fault> {
     let form = || Form::parse(&request.form);
-    let item = route.item.as_deref().unwrap_or_default();
+    let item = route.item.as_str();
     match route.page {
         Page::Keys => config::keys::show(client, frame, request.query).await,
         Page::SaveKeys => config::keys::save(client, frame, &form()).await,

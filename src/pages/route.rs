@@ -20,8 +20,8 @@ pub struct PageRoute {
     pub area: Area,
     /// The page.
     pub(super) page: Page,
-    /// The segment of the path that names one item, such as a token's id.
-    pub(super) item: Option<String>,
+    /// The segment of the path that names one item, such as a token's id. Empty if the page has none.
+    pub(super) item: String,
 }
 
 /// A page, or a change that a form of a page makes.
@@ -48,9 +48,8 @@ impl PageRoute {
     /// The path of the tab that the navigation marks.
     pub(super) fn tab(&self) -> &'static str {
         match self.page {
-            Page::Keys | Page::SaveKeys | Page::ConfirmKey => "",
+            Page::Keys | Page::SaveKeys | Page::ConfirmKey | Page::Files | Page::Reload => "",
             Page::Usage | Page::AllUsage => "/usage",
-            Page::Files | Page::Reload => "",
             Page::Users | Page::CreateUser | Page::ChangeUser(_) => "/users",
             Page::Tokens | Page::CreateToken | Page::RotateToken | Page::PasteToken | Page::RevokeToken => {
                 "/tokens"
@@ -105,17 +104,17 @@ impl Area {
 pub fn find(area: Area, method: &Method, path: &str) -> Option<PageRoute> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
     PAGES.iter().filter(|(one, verb, ..)| *one == area && *verb == method).find_map(|(.., pattern, page)| {
-        let item = matched(pattern, path)?;
-        Some(PageRoute { area, page: *page, item: item.map(str::to_owned) })
+        let item = matched(pattern, path)?.to_owned();
+        Some(PageRoute { area, page: *page, item })
     })
 }
 
-/// The item of a path that a pattern matches, if it has one.
-fn matched<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
-    let (mut segments, mut item) = (path.split('/'), None);
+/// The item of a path that a pattern matches; empty if the pattern has none.
+fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    let (mut segments, mut item) = (path.split('/'), "");
     for expected in pattern.split('/') {
         match segments.next()? {
-            segment if expected == "*" && !segment.is_empty() => item = Some(segment),
+            segment if expected == "*" && !segment.is_empty() => item = segment,
             segment if segment == expected => {}
             _ => return None,
         }

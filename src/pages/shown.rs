@@ -4,13 +4,14 @@ use std::{borrow::Borrow, collections::BTreeMap};
 
 use crate::{money::Amounts, numbers::grouped};
 
+/// The units of rough numbers, the largest first.
+const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
 /// The mark of numbers that hold estimates.
 const ESTIMATED: &str = "~";
 
 /// A number to read at a glance: `950`, `12.4 k`, `3.1 M`. With a mark, if a part is an estimate.
 pub(super) fn rough(number: impl Borrow<u64>, estimated: bool) -> String {
     let number = *number.borrow();
-    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
     let mark = if estimated { ESTIMATED } else { "" };
     match UNITS.into_iter().find(|(size, _)| number >= *size) {
         None => format!("{mark}{number}"),
@@ -62,12 +63,6 @@ pub(super) fn host(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
-/// Milliseconds: `412 ms`, `1.9 s`.
-pub(super) fn milliseconds(ms: impl Borrow<u64>) -> String {
-    let ms = *ms.borrow();
-    if ms < 1000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1000, ms % 1000 / 100) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,13 +90,6 @@ mod tests {
             [(0, 0, "0 %"), (0, 9, "0 %"), (1, 100_000, "< 0.1 %"), (12, 1000, "1.2 %"), (9, 9, "100 %")]
         {
             assert_eq!(percent(part, whole), expected);
-        }
-    }
-
-    #[test]
-    fn times_have_a_fitting_unit() {
-        for (ms, expected) in [(0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (61_950, "61.9 s")] {
-            assert_eq!(milliseconds(ms), expected);
         }
     }
 }

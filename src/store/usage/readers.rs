@@ -192,7 +192,7 @@ mod tests {
             rows += 1;
             Ok(())
         };
-        let _ = readers.read(Path::new("db"), reader, sqlx::query(sql), each).await?;
+        readers.read(Path::new("db"), reader, sqlx::query(sql), each).await?;
         Ok(rows)
     }
 
