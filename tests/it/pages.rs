@@ -74,7 +74,8 @@ fn a_form_without_a_session_or_from_another_site_changes_nothing() {
         assert_eq!((answer.head.status(), answer.head.get("set-cookie")), (403, None), "{lines}");
     }
     let keys = ask(address, "GET /config", &cookie, "");
-    assert!(text(&keys).contains("Not set"), "{}", text(&keys));
+    // The key of the world's user.
+    assert!(text(&keys).contains("sk-upstr...6789"), "{}", text(&keys));
 }
 
 #[test]
