@@ -239,7 +239,7 @@ impl RequestContext {
     /// Begins to meter a request, if its endpoint is metered. Returns what is to see its body.
     pub(super) fn meter(&mut self, hit: &Hit, head: &Parts) -> Option<Arc<dyn Tap>> {
         let worker = &self.guard.worker;
-        self.guard.metered = Metered::new(hit, head, worker.recorder.keeps_content(), &worker.decoding);
+        self.guard.metered = Metered::new(hit, head, worker.recorder.text_room(), &worker.decoding);
         self.guard.metered.as_ref().map(Metered::tap)
     }
 

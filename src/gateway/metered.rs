@@ -14,6 +14,7 @@ use super::coding::{Budget, Decoder, Plain, Room};
 use crate::{
     access_record::Usage,
     meter::{Meter, RequestApart},
+    recorder::TextRoom,
     rewrite::SecretStart,
     secret::Secret,
     table::Hit,
@@ -36,6 +37,8 @@ struct State {
     head: Head,
     /// The answer that is passed on uses something.
     has_answer: bool,
+    /// Room for the text; none if no text is kept.
+    text: Option<TextRoom>,
     /// Secrets that no label may show. A retry may add a third.
     secrets: [Option<SecretStart>; 3],
 }
@@ -59,14 +62,14 @@ enum Head {
 
 impl Metered {
     /// The meter of a request to an endpoint. None if it is not metered.
-    pub(super) fn new(hit: &Hit, head: &Parts, keep_content: bool, budget: &Budget) -> Option<Self> {
+    pub(super) fn new(hit: &Hit, head: &Parts, text: Option<TextRoom>, budget: &Budget) -> Option<Self> {
         let metering = hit.endpoint().metering.as_ref()?;
         let model = hit.captured_model(head.uri.path());
-        let meter = Meter::new(Arc::clone(metering), model.as_deref(), keep_content);
-        Some(Self::of(meter, &head.headers, budget))
+        let meter = Meter::new(Arc::clone(metering), model.as_deref(), text.is_some());
+        Some(Self::of(meter, &head.headers, text, budget))
     }
 
-    fn of(mut meter: Meter, request: &HeaderMap, budget: &Budget) -> Self {
+    fn of(mut meter: Meter, request: &HeaderMap, text: Option<TextRoom>, budget: &Budget) -> Self {
         if let Some(content_type) = request.get(header::CONTENT_TYPE) {
             meter.request_type(content_type.as_bytes());
         }
@@ -76,6 +79,7 @@ impl Metered {
             request: encoded.map(Box::new),
             head: Head::NotAsked,
             has_answer: false,
+            text,
             secrets: [const { None }; 3],
         };
         Self(Arc::new(Shared(Mutex::new(state))))
@@ -130,6 +134,7 @@ impl Metered {
             if let Some(decoder) = state.decoder.as_mut().filter(|_| state.has_answer) {
                 decoder.decode(bytes);
             }
+            state.bound_text();
         });
     }
 
@@ -143,6 +148,7 @@ impl Metered {
     pub(super) fn finish(&self, complete: bool) -> Option<Usage> {
         let (decoder, head, has_answer, secrets) = self.0.with(|state| {
             state.join_request(false);
+            state.text = None;
             (state.decoder.take(), state.head, state.has_answer, take(&mut state.secrets))
         });
         let mut meter = decoder?.finish(complete)?;
@@ -161,6 +167,16 @@ impl State {
     fn with_meter(&mut self, change: impl FnOnce(&mut Meter)) {
         if let Some(meter) = self.decoder.as_mut().and_then(Decoder::plain) {
             change(meter);
+        }
+    }
+
+    /// Drops the text of the exchange if there is no room for it.
+    fn bound_text(&mut self) {
+        let Some(room) = &mut self.text else { return };
+        let Some(meter) = self.decoder.as_mut().and_then(Decoder::plain) else { return };
+        if !room.set(meter.text_bytes()) {
+            meter.drop_text();
+            self.text = None;
         }
     }
 
@@ -204,6 +220,7 @@ impl Tap for Shared {
                 Some(encoded) => encoded.decoder.decode(data),
                 None => state.with_meter(|meter| meter.request(data)),
             }
+            state.bound_text();
         });
     }
 

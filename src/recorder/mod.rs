@@ -12,6 +12,7 @@
 
 mod drops;
 mod guard;
+mod text_room;
 
 use std::{
     convert::Infallible,
@@ -28,6 +29,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 pub use drops::{DropCount, Drops};
 pub use guard::SinkProblems;
+pub use text_room::TextRoom;
 
 use crate::{
     access_record::{AccessRecord, Content},
@@ -37,6 +39,7 @@ use crate::{
 };
 use drops::DropReport;
 use guard::Guarded;
+use text_room::TextRooms;
 
 /// Capacity of a worker's buffer: that of 80,000 requests a second.
 const MAX_RECORDS: usize = 8192;
@@ -76,7 +79,8 @@ pub struct Recorder {
     drops: DropCount,
     /// Texts of exchanges that were dropped.
     text_drops: DropCount,
-    keeps_content: bool,
+    /// Room for the text of running exchanges; none if no sink takes it.
+    text_rooms: Option<TextRooms>,
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +113,9 @@ impl Recorder {
         buffer.records.push(record);
     }
 
-    /// True if a sink takes the text of exchanges.
-    pub fn keeps_content(&self) -> bool {
-        self.keeps_content
+    /// Room for the text of an exchange that begins. None if no sink takes it.
+    pub fn text_room(&self) -> Option<TextRoom> {
+        self.text_rooms.as_ref().map(TextRooms::enter)
     }
 }
 
@@ -171,7 +175,7 @@ pub fn start(
         buffer: Arc::default(),
         drops: count.clone(),
         text_drops: text_drops.clone(),
-        keeps_content,
+        text_rooms: keeps_content.then(|| TextRooms::new(text_drops.clone())),
     };
     let recorders: Vec<_> = (0..workers).map(recorder).collect();
     let buffers = recorders.iter().map(|recorder| Arc::clone(&recorder.buffer)).collect();

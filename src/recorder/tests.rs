@@ -170,7 +170,7 @@ fn estimates_are_complete_when_sinks_get_the_records() {
 
 fn recorder() -> Recorder {
     let (drops, text_drops) = (DropCount::default(), DropCount::default());
-    Recorder { buffer: Arc::default(), drops, text_drops, keeps_content: false }
+    Recorder { buffer: Arc::default(), drops, text_drops, text_rooms: None }
 }
 
 #[test]

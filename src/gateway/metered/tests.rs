@@ -26,7 +26,7 @@ fn metered() -> Metered {
 
 /// The meter of a request with such headers.
 fn sent(lines: &[(&'static str, &'static str)]) -> Metered {
-    Metered::of(Meter::new(Arc::new(metering()), None, false), &headers(lines), &Budget::default())
+    Metered::of(Meter::new(Arc::new(metering()), None, false), &headers(lines), None, &Budget::default())
 }
 
 fn metering() -> Metering {
@@ -135,6 +135,7 @@ fn a_request_without_room_for_its_decoder_is_not_read() {
     let metered = Metered::of(
         Meter::new(Arc::new(metering()), None, false),
         &headers(&[("content-encoding", "gzip")]),
+        None,
         &budget,
     );
     metered.tap().data(&gzip(PROMPT));

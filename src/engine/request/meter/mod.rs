@@ -61,12 +61,22 @@ pub use request::RequestApart;
 pub struct Meter {
     metering: Arc<Metering>,
     captured_model: Option<Box<str>>,
-    keep_content: bool,
+    text: Text,
     /// None while it is read apart.
     request: Option<Box<Request>>,
     answer: Answer,
     /// The content coding of the answer cannot be read.
     is_undecodable: bool,
+}
+
+/// The text of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    /// Nobody asks for it.
+    Unwanted,
+    Kept,
+    /// There was no room for it.
+    Dropped,
 }
 
 /// The state of an answer.
@@ -86,16 +96,52 @@ enum Answer {
     Stream(Box<(Frames, Reader)>),
 }
 
+impl Answer {
+    fn reader(&self) -> Option<&Reader> {
+        match self {
+            Self::Body(reader) => Some(reader),
+            Self::Stream(stream) => Some(&stream.1),
+            Self::Nothing | Self::Lost | Self::Unread(_) | Self::Undecided => None,
+        }
+    }
+
+    fn reader_mut(&mut self) -> Option<&mut Reader> {
+        match self {
+            Self::Body(reader) => Some(reader),
+            Self::Stream(stream) => Some(&mut stream.1),
+            Self::Nothing | Self::Lost | Self::Unread(_) | Self::Undecided => None,
+        }
+    }
+}
+
 impl Meter {
     /// The meter of an exchange. Text is kept only with `keep_content`.
     pub fn new(metering: Arc<Metering>, captured_model: Option<&str>, keep_content: bool) -> Self {
         Self {
             request: Some(Box::new(Request::new(&metering.request, keep_content))),
             captured_model: captured_model.map(Into::into),
-            keep_content,
+            text: if keep_content { Text::Kept } else { Text::Unwanted },
             answer: Answer::Nothing,
             is_undecodable: false,
             metering,
+        }
+    }
+
+    /// Bytes of text that are kept so far.
+    pub fn text_bytes(&self) -> usize {
+        let of_answer =
+            self.answer.reader().and_then(|reader| reader.tally.content.as_ref()).map_or(0, Vec::len);
+        self.request.as_ref().map_or(0, |request| request.prompt_bytes()) + of_answer
+    }
+
+    /// Drops the text, and keeps no more of it: there is no room. The usage says so.
+    pub fn drop_text(&mut self) {
+        self.text = Text::Dropped;
+        if let Some(request) = &mut self.request {
+            request.drop_prompts();
+        }
+        if let Some(reader) = self.answer.reader_mut() {
+            reader.tally.content = None;
         }
     }
 
@@ -232,7 +278,7 @@ impl Meter {
 
     /// A reader, unless there is nothing to read.
     fn reader(&self, map: &Map) -> Option<Reader> {
-        (!map.is_empty()).then(|| Reader::new(map, self.keep_content))
+        (!map.is_empty()).then(|| Reader::new(map, self.text == Text::Kept))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Answer, Meter,
+    Answer, Meter, Text,
     counters::Counted,
     prompt::json,
     request::Request,
@@ -29,8 +29,8 @@ struct Found {
 
 /// The usage of an exchange.
 pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
-    let Meter { metering, captured_model, keep_content, request, answer, is_undecodable } = meter;
-    let request = request.unwrap_or_else(|| Box::new(Request::new(&metering.request, keep_content)));
+    let Meter { metering, captured_model, text, request, answer, is_undecodable } = meter;
+    let request = request.unwrap_or_else(|| Box::new(Request::new(&metering.request, false)));
     let (request, captured) = request.into_parts();
     let is_lost = matches!(answer, Answer::Lost);
     let found = Found::new(answer);
@@ -40,7 +40,7 @@ pub(super) fn usage(meter: Meter, is_complete: bool) -> Usage {
         max_output: request.max_output(),
         prompt_bytes: request.text_bytes,
         prompt_has_other: request.has_other,
-        content: content(&metering.request, captured, found.as_ref(), keep_content),
+        content: content(&metering.request, captured, found.as_ref(), text),
         has_content: metering.has_content(),
         request_model,
         ..Usage::default()
@@ -152,9 +152,9 @@ fn content(
     map: &Map,
     mut captured: Vec<Captured>,
     found: Option<&Found>,
-    keep: bool,
+    text: Text,
 ) -> Option<Arc<Content>> {
-    let mut content = Content::default();
+    let mut content = Content { is_dropped: text == Text::Dropped, ..Content::default() };
     // The order is that of the api file.
     captured.sort_by_key(|value| value.entry);
     for value in captured {
@@ -175,7 +175,7 @@ fn content(
     let answer = found.and_then(|found| found.tally.as_ref()?.content.as_ref());
     content.is_cut |= answer.is_some_and(|text| text.len() > MAX_CONTENT);
     content.answer = answer.map(|text| bounded(text, MAX_CONTENT)).unwrap_or_default();
-    (keep || !content.parameters.is_empty()).then(|| Arc::new(content))
+    (text != Text::Unwanted || !content.parameters.is_empty()).then(|| Arc::new(content))
 }
 
 /// A number, a string or a boolean.

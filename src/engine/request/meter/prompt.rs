@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_a_string() {
-        let json = |bytes: &[u8], is_cut| json(&Captured { entry: 0, bytes: bytes.to_vec(), is_cut });
+        let json = |bytes: &[u8], is_cut| {
+            json(&Captured { entry: 0, bytes: bytes.to_vec(), is_cut, is_prompt: true })
+        };
         assert_eq!(json(br#"{"a":1}"#, false), r#"{"a":1}"#);
         assert_eq!(json(b"[1,2", true), "[1]");
         assert_eq!(json(b"[1}, 2", true), r#""[1}, 2""#);

@@ -104,6 +104,16 @@ impl Reader {
         }
     }
 
+    /// Bytes of prompts that are kept.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        self.scanner.prompt_bytes()
+    }
+
+    /// Drops them, and keeps no more.
+    pub(super) fn drop_prompts(&mut self) {
+        self.scanner.drop_prompts();
+    }
+
     pub(super) fn into_parts(self) -> (Tally, Vec<Captured>) {
         (self.tally, self.scanner.into_captured())
     }

@@ -63,6 +63,16 @@ impl Request {
         self.reader.tally.stream
     }
 
+    /// Bytes of prompts that are kept.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        self.reader.prompt_bytes()
+    }
+
+    /// Drops them, and keeps no more.
+    pub(super) fn drop_prompts(&mut self) {
+        self.reader.drop_prompts();
+    }
+
     pub(super) fn into_parts(self) -> (Tally, Vec<Captured>) {
         self.reader.into_parts()
     }

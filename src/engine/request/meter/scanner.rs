@@ -249,6 +249,16 @@ impl Scanner {
         self.state = State::Broken;
     }
 
+    /// Bytes of prompts that are captured.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        self.captures.prompt_bytes()
+    }
+
+    /// Drops them, and captures no further ones.
+    pub(super) fn drop_prompts(&mut self) {
+        self.captures.drop_prompts();
+    }
+
     /// The captured values.
     pub(super) fn into_captured(self) -> Vec<Captured> {
         self.captures.into_done()

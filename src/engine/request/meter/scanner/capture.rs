@@ -16,6 +16,8 @@ pub(in crate::request::meter) struct Captured {
     pub(in crate::request::meter) bytes: Vec<u8>,
     /// True if it was too long.
     pub(in crate::request::meter) is_cut: bool,
+    /// True if it is a part of the prompt, and no parameter.
+    pub(in crate::request::meter) is_prompt: bool,
 }
 
 /// A value whose end has not come.
@@ -28,7 +30,6 @@ struct Open {
     from: usize,
     /// The most bytes.
     most: usize,
-    is_prompt: bool,
 }
 
 #[derive(Debug)]
@@ -58,14 +59,14 @@ impl Captures {
         for entry in &node.entries {
             let (most, is_prompt) = match &map.entries()[usize::from(*entry)].target {
                 // A prompt within another would take its bytes twice.
-                Target::Prompt(_) if self.prompts && !self.open.iter().any(|open| open.is_prompt) => {
+                Target::Prompt(_) if self.prompts && !self.open.iter().any(|open| open.value.is_prompt) => {
                     (self.left, true)
                 }
                 Target::Parameter(_) => (MAX_PARAMETER, false),
                 _ => continue,
             };
-            let value = Captured { entry: *entry, bytes: Vec::new(), is_cut: false };
-            self.open.push(Open { value, depth, from, most, is_prompt });
+            let value = Captured { entry: *entry, bytes: Vec::new(), is_cut: false, is_prompt };
+            self.open.push(Open { value, depth, from, most });
         }
     }
 
@@ -81,7 +82,7 @@ impl Captures {
     fn close_entries(&mut self, depth: usize, bytes: &[u8], end: usize) {
         while let Some(mut open) = self.open.pop_if(|open| open.depth == depth) {
             open.take(bytes, end);
-            if open.is_prompt {
+            if open.value.is_prompt {
                 self.left -= open.value.bytes.len();
             }
             // Of a repeated key, the last value counts.
@@ -101,6 +102,19 @@ impl Captures {
 
     pub(super) fn abandon(&mut self) {
         self.open.clear();
+    }
+
+    /// Bytes of prompts.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        let open = self.open.iter().map(|open| &open.value);
+        open.chain(&self.done).filter(|value| value.is_prompt).map(|value| value.bytes.len()).sum()
+    }
+
+    /// Drops prompts, and captures no further ones.
+    pub(super) fn drop_prompts(&mut self) {
+        self.prompts = false;
+        self.open.retain(|open| !open.value.is_prompt);
+        self.done.retain(|value| !value.is_prompt);
     }
 
     pub(super) fn into_done(self) -> Vec<Captured> {

@@ -186,6 +186,38 @@ fn the_meter_is_small() {
 }
 
 #[test]
+fn text_is_dropped_where_there_is_no_room() {
+    let request = r#"{"model":"m","temperature":1,"system":"be brief","messages":["a prompt"]}"#;
+    let answer = r#"{"model":"m","choices":[{"message":{"content":"an answer"}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+    for dropped_at in [0, request.len() / 2, request.len(), request.len() + answer.len() / 2] {
+        let mut meter = Meter::new(Arc::new(chat()), None, true);
+        let mut most = 0;
+        for (at, byte) in request.bytes().chain(answer.bytes()).enumerate() {
+            if at == request.len() {
+                meter.request_end();
+                meter.answer(200, JSON.map(str::as_bytes));
+            }
+            if at == dropped_at {
+                meter.drop_text();
+            }
+            let piece = [byte];
+            if at < request.len() {
+                meter.request(&piece)
+            } else {
+                meter.bytes(&piece)
+            }
+            most = most.max(meter.text_bytes());
+            assert!(at < dropped_at || meter.text_bytes() == 0, "nothing is kept after {dropped_at}");
+        }
+        assert_eq!(most > 0, dropped_at >= request.len(), "{dropped_at}");
+        let usage = meter.finish(true);
+        assert_eq!((usage.counters.get(Counter::Input), usage.counters.get(Counter::Output)), (3, 4));
+        let content = usage.content.unwrap();
+        assert_eq!((content.is_dropped, content.text_bytes(), content.parameters.len()), (true, 0, 1));
+    }
+}
+
+#[test]
 fn what_is_kept_is_bounded() {
     let long = "é".repeat(400_000);
     let request = format!(
