@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
         .filter(|one| bound.iter().any(|bound| bound.name == one.name))
         .cloned()
         .collect();
-    let table: Table = pipeline::table(&providers, bound, compiled.rejected);
+    let table: Table = pipeline::table(&providers, bound, compiled.rejected, std::sync::Arc::default());
     let fields = providers.iter().filter_map(|one| one.section.as_ref()).flat_map(|section| &section.fields);
     let held: BTreeMap<String, StoredValue> =
         fields.map(|field| (field.value.name.clone(), StoredValue::Value(Secret::new(SECRET)))).collect();

@@ -153,7 +153,7 @@ fn check_request(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     assert_eq!(values(header::CONNECTION), if trailers { vec!["te"] } else { vec![] });
     for name in out.headers.keys().filter(|name| safety::request(name.as_str()) == safety::HeaderClass::Passable) {
         let globs = hit.provider.headers.pass.iter().chain(&hit.endpoint().headers.pass);
-        let passed = globs.into_iter().any(|glob| glob.matches(name.as_str()));
+        let passed = globs.into_iter().any(|glob| glob.matches(&name.into()));
         assert!(passed || owned.contains(&name), "{name} is sent upstream");
     }
     assert_eq!(values(header::HOST), [&out.origin.authority()]);

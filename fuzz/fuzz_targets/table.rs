@@ -6,7 +6,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::compile::{Captures, Pattern, Relation, Tree};
+use tollgate::{
+    budget::{Budget, Used},
+    compile::{Captures, Pattern, Relation, Tree},
+};
 
 const MAX_PATTERNS: usize = 48;
 
@@ -100,7 +103,8 @@ fuzz_target!(|data: &[u8]| {
         let one = Known { method, text: line.to_owned(), pattern };
         let by_scan = known.iter().any(|other| clash(&one, other));
         let mut near = Vec::new();
-        tree.candidates(&one.pattern, &mut near);
+        let is_searched = tree.candidates(&one.pattern, &mut near, &Budget::after(Used::default()));
+        assert!(is_searched, "a table of {MAX_PATTERNS} patterns fits into the budget");
         assert_eq!(near.iter().any(|index| clash(&one, &known[**index])), by_scan, "clashes of {line}");
         if !by_scan && known.len() < MAX_PATTERNS {
             tree.insert(&one.pattern, known.len());
