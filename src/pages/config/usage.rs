@@ -1,4 +1,5 @@
-//! A user's own usage: what was used by provider and model, and what it cost.
+//! A user's own usage: what was used by provider and model, and what it cost. The sums are by whole hours; the chart of the
+//! last hour adds up single exchanges.
 
 use askama::Template;
 use http::StatusCode;
@@ -11,7 +12,8 @@ use super::super::{
     shown,
 };
 use crate::{
-    admin::{UsageFigures, UsageReport, UsageRow},
+    admin::{RecentExchange, RecentExchanges, UsageFigures, UsageReport, UsageRow},
+    clock::{from_utc, now_ms, utc},
     fault::Fault,
     rewrite::value_of,
 };
@@ -23,19 +25,34 @@ pub(in super::super) struct Range {
     pub(in super::super) name: &'static str,
     pub(in super::super) title: &'static str,
     since: &'static str,
-    every: &'static str,
+    /// The parts of the chart.
+    every: Every,
+}
+
+/// The length of a part of the chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Every {
+    /// Single exchanges are added up, since no sum is of less than an hour.
+    FiveMinutes,
+    /// The API adds up by this unit.
+    Unit(&'static str),
 }
 
 /// The ranges, the shortest first.
 const RANGES: [Range; 3] = [
-    Range { name: "hour", title: "Hour", since: "1h", every: "hour" },
-    Range { name: "day", title: "Day", since: "24h", every: "hour" },
-    Range { name: "month", title: "Month", since: "30d", every: "day" },
+    Range { name: "hour", title: "Hour", since: "1h", every: Every::FiveMinutes },
+    Range { name: "day", title: "Day", since: "24h", every: Every::Unit("hour") },
+    Range { name: "month", title: "Month", since: "30d", every: Every::Unit("day") },
 ];
 /// The range without a word.
 const DEFAULT: Range = RANGES[1];
 /// The rows that the table shows; the others are one.
 const TOP: &str = "50";
+/// The exchanges that the chart of the last hour adds up: as many as the API returns at once.
+const EXCHANGES: usize = 1000;
+const PART_MS: u64 = 5 * 60_000;
+/// The parts that the last hour touches.
+const PARTS: u64 = 13;
 
 #[derive(Template)]
 #[template(path = "config/usage.html")]
@@ -44,6 +61,10 @@ struct UsagePage<'p> {
     ranges: &'static [Range],
     range: Range,
     chart: Chart,
+    /// The time that the chart counts from, if more exchanges than it adds up lie within its range.
+    counted_since: Option<String>,
+    /// The begin of the sums.
+    since: &'p str,
     total: &'p UsageFigures,
     rows: &'p [UsageRow],
     unpriced: usize,
@@ -59,30 +80,62 @@ pub(in super::super) async fn show(
 ) -> Result<PageResponse, Fault> {
     let asked = value_of(query, "range");
     let range = RANGES.into_iter().find(|range| asked.as_deref() == Some(range.name)).unwrap_or(DEFAULT);
-    let by = |by: &str, every: &str| {
-        with_query(
-            "/auth/usage",
-            &[
-                ("by", by),
-                ("since", range.since),
-                ("every", every),
-                ("top", if every.is_empty() { TOP } else { "" }),
-            ],
-        )
+    let models: UsageReport = report(client, range, &[("by", "provider,model"), ("top", TOP)]).await?;
+    let (amounts, counted_since) = match range.every {
+        Every::FiveMinutes => {
+            let path = with_query("/auth/usage/recent", &[("limit", &EXCHANGES.to_string())]);
+            let recent: RecentExchanges = client.get(&path).await?;
+            last_hour(&recent.exchanges, now_ms())
+        }
+        Every::Unit(unit) => {
+            let parts = report(client, range, &[("by", "none"), ("every", unit)]).await?;
+            (parts.rows.iter().map(amount).collect(), None)
+        }
     };
-    let parts: UsageReport = client.get(&by("none", range.every)).await?;
-    let models: UsageReport = client.get(&by("provider,model", "")).await?;
     let page = UsagePage {
         frame,
         ranges: &RANGES,
         range,
-        chart: Chart::new("Tokens", parts.rows.iter().map(amount).collect()),
+        chart: Chart::new("Tokens", amounts),
+        counted_since,
+        since: &models.since,
         total: &models.total,
         rows: &models.rows,
         unpriced: models.unpriced.len(),
         pending: models.pending.is_some(),
     };
     Ok(PageResponse::html(StatusCode::OK, &page))
+}
+
+async fn report(
+    client: &Client<'_, impl Api>,
+    range: Range,
+    parameters: &[(&str, &str)],
+) -> Result<UsageReport, Fault> {
+    let parameters = [&[("since", range.since)], parameters].concat();
+    client.get(&with_query("/auth/usage", &parameters)).await
+}
+
+/// The amounts of the last hour by five minutes, and the time that they count from, if earlier exchanges of that hour are not
+/// among these.
+fn last_hour(exchanges: &[RecentExchange], now_ms: u64) -> (Vec<Amount>, Option<String>) {
+    let first = (now_ms / PART_MS + 1).saturating_sub(PARTS) * PART_MS;
+    let times = (0..PARTS).map(|part| utc(first + part * PART_MS));
+    let empty = |time: String| Amount { time: short(&time).to_owned(), total: 0, estimated: 0 };
+    let mut amounts: Vec<Amount> = times.map(empty).collect();
+    for exchange in exchanges {
+        let at = from_utc(&exchange.at).and_then(|at| at.checked_sub(first));
+        let part = at.and_then(|at| usize::try_from(at / PART_MS).ok());
+        let Some(amount) = part.and_then(|part| amounts.get_mut(part)) else { continue };
+        amount.total = amount.total.saturating_add(exchange.tokens);
+        let estimated = exchange.estimated_prompt_tokens.saturating_add(exchange.estimated_answer_tokens);
+        amount.estimated = amount.estimated.saturating_add(estimated);
+    }
+    let is_full = exchanges.len() >= EXCHANGES;
+    // They are in the order of their ends: the earliest arrival need not be the first.
+    let earliest = exchanges.iter().map(|one| one.at.as_str()).min().filter(|_| is_full);
+    let within = earliest.filter(|at| from_utc(at).is_some_and(|at| at > first));
+    (amounts, within.map(|at| short(at).to_owned()))
 }
 
 fn amount(row: &UsageRow) -> Amount {
@@ -95,5 +148,55 @@ fn short(time: &str) -> &str {
     match time.split_once('T') {
         Some((_, hour)) => hour.get(..5).unwrap_or(hour),
         None => time.get(5..).unwrap_or(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: &str = "2026-11-29T17:06:30Z";
+
+    fn exchange(at: &str, tokens: u64, estimated: u64) -> RecentExchange {
+        let exchange = json!({
+            "number": 1, "at": at, "requestId": "r", "user": "u", "token": "t", "group": "", "provider": "p",
+            "endpoint": "e", "model": "m", "keyOwner": "", "outcome": "success", "durationMs": 1, "tokens": tokens,
+            "counters": {}, "estimatedPromptTokens": estimated, "estimatedAnswerTokens": 0, "cost": {},
+            "unpricedTokens": 0,
+        });
+        serde_json::from_value(exchange).unwrap()
+    }
+
+    #[test]
+    fn the_last_hour_has_parts_of_five_minutes() {
+        let check = |exchanges: &[(&str, u64, u64)], expected: &[(&str, u64, u64)]| {
+            let exchanges: Vec<_> = exchanges.iter().map(|one| exchange(one.0, one.1, one.2)).collect();
+            let (amounts, since) = last_hour(&exchanges, from_utc(NOW).unwrap());
+            assert_eq!((amounts.len(), since), (13, None));
+            assert_eq!((&*amounts[0].time, &*amounts[12].time), ("16:05", "17:05"));
+            let seen = amounts.iter().filter(|one| one.total > 0);
+            let seen: Vec<_> = seen.map(|one| (&*one.time, one.total, one.estimated)).collect();
+            assert_eq!(seen, expected);
+        };
+        check(&[], &[]);
+        check(&[("2026-11-29T16:04:59Z", 1, 0), ("2026-11-29T17:10:00Z", 1, 0), ("no time", 1, 0)], &[]);
+        check(&[("2026-11-29T16:05:00Z", 2, 1)], &[("16:05", 2, 1)]);
+        check(
+            &[("2026-11-29T16:59:59Z", 2, 0), ("2026-11-29T17:00:00Z", 3, 0), ("2026-11-29T17:04:59Z", 4, 4)],
+            &[("16:55", 2, 0), ("17:00", 7, 4)],
+        );
+    }
+
+    #[test]
+    fn a_chart_of_a_part_has_its_begin() {
+        let since = |number: usize, at: &str| {
+            let exchanges = vec![exchange(at, 1, 0); number];
+            last_hour(&exchanges, from_utc(NOW).unwrap()).1
+        };
+        assert_eq!(since(EXCHANGES, "2026-11-29T16:40:01Z").as_deref(), Some("16:40"));
+        assert_eq!(since(EXCHANGES - 1, "2026-11-29T16:40:01Z"), None, "these are all");
+        assert_eq!(since(EXCHANGES, "2026-11-29T15:40:01Z"), None, "the hour is whole");
     }
 }
