@@ -16,7 +16,7 @@ pub struct ReachableProviders {
 }
 
 /// A provider.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReachableProvider {
     /// Its name.
@@ -42,7 +42,7 @@ pub struct ReachableProvider {
 }
 
 /// An endpoint.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReachableEndpoint {
     /// Its name.

@@ -1,4 +1,4 @@
-//! `tollgate schema`: prints or writes the JSON schemas of provider and settings files, and the `OpenAPI` document.
+//! `tollgate schema`: prints or writes the JSON schemas of provider, client and settings files, and the `OpenAPI` document.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,18 @@ use super::whole_file;
 use crate::{
     admin,
     output::{self, Document},
-    settings,
+    pages, settings,
     syntax::{self, Draft},
 };
 
 /// Print the JSON schema of a kind of file, or write all schemas
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `provider`, `gateway`, `api`, `policy` or `settings`; or `openapi`, the document of the HTTP API
-    #[arg(value_parser = ["provider", "gateway", "api", "policy", "settings", "openapi"], default_value = "provider")]
+    /// `provider`, `gateway`, `api`, `prices`, `policy`, `client` or `settings`; or `openapi`, the document of the HTTP API
+    #[arg(
+        value_parser = ["provider", "gateway", "api", "prices", "policy", "client", "settings", "openapi"],
+        default_value = "provider"
+    )]
     kind: String,
     /// The draft of JSON Schema; `07` for editors without support for 2020-12
     #[arg(long, value_parser = ["2020-12", "07"], default_value = "2020-12")]
@@ -32,7 +35,9 @@ pub fn all() -> Vec<(String, String)> {
     let files = drafts.into_iter().flat_map(|(draft, folder)| {
         let kinds =
             syntax::FileKind::ALL.iter().map(move |kind| (kind.stem(), syntax::schema_text(*kind, draft)));
-        let all = kinds.chain([("settings", settings::schema_text(draft))]);
+        let others =
+            [("settings", settings::schema_text(draft)), ("client", pages::client_schema_text(draft))];
+        let all = kinds.chain(others);
         all.map(move |(stem, text)| (format!("{folder}{stem}.schema.json"), text))
     });
     files.chain([("openapi.json".to_owned(), admin::openapi())]).collect()

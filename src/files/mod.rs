@@ -47,7 +47,7 @@ mod change_events;
 
 mod reload;
 
-pub use built_in::BUILT_IN;
+pub use built_in::{BUILT_IN, clients};
 pub use config::{Config, InitialDiagnostics, StartError};
 pub use last_good_dir::has_last_good;
 pub use live::{Live, ReloadError};

@@ -7,12 +7,15 @@ use http::{HeaderMap, HeaderValue, Method, Response, header};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::{Body, InFlight, body::collect, context::RequestContext, session::PageRequest as SessionRequest};
+use super::{
+    Body, InFlight, body::collect, context::RequestContext, probe, session::PageRequest as SessionRequest,
+};
 use crate::{
-    admin::{self, Principal, SignedIn},
-    decide::SessionCookie,
+    admin::{self, Principal, ProbeTarget, SignedIn},
+    decide::{ApiCall, SessionCookie},
     fault::Fault,
     pages::{self, Area, PageRequest, PageResponse},
+    rewrite::TokenPart,
     secret::Secret,
 };
 
@@ -130,7 +133,14 @@ impl pages::Api for SessionApi<'_> {
             actor,
             sessions: Vec::new(),
         };
-        worker.api_queue.call(call).await
+        match ProbeTarget::of(&call)? {
+            // Boxed, since it is rare: other calls should not carry its state.
+            Some(target) => {
+                let authorized = ApiCall::of_page(&target.caller.facts(TokenPart::Whole))?;
+                Box::pin(probe::send(self.request, &authorized, &target)).await
+            }
+            None => worker.api_queue.call(call).await,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Frame {
 /// A page of the navigation: its path below the area, and its title.
 pub(super) type Tab = (&'static str, &'static str);
 
-const CONFIG: &[Tab] = &[("", "Keys"), ("/usage", "Usage"), ("/tokens", "Tokens")];
+const CONFIG: &[Tab] = &[("", "Keys"), ("/connect", "Connect"), ("/usage", "Usage"), ("/tokens", "Tokens")];
 const CONSOLE: &[Tab] = &[("", "Files"), ("/users", "Users"), ("/usage", "Usage")];
 
 #[derive(Template)]

@@ -4,11 +4,12 @@
 //! A page is a client of the API: it never touches the store, the accounts or the files. What a form can do works without
 //! JavaScript. Values from files, users and upstreams are text: templates escape them.
 //!
-//! Read next: `route` for the table of pages, `client` for calls of the API.
+//! Read next: `route` for the table of pages, `client` for calls of the API, `clients` for the tools that people connect.
 
 mod assets;
 mod chart;
 mod client;
+mod clients;
 mod config;
 mod console;
 mod form;
@@ -19,6 +20,7 @@ mod shown;
 
 pub use self::{
     client::Api,
+    clients::{ClientFile, schema_text as client_schema_text},
     response::PageResponse,
     route::{Area, PageRoute, find},
 };
@@ -81,6 +83,9 @@ async fn render(
         Page::Keys => config::keys::show(client, frame, request.query).await,
         Page::SaveKeys => config::keys::save(client, frame, &form()).await,
         Page::ConfirmKey => config::keys::confirm(client, frame, &form()).await,
+        Page::Connect => config::connect::list(client, frame).await,
+        Page::ConnectOne => config::connect::show(client, frame, item).await,
+        Page::Probe => config::connect::probe(client, frame, item).await,
         Page::Usage => config::usage::show(client, frame, request.query).await,
         Page::Tokens => config::tokens::show(client, frame).await,
         Page::CreateToken => config::tokens::create(client, frame, &form()).await,

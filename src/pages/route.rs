@@ -30,6 +30,9 @@ pub(super) enum Page {
     Keys,
     SaveKeys,
     ConfirmKey,
+    Connect,
+    ConnectOne,
+    Probe,
     Usage,
     Tokens,
     CreateToken,
@@ -50,6 +53,7 @@ impl PageRoute {
         match self.page {
             Page::Keys | Page::SaveKeys | Page::ConfirmKey | Page::Files | Page::Reload => "",
             Page::Usage | Page::AllUsage => "/usage",
+            Page::Connect | Page::ConnectOne | Page::Probe => "/connect",
             Page::Users | Page::CreateUser | Page::ChangeUser(_) => "/users",
             Page::Tokens | Page::CreateToken | Page::RotateToken | Page::PasteToken | Page::RevokeToken => {
                 "/tokens"
@@ -63,6 +67,9 @@ const PAGES: &[(Area, &str, &str, Page)] = &[
     (Area::Config, "GET", "", Page::Keys),
     (Area::Config, "POST", "/keys", Page::SaveKeys),
     (Area::Config, "POST", "/keys/confirm", Page::ConfirmKey),
+    (Area::Config, "GET", "/connect", Page::Connect),
+    (Area::Config, "GET", "/connect/*", Page::ConnectOne),
+    (Area::Config, "POST", "/connect/*/probe", Page::Probe),
     (Area::Config, "GET", "/usage", Page::Usage),
     (Area::Config, "GET", "/tokens", Page::Tokens),
     (Area::Config, "POST", "/tokens", Page::CreateToken),
@@ -146,9 +153,17 @@ mod tests {
         check("GET", "", Some(Page::Keys));
         check("HEAD", "/usage", Some(Page::Usage));
         check("POST", "/keys", Some(Page::SaveKeys));
-        for (method, path) in
-            [("GET", "/"), ("GET", "/keys"), ("POST", ""), ("DELETE", "/keys"), ("GET", "/usage/")]
-        {
+        check("GET", "/connect/one", Some(Page::ConnectOne));
+        check("POST", "/connect/one/probe", Some(Page::Probe));
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/keys"),
+            ("POST", ""),
+            ("DELETE", "/keys"),
+            ("GET", "/usage/"),
+            ("GET", "/connect/"),
+            ("GET", "/connect/one/probe"),
+        ] {
             check(method, path, None);
         }
     }

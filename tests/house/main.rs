@@ -21,6 +21,7 @@ use tollgate::{
     files,
     name::FileName,
     origin::Origin,
+    pages::ClientFile,
     pipeline, secret_scan,
     settings::Source,
     syntax,
@@ -254,6 +255,7 @@ fn every_file_names_its_schema() {
                 Some(("gateways", _)) => (true, "gateway"),
                 Some(("apis", _)) => (true, "api"),
                 Some(("prices", _)) => (true, "prices"),
+                Some(("clients", _)) => (true, "client"),
                 Some(_) => (true, "provider"),
                 None => (false, "provider"),
             };
@@ -302,6 +304,8 @@ fn the_guide_is_true() {
             syntax::parse::<syntax::Gateway>(&"guide".into(), block).1
         } else if block.contains("[[price]]") {
             syntax::parse::<syntax::Prices>(&"guide".into(), block).1
+        } else if block.contains("[[speaks]]") {
+            ClientFile::parse(&"guide".into(), block).err().unwrap_or_default()
         } else if *block == api_of(&guide) {
             syntax::parse::<syntax::Api>(&"guide".into(), block).1
         } else {

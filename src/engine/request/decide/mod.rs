@@ -194,6 +194,12 @@ impl SelfServiceCall<'_> {
 }
 
 impl ApiCall {
+    /// A call that a page makes for the user who is signed in.
+    pub fn of_page(caller: &CallerFacts<'_>) -> Result<Self, Fault> {
+        caller.check_manage()?;
+        Ok(Self(()))
+    }
+
     /// The call to a provider that tollgate makes for the caller: the caller's own, but that it has no token of its own, and
     /// that a token for self-service is enough. `head` is tollgate's.
     pub fn provider_call<'r>(

@@ -1,0 +1,133 @@
+//! Connect: the address of each provider that a user reaches, "try it", and the steps to set a client up. Snippets show a
+//! stand-in for the token.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::super::{
+    client::{Api, Client, with_query},
+    clients::{self, Setup},
+    frame::Frame,
+    response::PageResponse,
+    shown,
+};
+use crate::{
+    admin::{ProbeEnd, ProbeResult, ReachableProvider, ReachableProviders, UsageReport},
+    fault::{Fault, FaultKind},
+};
+
+/// The time within which a used model is taken for the examples.
+const MODEL_SINCE: &str = "30d";
+
+#[derive(Template)]
+#[template(path = "config/connect.html")]
+struct ListPage<'p> {
+    frame: &'p Frame,
+    providers: &'p [ReachableProvider],
+}
+
+#[derive(Template)]
+#[template(path = "config/connect_one.html")]
+struct OnePage<'p> {
+    frame: &'p Frame,
+    provider: &'p ReachableProvider,
+    groups: Vec<SetupGroup>,
+    result: Option<Tried>,
+}
+
+/// The clients of one kind.
+struct SetupGroup {
+    title: &'static str,
+    setups: Vec<Setup>,
+}
+
+/// The outcome of "try it".
+enum Tried {
+    Answered(ProbeResult),
+    Refused(String),
+}
+
+/// All providers.
+pub(in super::super) async fn list(
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+) -> Result<PageResponse, Fault> {
+    let ReachableProviders { providers } = client.get("/auth/providers").await?;
+    Ok(PageResponse::html(StatusCode::OK, &ListPage { frame, providers: &providers }))
+}
+
+/// One provider.
+pub(in super::super) async fn show(
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+    name: &str,
+) -> Result<PageResponse, Fault> {
+    page(client, frame, name, None).await
+}
+
+/// Sends the probe of a provider, and shows the answer.
+pub(in super::super) async fn probe(
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+    name: &str,
+) -> Result<PageResponse, Fault> {
+    let path = format!("/auth/providers/{name}/probe");
+    let result = match client.send(Method::POST, &path, &json!(null)).await {
+        Ok(result) => Tried::Answered(result),
+        Err(fault) => Tried::Refused(fault.message.into_owned()),
+    };
+    page(client, frame, name, Some(result)).await
+}
+
+async fn page(
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+    name: &str,
+    result: Option<Tried>,
+) -> Result<PageResponse, Fault> {
+    let ReachableProviders { providers } = client.get("/auth/providers").await?;
+    let provider = providers.iter().find(|provider| provider.name == name);
+    let provider = provider.ok_or_else(|| {
+        Fault::new(FaultKind::NotFound, "No provider that you reach has this name: go back to the list")
+    })?;
+    let model = used_model(client, name).await?;
+    let setups = clients::setups(provider, &frame.public_url, model.as_deref());
+    let page = OnePage { frame, provider, groups: grouped(setups), result };
+    Ok(PageResponse::html(StatusCode::OK, &page))
+}
+
+/// The model of the provider that the user has used most of late.
+async fn used_model(client: &Client<'_, impl Api>, provider: &str) -> Result<Option<String>, Fault> {
+    let parameters = [("by", "model"), ("provider", provider), ("since", MODEL_SINCE), ("top", "2")];
+    let report: UsageReport = client.get(&with_query("/auth/usage", &parameters)).await?;
+    Ok(report.rows.into_iter().filter_map(|row| row.model).find(|model| !model.is_empty()))
+}
+
+fn grouped(setups: Vec<Setup>) -> Vec<SetupGroup> {
+    let mut groups: Vec<SetupGroup> = Vec::new();
+    for setup in setups {
+        let title = setup.kind.title();
+        match groups.last_mut().filter(|group| group.title == title) {
+            Some(group) => group.setups.push(setup),
+            None => groups.push(SetupGroup { title, setups: vec![setup] }),
+        }
+    }
+    groups
+}
+
+impl Tried {
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Answered(result) if (200..300).contains(&result.status) && result.fault.is_none())
+    }
+}
+
+/// The reason why an answer is not shown to its end.
+fn cut(end: ProbeEnd) -> Option<&'static str> {
+    match end {
+        ProbeEnd::Complete => None,
+        ProbeEnd::Broken => Some("the upstream broke the answer off"),
+        ProbeEnd::Deadline => Some("the answer took too long"),
+        ProbeEnd::Limit => Some("the answer is longer than 1 MiB"),
+    }
+}
