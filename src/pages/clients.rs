@@ -169,6 +169,11 @@ fn is_plain(model: &str) -> bool {
 }
 
 impl ClientKind {
+    /// True for a first try in a shell.
+    pub(super) fn is_shell(self) -> bool {
+        self == Self::Shell
+    }
+
     /// The heading above the clients of this kind.
     pub(super) fn title(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::{
     client::{Api, Client},
+    clients,
     form::Form,
     frame::Frame,
     response::PageResponse,
@@ -19,6 +20,7 @@ use crate::{
     },
     clock::{now_ms, utc},
     fault::Fault,
+    numbers::counted,
 };
 
 /// Lifetimes that the form offers, in days; zero for no expiry.
@@ -37,6 +39,7 @@ struct TokensPage<'p> {
     pastes: Vec<Paste<'p>>,
     lifetimes: &'static [(u64, &'static str)],
     made: Option<Made>,
+    example: Option<Example>,
     problem: Option<String>,
 }
 
@@ -54,6 +57,23 @@ struct Made {
     token: String,
     /// What the person should know about it.
     notes: Vec<String>,
+    /// The use that commands are shown for, if that is known.
+    usage: Option<TokenUse>,
+}
+
+/// The use of a new token.
+enum TokenUse {
+    /// Calls to providers, with the scopes of the token if it has some.
+    Calls(Option<Vec<String>>),
+    /// Calls of tollgate's own API alone.
+    Manage,
+}
+
+/// Commands that use a new token.
+struct Example {
+    /// The name and the title of the provider that they call, if they call one.
+    provider: Option<(String, String)>,
+    code: String,
 }
 
 /// The page.
@@ -74,8 +94,18 @@ pub(in super::super) async fn create(
     if !form.text("label").is_empty() {
         body["label"] = form.text("label").into();
     }
-    let scopes: Vec<&str> = form.all("scope").collect();
-    if form.text("reach") == "some" {
+    let scopes: Vec<String> = form.all("scope").map(str::to_owned).collect();
+    let is_limited = form.text("reach") == "some";
+    if !is_limited && !scopes.is_empty() {
+        // A token with more reach than was meant is worse than a second try.
+        let problem = "You chose providers, and also everything. Choose `Only these`, or no provider";
+        return page(client, frame, None, Some(problem.to_owned())).await;
+    }
+    let usage = match form.text("kind") {
+        "manage" => TokenUse::Manage,
+        _ => TokenUse::Calls(is_limited.then(|| scopes.clone())),
+    };
+    if is_limited {
         body["scopes"] = scopes.into();
     }
     let days = form.text("days").parse().unwrap_or(0);
@@ -87,6 +117,7 @@ pub(in super::super) async fn create(
         title: "Your new token".to_owned(),
         token: made.token,
         notes: vec!["It is shown only now. Store it where you need it.".to_owned()],
+        usage: Some(usage),
     });
     finish(client, frame, made).await
 }
@@ -104,6 +135,7 @@ pub(in super::super) async fn rotate(
             format!("The old one works until {}.", shown::time(&rotated.old_tokens_expire_at)),
         ],
         token: rotated.token,
+        usage: None,
     });
     finish(client, frame, made).await
 }
@@ -123,6 +155,7 @@ pub(in super::super) async fn paste(
             "It is shown only now. Paste it where the client asks for a key.".to_owned(),
             "A paste token that was made before stays valid until it is revoked below.".to_owned(),
         ],
+        usage: None,
     });
     finish(client, frame, made).await
 }
@@ -168,6 +201,8 @@ async fn page(
         let fields = section.fields.iter().filter(|field| field.stored.is_some());
         fields.flat_map(|field| &field.paste_tokens).map(|place| paste_of(&section.title, place))
     });
+    let usage = made.as_ref().and_then(|made| made.usage.as_ref());
+    let example = usage.and_then(|usage| example(usage, &reachable.providers, &frame.public_url));
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = TokensPage {
         frame,
@@ -177,9 +212,33 @@ async fn page(
         pastes: pastes.collect(),
         lifetimes: &LIFETIMES,
         made,
+        example,
         problem,
     };
     Ok(PageResponse::html(status, &page))
+}
+
+/// Commands for the first provider that a client in a shell can call.
+fn example(usage: &TokenUse, providers: &[ReachableProvider], server: &str) -> Option<Example> {
+    let TokenUse::Calls(scopes) = usage else {
+        let code = format!("curl {server}/auth/me -H \"Authorization: Bearer {}\"", clients::TOKEN);
+        return Some(Example { provider: None, code });
+    };
+    let mut reached = providers.iter().filter_map(|provider| reached(provider, scopes.as_deref()));
+    reached.find_map(|provider| {
+        let setup = clients::setups(&provider, server, None).into_iter().find(|one| one.kind.is_shell())?;
+        let code = setup.steps.into_iter().next()?.code;
+        Some(Example { provider: Some((provider.name, provider.title)), code })
+    })
+}
+
+/// The part of a provider that scopes reach. None if they reach nothing of it.
+fn reached(provider: &ReachableProvider, scopes: Option<&[String]>) -> Option<ReachableProvider> {
+    let mut provider = provider.clone();
+    if let Some(scopes) = scopes.filter(|scopes| !scopes.contains(&provider.name)) {
+        provider.endpoints.retain(|one| scopes.contains(&format!("{}/{}", provider.name, one.name)));
+    }
+    (!provider.endpoints.is_empty()).then_some(provider)
 }
 
 fn paste_of<'p>(title: &'p str, place: &'p PasteTokenPlace) -> Paste<'p> {
@@ -194,5 +253,45 @@ impl Token {
             .ok()
             .and_then(|kind| kind.as_str().map(str::to_owned))
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_call_is_within_the_reach_of_the_token() {
+        let provider = |name: &str| {
+            let endpoint = |name, api, path| json!({ "name": name, "method": "POST", "path": path, "api": api, "streaming": true });
+            let chat = endpoint("chat", "chat-completions", "/v1/chat/completions");
+            let endpoints = [endpoint("speak", "speech", "/v1/speech"), chat];
+            let path = format!("/{name}");
+            let provider = json!({ "name": name, "title": name, "basePath": path, "endpoints": endpoints });
+            serde_json::from_value(provider).unwrap()
+        };
+        let providers: [ReachableProvider; 2] = [provider("a"), provider("b")];
+        let check = |scopes: Option<&[&str]>, expected: Option<&str>| {
+            let scopes = scopes.map(|scopes| scopes.iter().map(|one| (*one).to_owned()).collect());
+            let found = example(&TokenUse::Calls(scopes), &providers, "http://g.example");
+            let name = found.as_ref().and_then(|one| one.provider.as_ref()).map(|(name, _)| name.as_str());
+            assert_eq!(name, expected);
+            if let Some(example) = found {
+                let url = format!("http://g.example/{}/v1/chat/completions", expected.unwrap());
+                assert!(
+                    example.code.contains(&url) && example.code.contains(clients::TOKEN),
+                    "{}",
+                    example.code
+                );
+            }
+        };
+        check(None, Some("a"));
+        check(Some(&["b"]), Some("b"));
+        check(Some(&["a/speak", "b/chat"]), Some("b"));
+        check(Some(&["a/speak"]), None);
+        check(Some(&["c"]), None);
+        check(Some(&[]), None);
+        let manage = example(&TokenUse::Manage, &providers, "http://g.example").unwrap();
+        assert!(manage.provider.is_none() && manage.code.contains("http://g.example/auth/me"));
     }
 }
