@@ -55,6 +55,10 @@ struct Key<'p> {
     section: &'p FieldSection,
     field: &'p CredentialField,
     problem: Option<&'p str>,
+    /// The text that the refused form had for it.
+    typed: &'p str,
+    /// True if the refused form would remove it.
+    is_cleared: bool,
 }
 
 /// The reasons why nothing was saved.
@@ -71,7 +75,7 @@ pub(in super::super) async fn show(
     query: Option<&str>,
 ) -> Result<PageResponse, Fault> {
     let saved = value_of(query, "saved").is_some();
-    page(client, frame, saved, &Problems::default()).await
+    page(client, frame, saved, &Problems::default(), &Form::default()).await
 }
 
 /// Saves what the form holds: all of it, or nothing.
@@ -90,7 +94,7 @@ pub(in super::super) async fn save(
     };
     match outcome {
         Ok(()) => Ok(PageResponse::see_other(&frame.path("?saved=1"))),
-        Err(problems) => page(client, frame, false, &problems).await,
+        Err(problems) => page(client, frame, false, &problems, form).await,
     }
 }
 
@@ -111,10 +115,11 @@ async fn page(
     frame: &Frame,
     saved: bool,
     problems: &Problems,
+    refused: &Form,
 ) -> Result<PageResponse, Fault> {
     let fields: CredentialFields = client.get("/auth/fields").await?;
     let keys = || {
-        let of_section = |section| keys(section, problems);
+        let of_section = |section| keys(section, problems, refused);
         fields.sections.iter().flat_map(of_section)
     };
     let group = |title, is_main| {
@@ -137,10 +142,20 @@ async fn page(
     Ok(PageResponse::html(status, &page))
 }
 
-fn keys<'p>(section: &'p FieldSection, problems: &'p Problems) -> impl Iterator<Item = Key<'p>> {
+fn keys<'p>(
+    section: &'p FieldSection,
+    problems: &'p Problems,
+    refused: &'p Form,
+) -> impl Iterator<Item = Key<'p>> {
     section.fields.iter().map(move |field| {
         let place = format!("{}.{}", section.section, field.field);
-        Key { section, field, problem: problems.by_field.get(&place).map(String::as_str) }
+        Key {
+            section,
+            field,
+            problem: problems.by_field.get(&place).map(String::as_str),
+            typed: refused.below(SET).find(|(one, _)| *one == place).map_or("", |(_, text)| text),
+            is_cleared: refused.all(CLEAR).any(|one| one == place),
+        }
     })
 }
 
@@ -211,6 +226,11 @@ impl Problems {
 impl Group<'_> {
     fn stored(&self) -> usize {
         self.keys.iter().filter(|key| key.field.stored.is_some()).count()
+    }
+
+    /// True if the refused form would change something in it.
+    fn is_changed(&self) -> bool {
+        self.keys.iter().any(|key| key.is_cleared || !key.typed.is_empty())
     }
 }
 
