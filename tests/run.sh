@@ -14,6 +14,7 @@ done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v npm >/dev/null || missing+=(nodejs npm)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
@@ -33,6 +34,9 @@ cargo run -q -j2 -- fmt --check providers.d tests/providers
 
 say "the HTTP API, as its OpenAPI document says"
 tests/openapi.sh
+
+say "the pages, in a browser"
+tests/pages.sh
 
 say "metrics, and what Prometheus makes of them"
 tests/monitoring.sh
