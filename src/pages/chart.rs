@@ -64,6 +64,11 @@ impl Chart {
     pub(super) fn view_box() -> String {
         format!("0 0 {WIDTH} {HEIGHT}")
     }
+
+    /// True if every amount is zero.
+    pub(super) fn is_empty(&self) -> bool {
+        self.top == 0
+    }
 }
 
 impl Bar {

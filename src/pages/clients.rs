@@ -288,7 +288,7 @@ fn placeholder_fault(name: &str, at: crate::diag::Location) -> Diagnostic {
     let known = PLACEHOLDERS.map(|(name, _)| name);
     let help = match nearest(name, known) {
         Some(near) => format!("did you mean `{{{near}}}`?"),
-        None => format!("placeholders are {}; a space after the brace makes it text", backticked(&known)),
+        None => format!("placeholders are {}; a space after the brace makes it text", backticked(known)),
     };
     Diagnostic::new(Code::Template, at, format!("`{{{name}}}` is no placeholder")).help(help)
 }

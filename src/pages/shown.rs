@@ -63,6 +63,12 @@ pub(super) fn host(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
+/// Milliseconds: `412 ms`, `1.9 s`.
+pub(super) fn milliseconds(ms: impl Borrow<u64>) -> String {
+    let ms = *ms.borrow();
+    if ms < 1000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1000, ms % 1000 / 100) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +96,13 @@ mod tests {
             [(0, 0, "0 %"), (0, 9, "0 %"), (1, 100_000, "< 0.1 %"), (12, 1000, "1.2 %"), (9, 9, "100 %")]
         {
             assert_eq!(percent(part, whole), expected);
+        }
+    }
+
+    #[test]
+    fn times_have_a_fitting_unit() {
+        for (ms, expected) in [(0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (61_950, "61.9 s")] {
+            assert_eq!(milliseconds(ms), expected);
         }
     }
 }

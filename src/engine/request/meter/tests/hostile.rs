@@ -202,9 +202,9 @@ fn text_is_dropped_where_there_is_no_room() {
             }
             let piece = [byte];
             if at < request.len() {
-                meter.request(&piece)
+                meter.request(&piece);
             } else {
-                meter.bytes(&piece)
+                meter.bytes(&piece);
             }
             most = most.max(meter.text_bytes());
             assert!(at < dropped_at || meter.text_bytes() == 0, "nothing is kept after {dropped_at}");
