@@ -292,3 +292,43 @@ fn a_provider_that_needs_no_credential_is_probed_too() {
     wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(Api::finish(&mut client, line).body["status"], 200);
 }
+
+/// The form of a page sends it too, and shows the answer as text.
+#[test]
+fn a_page_sends_a_probe() {
+    const SAME: &str = "Origin: http://gateway.test\r\n";
+    let mut world = World::with(GET, &[]);
+    let own = own(&world);
+    let session = own.get("POST /auth/session");
+    let cookie = session.cookies[0].split(';').next().unwrap();
+    let address = world.gateway.address;
+    let begin = |path: &str, lines: &str| {
+        let mut client = Wire::connect(address);
+        client.send(format!(
+            "POST /config/connect/{path} HTTP/1.1\r\nHost: gateway.test\r\nCookie: {cookie}\r\n{lines}Content-Length: 0\r\n\r\n"
+        ));
+        client
+    };
+    let shown = |client: &mut Wire| {
+        let page = client.answer().unwrap();
+        (page.head.status(), String::from_utf8(page.body).unwrap())
+    };
+    let mut client = begin("t/probe", SAME);
+    let (request, mut wire) = world.upstream.request();
+    assert_eq!(request.head.start, "GET /get HTTP/1.1");
+    assert_eq!((request.head.get("cookie"), request.head.get("origin")), (None, None), "{request:?}");
+    wire.send("HTTP/1.1 202 Accepted\r\nContent-Type: text/plain\r\nContent-Length: 11\r\n\r\n<b>four</b>");
+    let (status, page) = shown(&mut client);
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("<strong>202</strong>") && page.contains("four") && !page.contains("<b>"),
+        "{page}"
+    );
+    let line = record(&world);
+    let me = own.done("GET /auth/me", &Value::Null);
+    assert_eq!((&line["user"], &line["path"]), (&me["id"], &json!("/t/get")));
+    // Nothing else goes upstream: not for another site, nor to a provider that there is not.
+    let (status, page) = shown(&mut begin("t/probe", "Origin: http://other.test\r\n"));
+    assert!(status == 403 && page.contains("cross_site"), "{status} {page}");
+    assert_eq!(shown(&mut begin("absent/probe", SAME)).0, 404);
+}
