@@ -421,7 +421,7 @@ fn misses() {
     );
     own("GET /auth/me", "manage", &[reserved, "caller    a token of the kind `manage`"]);
     let nothing = "refused   404 route_not_found: Route not implemented in AI Gateway: /console";
-    own("GET /console", "", &["own       `/console` is tollgate's own path: no provider serves it", nothing]);
+    own("PUT /console", "", &["own       `/console` is tollgate's own path: no provider serves it", nothing]);
     let far = "nearest   no endpoint is similar: `tollgate routes` lists all";
     check(Case { request: "GET /a/b/c/d/e/f", ..ITEM }, &[far], &[]);
 }

@@ -82,7 +82,7 @@ fn refusals_before_the_credential() {
     check(&format!("{item}headers = {{ host = \"a b\" }}"), 400, "malformed_request");
     check(&format!("{item}headers = {{ transfer-encoding = \"gzip\" }}"), 400, "malformed_request");
     check(&format!("{item}headers = {{ content-length = \"268435457\" }}"), 413, "body_too_large");
-    check("path = \"/console\"", 404, "route_not_found");
+    check("path = \"/console\"\nmethod = \"PUT\"", 404, "route_not_found");
 }
 
 #[test]
