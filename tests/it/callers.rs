@@ -112,7 +112,12 @@ fn wrong_tokens_are_rate_limited_and_valid_ones_never() {
     // They are sent at once, so the order in which they arrive is unknown.
     let is_refusal = |line: &String| line.contains("\"status\":429");
     eventually("a refusal", || world.gateway.log().iter().any(is_refusal));
-    assert!(refused(&world, &mut guess(&world, 1, here)[0]));
+    // Places of short delays may be free again by now. Those that take one wait for five seconds, the others are refused at once.
+    let mut more = guess(&world, 2 * SHORT, here);
+    let is_answered = |client: &Wire| !client.is_quiet_for(Duration::from_millis(1));
+    eventually("a further refusal", || more.iter().any(is_answered));
+    let answered = more.iter().position(is_answered).unwrap();
+    assert!(refused(&world, &mut more[answered]));
     // Meanwhile valid tokens from there, the first wrong ones from elsewhere, and requests without one are answered.
     let exchange = world.known(Exchange::get().removed("X-Forwarded-For", here));
     let mut client = world.client();
@@ -126,7 +131,8 @@ fn wrong_tokens_are_rate_limited_and_valid_ones_never() {
 #[test]
 fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.1", "--log", "debug"]);
-    world.gateway.wait_for_log("the Bloom filter of token hashes is filled");
+    // It may be filled before the gateway listens.
+    world.gateway.logged("the Bloom filter of token hashes is filled");
     let mut client = world.client();
     // Each comes from another address, so that none is delayed.
     let mut flood = |numbers: std::ops::Range<u32>| {
