@@ -6,7 +6,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::{bind, compile, diag::{Location, Diagnostic}, filetest, files, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
+use tollgate::{bind, budget::Budgets, compile, diag::{Location, Diagnostic}, filetest, files, pipeline::{Loaded}, name::FileName, settings::Source, syntax, table};
 
 /// Enough shipped providers to conflict with.
 const NEIGHBOURS: usize = 1;
@@ -48,7 +48,7 @@ fn put(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
 fn all(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     let mut found = put(loaded, text);
     let compiled = compile::compile(&loaded.files);
-    found.extend(table::link(&compiled.providers, &compiled.rejected).into_iter().map(|one| one.diagnostic));
+    found.extend(table::link(&[], &compiled.providers, &compiled.rejected, &Budgets::default()).into_iter().map(|one| one.diagnostic));
     for provider in &compiled.providers {
         for value in [None, Some("v"), Some("http://[::1]:1/a b?\u{e9}#\r\n"), Some("https://a.example/x")] {
             found.extend(bind::bind(provider, |_, _, _| value.map(str::to_owned)).1);

@@ -151,7 +151,7 @@ fn check_request(hit: &Hit, head: &Parts, out: &Outgoing<'_>) {
     let trailers = rewrite::takes_trailers(&head.headers);
     assert_eq!(values(header::TE), if trailers { vec!["trailers"] } else { vec![] });
     assert_eq!(values(header::CONNECTION), if trailers { vec!["te"] } else { vec![] });
-    for name in out.headers.keys().filter(|name| safety::request(name.as_str()) == safety::HeaderClass::Passable) {
+    for name in out.headers.keys().filter(|name| safety::request(&(*name).into()) == safety::HeaderClass::Passable) {
         let globs = hit.provider.headers.pass.iter().chain(&hit.endpoint().headers.pass);
         let passed = globs.into_iter().any(|glob| glob.matches(&name.into()));
         assert!(passed || owned.contains(&name), "{name} is sent upstream");
