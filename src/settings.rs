@@ -265,12 +265,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         connections: read.limit("max_connections", pick!(max_connections))?,
     };
     let access_log = read.access_log(pick!(access_log_sample), pick!(access_log_rate))?;
-    let listen = read.address("listen", &pick!(listen).unwrap_or_else(|| "127.0.0.1:8787".into()))?;
-    let admin_listen = pick!(admin_listen).map(|text| read.address("admin_listen", &text)).transpose()?;
-    if let Some(admin) = admin_listen.filter(|admin| *admin == listen && admin.port() != 0) {
-        let problem = "`listen` is the same: give one of them another port".into();
-        return Err(bad("admin_listen", &admin.to_string(), problem));
-    }
+    let (listen, admin_listen) = read.listeners(pick!(listen), pick!(admin_listen))?;
     Ok(Settings {
         listen,
         admin_listen,

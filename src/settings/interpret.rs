@@ -129,6 +129,21 @@ impl Reader<'_> {
         let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
         text.parse().map_err(|_| self.refused(name, text, problem()))
     }
+
+    /// The addresses of the public and of the admin listener, which differ.
+    pub(super) fn listeners(
+        self,
+        listen: Option<String>,
+        admin_listen: Option<String>,
+    ) -> Result<(SocketAddr, Option<SocketAddr>), SettingsError> {
+        let listen = self.address("listen", &listen.unwrap_or_else(|| "127.0.0.1:8787".into()))?;
+        let admin = admin_listen.map(|text| self.address("admin_listen", &text)).transpose()?;
+        if let Some(admin) = admin.filter(|admin| *admin == listen && admin.port() != 0) {
+            let problem = "`listen` is the same: give one of them another port".into();
+            return Err(self.refused("admin_listen", &admin.to_string(), problem));
+        }
+        Ok((listen, admin))
+    }
 }
 
 /// The tables of exporters. Their names stand in logs and metrics, and are bounded.
