@@ -92,6 +92,7 @@ async fn render(
         Page::RotateToken => config::tokens::rotate(client, frame).await,
         Page::PasteToken => config::tokens::paste(client, frame, item).await,
         Page::RevokeToken => config::tokens::revoke(client, frame, item).await,
+        Page::Overview => console::overview::show(client, frame).await,
         Page::Files => console::files::show(client, frame).await,
         Page::Reload => console::files::reload(client, frame).await,
         Page::AllUsage => console::usage::show(client, frame, request.query).await,

@@ -39,6 +39,7 @@ pub(super) enum Page {
     RotateToken,
     PasteToken,
     RevokeToken,
+    Overview,
     Files,
     Reload,
     AllUsage,
@@ -51,7 +52,8 @@ impl PageRoute {
     /// The path of the tab that the navigation marks.
     pub(super) fn tab(&self) -> &'static str {
         match self.page {
-            Page::Keys | Page::SaveKeys | Page::ConfirmKey | Page::Files | Page::Reload => "",
+            Page::Keys | Page::SaveKeys | Page::ConfirmKey | Page::Overview => "",
+            Page::Files | Page::Reload => "/providers",
             Page::Usage | Page::AllUsage => "/usage",
             Page::Connect | Page::ConnectOne | Page::Probe => "/connect",
             Page::Users | Page::CreateUser | Page::ChangeUser(_) => "/users",
@@ -76,8 +78,9 @@ const PAGES: &[(Area, &str, &str, Page)] = &[
     (Area::Config, "POST", "/tokens/rotate", Page::RotateToken),
     (Area::Config, "POST", "/tokens/paste/*", Page::PasteToken),
     (Area::Config, "POST", "/tokens/*/revoke", Page::RevokeToken),
-    (Area::Console, "GET", "", Page::Files),
-    (Area::Console, "POST", "/reload", Page::Reload),
+    (Area::Console, "GET", "", Page::Overview),
+    (Area::Console, "GET", "/providers", Page::Files),
+    (Area::Console, "POST", "/providers/reload", Page::Reload),
     (Area::Console, "GET", "/usage", Page::AllUsage),
     (Area::Console, "GET", "/users", Page::Users),
     (Area::Console, "POST", "/users", Page::CreateUser),

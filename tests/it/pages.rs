@@ -133,7 +133,8 @@ fn operators_have_pages_of_their_own() {
     assert_eq!((wrong.head.status(), wrong.head.get("set-cookie")), (401, None), "a user is no operator");
     let cookie = sign_in(address, "/console", admin.trim());
     for (path, expected) in [
-        ("/console", "<h1>Files</h1>"),
+        ("/console", "<h1>Overview</h1>"),
+        ("/console/providers", "<h1>Providers</h1>"),
         ("/console/users", "<h1>Users</h1>"),
         ("/console/usage", "<h1>Usage</h1>"),
     ] {

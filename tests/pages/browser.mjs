@@ -55,6 +55,15 @@ export async function signIn(page, tollgate, token) {
   return page;
 }
 
+/** Signs in as an operator. Returns the overview. */
+export async function signInConsole(page, tollgate) {
+  await page.goto(`${tollgate.url}/console`);
+  await page.getByLabel("Admin token").fill(tollgate.admin);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  return page;
+}
+
 /** The row of a field. */
 export const row = (page, place) => page.locator(`.key[data-place="${place}"]`);
 export const control = (page, place) => page.locator(`[name="set.${place}"]`);

@@ -1,5 +1,4 @@
-//! The state of the gateway: what needs attention, and each file with its findings, as `tollgate status` shows them.
-//! Nothing here writes a file.
+//! The provider files: each with its state and its findings, as `tollgate status` shows them. Nothing here writes a file.
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -15,7 +14,6 @@ use crate::{
     diag::Severity,
     fault::Fault,
     files::{FileState, Finding, Status},
-    numbers::counted,
 };
 
 #[derive(Template)]
@@ -23,8 +21,6 @@ use crate::{
 struct FilesPage<'p> {
     frame: &'p Frame,
     status: &'p Status,
-    /// What needs attention, the most severe first.
-    problems: Vec<String>,
 }
 
 /// The page.
@@ -33,7 +29,7 @@ pub(in super::super) async fn show(
     frame: &Frame,
 ) -> Result<PageResponse, Fault> {
     let status: Status = client.get("/admin/providers").await?;
-    Ok(page(frame, &status))
+    Ok(PageResponse::html(StatusCode::OK, &FilesPage { frame, status: &status }))
 }
 
 /// Reloads the files, and shows their state.
@@ -42,30 +38,7 @@ pub(in super::super) async fn reload(
     frame: &Frame,
 ) -> Result<PageResponse, Fault> {
     let _: Status = client.send(Method::POST, "/admin/reload", &json!(null)).await?;
-    Ok(PageResponse::see_other(&frame.path("")))
-}
-
-fn page(frame: &Frame, status: &Status) -> PageResponse {
-    PageResponse::html(StatusCode::OK, &FilesPage { frame, status, problems: problems(status) })
-}
-
-fn problems(status: &Status) -> Vec<String> {
-    let store = status.store_problem.iter().map(|problem| format!("The store: {problem}"));
-    let files = status.problem.iter().map(|problem| format!("The files: {problem}"));
-    let pending = status.usage_pending.iter().map(|pending| {
-        format!(
-            "Usage of {} waits in memory: the store cannot be written",
-            counted(pending.requests.unwrap_or_default(), "request")
-        )
-    });
-    let sinks = status.sink_problems.iter().map(|(sink, problem)| format!("{sink}: {problem}"));
-    let dropped = status.dropped.iter().map(|(queue, number)| {
-        format!("{} of the queue {queue} dropped since the start", counted(number, "entry"))
-    });
-    let exporters = status.exporters.iter().filter_map(|one| {
-        Some(format!("The exporter {} ({}): {}", one.exporter, one.signal, one.problem.as_ref()?))
-    });
-    store.chain(files).chain(pending).chain(sinks).chain(dropped).chain(exporters).collect()
+    Ok(PageResponse::see_other(&frame.path("/providers")))
 }
 
 impl FileState {
