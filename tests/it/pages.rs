@@ -53,29 +53,70 @@ fn a_form_signs_in_and_a_wrong_token_does_not() {
     );
 }
 
+/// The lines of requests that no page of this tollgate sends.
+const CROSS_SITE: [&str; 4] = [
+    "",
+    "Origin: http://evil.test\r\n",
+    "Origin: null\r\n",
+    "Origin: http://gateway.test\r\nSec-Fetch-Site: cross-site\r\n",
+];
+
+/// The address of every form in an area: the rows of the table of pages, and sign-out.
+fn forms(area: &str) -> Vec<String> {
+    let row = format!("(Area::{area}, \"POST\", \"");
+    let rows = include_str!("../../src/pages/route.rs").split(&row).skip(1);
+    let paths = rows.map(|rest| rest.split('"').next().unwrap().replace('*', "x"));
+    let paths: Vec<String> = paths.chain(["/sign-out".to_owned()]).collect();
+    assert!(paths.len() > 4, "{paths:?}");
+    paths.into_iter().map(|path| format!("/{}{path}", area.to_lowercase())).collect()
+}
+
 #[test]
 fn a_form_without_a_session_or_from_another_site_changes_nothing() {
     let world = World::new();
     let address = world.gateway.address;
-    let cookie = sign_in(address, "/config", &world.token);
-    let body = "set.providers.t.apiKey=stolen";
-    assert_eq!(post(address, "/config/keys", "", body).head.status(), 401);
-    for lines in
-        ["", "Origin: http://evil.test\r\n", "Origin: http://gateway.test\r\nSec-Fetch-Site: cross-site\r\n"]
-    {
-        for (path, form) in
-            [("/config/keys", body), ("/config/tokens", "kind=both"), ("/config/sign-out", "x=")]
-        {
-            let answer = ask(address, &format!("POST {path}"), &format!("{lines}{cookie}"), form);
-            assert_eq!(answer.head.status(), 403, "{path} {lines}");
-            assert!(answer.head.get("content-type").unwrap().starts_with("text/html"), "a refusal is a page");
+    let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    for (area, token) in [("Config", world.token.as_str()), ("Console", admin.trim())] {
+        let start = format!("/{}", area.to_lowercase());
+        let cookie = sign_in(address, &start, token);
+        for path in forms(area) {
+            if !path.ends_with("/sign-out") {
+                assert_eq!(post(address, &path, "", "x=").head.status(), 401, "{path} without a session");
+            }
+            for lines in CROSS_SITE {
+                let body = "set.providers.t.apiKey=stolen&clear=providers.t.apiKey&name=eve&kind=both";
+                let answer = ask(address, &format!("POST {path}"), &format!("{lines}{cookie}"), body);
+                assert_eq!(answer.head.status(), 403, "{path} {lines}");
+                assert!(
+                    answer.head.get("content-type").unwrap().starts_with("text/html"),
+                    "a refusal is a page"
+                );
+            }
         }
-        let answer = ask(address, "POST /config/sign-in", lines, &format!("token={}", world.token));
-        assert_eq!((answer.head.status(), answer.head.get("set-cookie")), (403, None), "{lines}");
+        for lines in CROSS_SITE {
+            let answer = ask(address, &format!("POST {start}/sign-in"), lines, &format!("token={token}"));
+            assert_eq!((answer.head.status(), answer.head.get("set-cookie")), (403, None), "{lines}");
+        }
+        let page = ask(address, &format!("GET {start}"), &cookie, "");
+        assert!(!text(&page).contains("name=\"token\""), "the session goes on: {start}");
     }
-    let keys = ask(address, "GET /config", &cookie, "");
+    let keys = ask(address, "GET /config", &sign_in(address, "/config", &world.token), "");
     // The key of the world's user.
     assert!(text(&keys).contains("sk-upstr...6789"), "{}", text(&keys));
+}
+
+#[test]
+fn signing_in_once_more_ends_the_session_before() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let first = sign_in(address, "/config", &world.token);
+    let again = post(address, "/config/sign-in", &first, &format!("token={}", world.token));
+    assert_eq!(again.head.status(), 303);
+    let (second, _) = again.head.get("set-cookie").unwrap().split_once(';').unwrap();
+    for (cookie, signed_in) in [(first, false), (format!("Cookie: {second}\r\n"), true)] {
+        let page = ask(address, "GET /config", &cookie, "");
+        assert_eq!(text(&page).contains("<h1>Keys</h1>"), signed_in, "{cookie}");
+    }
 }
 
 #[test]
