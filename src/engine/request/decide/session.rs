@@ -79,7 +79,12 @@ impl SessionCookie {
         if rewrite::has_token_header(&head.headers) {
             return Ok(None);
         }
-        let Some((_, session)) = self.all(&head.headers).into_iter().next() else { return Ok(None) };
+        // Another host of the domain can set a plain name, so that none counts where people come over TLS.
+        let is_tls = PageOrigin { public_url, ..PageOrigin::default() }.is_secure();
+        let mut sessions = self.all(&head.headers).into_iter();
+        let Some((_, session)) = sessions.find(|(name, _)| !is_tls || *name == self.name(true)) else {
+            return Ok(None);
+        };
         if ![Method::GET, Method::HEAD].contains(&head.method) {
             PageOrigin::of(&head.headers, public_url).check()?;
         }
@@ -221,6 +226,21 @@ mod tests {
         check(user, &["tollgate=a; tollgate=b"], None);
         check(user, &["tollgate=a", "tollgate=a"], None);
         check(user, &["__Host-tollgate=a; __Host-tollgate=b; tollgate=c"], Some("c"));
+    }
+
+    #[test]
+    fn a_plain_name_does_not_count_where_people_come_over_tls() {
+        let [plain, tls] = ["http://a.example", "https://a.example"].map(|url| Origin::split(url).unwrap().0);
+        for (public_url, cookie, expected) in [
+            (&plain, "tollgate=a", Some("a")),
+            (&tls, "tollgate=a", None),
+            (&tls, "tollgate=a; __Host-tollgate=b", Some("b")),
+            (&tls, "__Host-tollgate=; tollgate=a", None),
+        ] {
+            let head = head("GET", &[("cookie", cookie)]);
+            let found = SessionCookie::User.session(&head, Some(public_url)).unwrap();
+            assert_eq!(found.as_ref().map(Secret::expose), expected, "{cookie}");
+        }
     }
 
     #[test]
