@@ -80,7 +80,7 @@ impl SessionCookie {
             return Ok(None);
         }
         // Another host of the domain can set a plain name, so that none counts where people come over TLS.
-        let is_tls = PageOrigin { public_url, ..PageOrigin::default() }.is_secure();
+        let is_tls = PageOrigin::of(&head.headers, public_url).is_secure();
         let mut sessions = self.all(&head.headers).into_iter();
         let Some((_, session)) = sessions.find(|(name, _)| !is_tls || *name == self.name(true)) else {
             return Ok(None);
@@ -161,12 +161,16 @@ impl<'r> PageOrigin<'r> {
         is_own.then_some(()).ok_or_else(cross_site)
     }
 
-    /// True if an origin is that of tollgate: the public URL, or of the host that the request names.
+    /// True if an origin is that of tollgate: the public URL, or of the host that the request names. If people reach that
+    /// host over TLS, its page without TLS may be anybody's.
     fn is_own(self, origin: &str) -> bool {
         let Ok((origin, "")) = Origin::split(origin) else { return false };
         let host = self.host.map(|host| format!("{}://{host}", origin.scheme.as_str()));
         let is_host = host.as_deref().map(Origin::split).is_some_and(|host| host == Ok((origin.clone(), "")));
-        is_host || self.public_url == Some(&origin)
+        let lacks_tls = self.public_url.is_some_and(|url| {
+            url.scheme == Scheme::Https && origin.scheme == Scheme::Http && url.host() == origin.host()
+        });
+        (is_host && !lacks_tls) || self.public_url == Some(&origin)
     }
 
     /// True if the page was loaded over TLS: a cookie that is set then is for TLS alone.
@@ -241,6 +245,9 @@ mod tests {
             let found = SessionCookie::User.session(&head, Some(public_url)).unwrap();
             assert_eq!(found.as_ref().map(Secret::expose), expected, "{cookie}");
         }
+        // Without the setting, a change says it.
+        let lines = [("cookie", "tollgate=a"), ("origin", "https://a.example"), ("host", "a.example")];
+        assert_eq!(SessionCookie::User.session(&head("POST", &lines), None), Ok(None));
     }
 
     #[test]
@@ -265,8 +272,8 @@ mod tests {
             ("GET", &[][..], true),
             ("HEAD", &[("sec-fetch-site", "cross-site")], true),
             ("POST", &[], false),
-            ("POST", &[("origin", "https://gw.example")], true),
-            ("PUT", &[("origin", "https://evil.example")], false),
+            ("POST", &[("origin", "http://gw.example")], true),
+            ("PUT", &[("origin", "http://evil.example")], false),
             ("DELETE", &[("sec-fetch-site", "same-origin")], true),
             ("PATCH", &[("sec-fetch-site", "same-site")], false),
         ] {
@@ -296,6 +303,8 @@ mod tests {
         check(None, Some("http://127.0.0.1:8787"), "127.0.0.1:8787", true);
         check(None, Some("http://[::1]:8787"), "[::1]:8787", true);
         check(None, Some("https://public.example:8443"), "10.0.0.1", true);
+        check(None, Some("https://public.example"), "public.example", true);
+        check(None, Some("http://public.example"), "public.example", false);
         for other in [
             "",
             "null",
