@@ -87,6 +87,8 @@ async fn read(
 
 fn response(answer: admin::Response) -> Response<Body> {
     let mut response = json(answer.status, answer.body);
+    // Browsers reach the API with the cookie of a session, and must not take an answer for a page or a script.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if answer.csv {
         let csv = HeaderValue::from_static("text/csv; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, csv);

@@ -12,15 +12,17 @@ use super::{
 };
 use crate::{
     admin::{self, Principal, ProbeTarget, SignedIn},
-    decide::{ApiCall, SessionCookie},
+    decide::{ApiCall, PageOrigin, SessionCookie},
     fault::Fault,
-    pages::{self, Area, PageRequest, PageResponse},
+    pages::{self, Area, PageRequest, PageResponse, SignInProblem},
     rewrite::TokenPart,
     secret::Secret,
 };
 
 /// The largest form: as large as the largest body of an API call.
 const MAX_FORM: usize = admin::MAX_BODY;
+/// The largest sign-in form. It is read before anybody is known.
+const MAX_SIGN_IN: usize = 4096;
 /// The field of the sign-in form.
 const TOKEN: &str = "token";
 
@@ -52,33 +54,48 @@ async fn page(
     context: &mut RequestContext,
 ) -> Result<PageResponse, Fault> {
     let InFlight { worker, table, head, .. } = request;
-    let form = match head.method {
-        Method::POST => collect(incoming, MAX_FORM).await?,
-        _ => Bytes::new(),
-    };
-    context.connection().reads().add_frame(form.len());
     let session =
         SessionRequest { head, table, client: context.client(), request_id: context.request_id(), cookie };
     match (&head.method, path) {
+        (&Method::GET | &Method::HEAD, "/") => Ok(PageResponse::see_other(area.path())),
         (&Method::POST, "/sign-in") => {
+            PageOrigin::of(&head.headers, worker.public_url.as_ref()).check()?;
+            let form = read_form(incoming, MAX_SIGN_IN, context).await?;
             let token = form_urlencoded::parse(&form).find(|(name, _)| name == TOKEN);
             let token = Secret::new(token.map_or_else(String::new, |(_, token)| token.trim().to_owned()));
             match worker.sign_in(session, &token).await {
                 Ok(cookies) => Ok(with_cookies(PageResponse::see_other(area.path()), cookies)),
-                Err(fault) => Ok(pages::sign_in(area, Some(&fault))),
+                Err(fault) => Ok(pages::sign_in(area, Some(&SignInProblem::Refused(fault)))),
             }
         }
         (&Method::POST, "/sign-out") => {
             let cookies = worker.sign_out(session).await?;
             Ok(with_cookies(PageResponse::see_other(area.path()), cookies))
         }
-        _ => match worker.signed_in(session).await? {
-            Some(signed_in) => show(request, signed_in, (area, path), form).await,
+        (method, _) => match worker.signed_in(session).await? {
+            Some(signed_in) => {
+                let form = match *method {
+                    Method::POST => read_form(incoming, MAX_FORM, context).await?,
+                    _ => Bytes::new(),
+                };
+                show(request, signed_in, (area, path), form).await
+            }
             None => {
-                Ok(pages::sign_in(area, (head.method == Method::POST).then(Fault::invalid_token).as_ref()))
+                let ended = (method == Method::POST).then_some(SignInProblem::Ended);
+                Ok(pages::sign_in(area, ended.as_ref()))
             }
         },
     }
+}
+
+async fn read_form(
+    incoming: &mut Option<Incoming>,
+    max: usize,
+    context: &RequestContext,
+) -> Result<Bytes, Fault> {
+    let form = collect(incoming, max).await?;
+    context.connection().reads().add_frame(form.len());
+    Ok(form)
 }
 
 async fn show(

@@ -58,9 +58,8 @@ impl Worker {
 
     /// Starts a session with the token of a sign-in form, and ends those that the browser has. Returns the values of
     /// `Set-Cookie`, each for a header of its own. A fault for a wrong token, which counts against the authentication rate
-    /// limit, for one of a kind that cannot sign in, and for a form on a page of another site.
+    /// limit, and for one of a kind that cannot sign in. The caller has checked that the form is on a page of this tollgate.
     pub async fn sign_in(&self, page: PageRequest<'_>, token: &Secret) -> Result<Vec<HeaderValue>, Fault> {
-        PageOrigin::of(&page.head.headers, self.public_url.as_ref()).check()?;
         let signed_in = self.authenticated(page, &Presented::Token(token.clone())).await?;
         self.change_session(page, signed_in, Method::POST).await
     }

@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    PageRequest, assets,
+    PageRequest, SignInProblem, assets,
     response::PageResponse,
     route::{Area, PageRoute},
 };
@@ -78,13 +78,22 @@ impl Frame {
 }
 
 /// The sign-in form.
-pub(super) fn sign_in(area: Area, problem: Option<&Fault>) -> PageResponse {
-    // A first visit is a page like any other.
-    let status = problem.map_or(StatusCode::OK, |fault| fault.kind.status());
-    let problem = problem.map(|fault| match fault.kind {
-        FaultKind::InvalidToken | FaultKind::InvalidAdminToken => "This token is not valid here",
-        _ => &*fault.message,
-    });
+pub(super) fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageResponse {
+    let (status, problem) = match problem {
+        // A first visit is a page like any other.
+        None => (StatusCode::OK, None),
+        Some(SignInProblem::Ended) => (
+            StatusCode::UNAUTHORIZED,
+            Some("Your sign-in has ended. Nothing was changed: sign in, and do it again"),
+        ),
+        Some(SignInProblem::Refused(fault)) => {
+            let message = match fault.kind {
+                FaultKind::InvalidToken | FaultKind::InvalidAdminToken => "This token is not valid here",
+                _ => &*fault.message,
+            };
+            (fault.kind.status(), Some(message))
+        }
+    };
     PageResponse::html(status, &SignIn { frame: &Frame::bare(area), problem })
 }
 

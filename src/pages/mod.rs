@@ -41,8 +41,17 @@ pub struct PageRequest<'r> {
     pub who: &'r str,
 }
 
-/// The sign-in form, with the reason why the last attempt failed.
-pub fn sign_in(area: Area, problem: Option<&Fault>) -> PageResponse {
+/// The reason why somebody is asked to sign in again.
+#[derive(Debug)]
+pub enum SignInProblem {
+    /// The attempt failed.
+    Refused(Fault),
+    /// A form was sent after the session had ended.
+    Ended,
+}
+
+/// The sign-in form, with the reason why it is shown again.
+pub fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageResponse {
     frame::sign_in(area, problem)
 }
 

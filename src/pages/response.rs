@@ -31,10 +31,13 @@ impl PageResponse {
     /// A rendered page.
     pub(super) fn html(status: StatusCode, template: &impl Template) -> Self {
         // A template fails only if the text it writes to does, or a value that it shows.
-        let body = template.render().unwrap_or_else(|error| {
-            tracing::error!(%error, "a page could not be rendered");
-            String::new()
-        });
+        let (status, body) = match template.render() {
+            Ok(body) => (status, body),
+            Err(error) => {
+                tracing::error!(%error, "a page could not be rendered");
+                (StatusCode::INTERNAL_SERVER_ERROR, "This page could not be drawn: see the log.".to_owned())
+            }
+        };
         let mut headers = safe_headers();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -45,6 +45,14 @@ fn a_form_signs_in_and_a_wrong_token_does_not() {
     let keys = ask(address, "GET /config", &cookie, "");
     assert!(keys.head.status() == 200 && text(&keys).contains("<h1>Keys</h1>"), "{}", text(&keys));
     assert!(!text(&keys).contains(&world.token));
+    let slash = ask(address, "GET /config/", &cookie, "");
+    assert_eq!((slash.head.status(), slash.head.get("location")), (303, Some("/config")));
+    let large = format!("token={}", "x".repeat(5000));
+    assert_eq!(
+        post(address, "/config/sign-in", "", &large).head.status(),
+        413,
+        "read before anybody is known"
+    );
     let left = post(address, "/config/sign-out", &cookie, "x=");
     assert_eq!((left.head.status(), left.head.get("location")), (303, Some("/config")));
     assert!(
@@ -81,7 +89,9 @@ fn a_form_without_a_session_or_from_another_site_changes_nothing() {
         let cookie = sign_in(address, &start, token);
         for path in forms(area) {
             if !path.ends_with("/sign-out") {
-                assert_eq!(post(address, &path, "", "x=").head.status(), 401, "{path} without a session");
+                let nobody = post(address, &path, "", "x=");
+                assert_eq!(nobody.head.status(), 401, "{path} without a session");
+                assert!(text(&nobody).contains("Your sign-in has ended"), "{path}");
             }
             for lines in CROSS_SITE {
                 let body = "set.providers.t.apiKey=stolen&clear=providers.t.apiKey&name=eve&kind=both";
