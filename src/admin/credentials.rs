@@ -42,6 +42,15 @@ pub(super) const EXPIRY: Parameter = Parameter {
     kind: ParameterKind::Word(&[REQUIRED]),
 };
 
+/// The word for no paste tokens.
+const NO_TOKENS: &str = "none";
+/// The parameter of a change of own credentials.
+pub(super) const PASTE_TOKENS: Parameter = Parameter {
+    name: "paste_tokens",
+    description: "`none`: make no paste token for a login that is set; those that there are stay valid",
+    kind: ParameterKind::Word(&[NO_TOKENS]),
+};
+
 impl Admin {
     pub(super) async fn get_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         self.check_owner(owner, request).await?;
@@ -67,7 +76,13 @@ impl Admin {
         let edits = self.requested_edits(&owner, request).await?;
         check_edits(caller, &edits, &request.table)?;
         check_expiries(&edits, request)?;
-        let drafts = draft_paste_tokens(caller, &edits, request);
+        let drafts = match value_of(request.query.as_deref(), PASTE_TOKENS.name).as_deref() {
+            None => draft_paste_tokens(caller, &edits, request),
+            Some(NO_TOKENS) => Vec::new(),
+            Some(_) => {
+                return Err(invalid_query(format!("?{}=: it is written `{NO_TOKENS}`", PASTE_TOKENS.name)));
+            }
+        };
         let (tokens, issued): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
         self.change_logins(&owner, &edits, &issued, request).await?;
         let mut document = self.changed_creds(&owner, request).await?;

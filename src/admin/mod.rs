@@ -185,7 +185,8 @@ impl Response {
 }
 
 impl Request {
-    /// The operation, if the principal has access to it. One without access looks like one that does not exist.
+    /// The operation, if the principal has access to it. One without access looks like one that does not exist. A fault if
+    /// the call is for another user.
     fn operation(&self) -> Result<OperationMatch<'_>, Fault> {
         let found = find(&self.method, &self.path).ok_or_else(not_found)?;
         let allowed = match (found.operation.access, &self.principal) {
@@ -194,7 +195,13 @@ impl Request {
             | (Access::User, Principal::User(_)) => true,
             (Access::Public | Access::Admin | Access::Local | Access::User, _) => false,
         };
-        allowed.then_some(found).ok_or_else(not_found)
+        let found = allowed.then_some(found).ok_or_else(not_found)?;
+        if let Principal::User(caller) = &self.principal
+            && found.operation.takes_user()
+        {
+            scope::check_user(caller, self.query.as_deref())?;
+        }
+        Ok(found)
     }
 
     /// The calling user. Admins have no account of their own.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     operations::{Access, OPERATIONS, Operation, OperationId, Parameter, ParameterKind, ResponseBody},
     payloads::FaultDocument,
+    scope,
 };
 use crate::{decide::SessionCookie, fault::FaultKind};
 
@@ -114,6 +115,9 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         let made = "True to end also the tokens that it created, recursively, and those that it replaced or that replaced it";
         all.push(json!({ "name": "withMade", "in": "query", "description": made, "schema": { "type": "boolean" } }));
     }
+    if operation.takes_user() {
+        all.push(parameter(&scope::USER));
+    }
     all.extend(operation.parameters.iter().map(parameter));
     all
 }
@@ -194,6 +198,9 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
     }
     if operation.access != Access::Public && operation.method != "GET" {
         all.push(FaultKind::CrossSite);
+    }
+    if operation.takes_user() {
+        all.push(FaultKind::OtherUser);
     }
     let on_files = matches!(operation.id, OperationId::Files(_));
     if operation.access != Access::Public && operation.method != "GET" && !on_files {

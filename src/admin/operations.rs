@@ -259,6 +259,11 @@ const fn new<T: JsonSchema>(
 }
 
 impl Operation {
+    /// True if it takes `?as=`: a change by a user.
+    pub fn takes_user(&self) -> bool {
+        self.access == Access::User && self.method != "GET"
+    }
+
     const fn body<T: JsonSchema>(mut self) -> Self {
         self.body = Some(RequestBody { schema: schema::<T>(), optional: false });
         self
@@ -399,7 +404,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Me>(OperationId::GetMe, "GET", "/auth/me", Access::User, "Show the calling user and token"),
     new::<Masked>(OperationId::GetMyCreds, "GET", "/auth/creds", Access::User, "Show the caller's credentials, masked"),
     new::<Masked>(OperationId::MergeMyCreds, "PUT", "/auth/creds", Access::User, "Change some of the caller's credentials")
-        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(SCOPED),
+        .body::<Document>().parameters(&[credentials::EXPIRY, credentials::PASTE_TOKENS]).faults(SCOPED),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedMyCreds, "GET", "/auth/creds/confirm", Access::User, "Show the caller's credentials that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),

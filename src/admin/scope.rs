@@ -3,12 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Admin, Principal, Request, store_fault};
+use super::{
+    Admin, Principal, Request,
+    operations::{Parameter, ParameterKind},
+    store_fault,
+};
 use crate::{
     accounts::{Caller, Edit},
     bind,
     fault::{Fault, FaultKind},
     name::{FileName, Scope, TokenId},
+    rewrite::value_of,
     store::{RevokeExtent, StoredToken},
     table::Table,
 };
@@ -16,6 +21,27 @@ use crate::{
 /// Refuses a change by a token that was replaced.
 pub(super) fn check_not_replaced(caller: &Caller, method: &str) -> Result<(), Fault> {
     if caller.token.replaced && method != "GET" { Err(replaced()) } else { Ok(()) }
+}
+
+/// The parameter of a user's change.
+pub(super) const USER: Parameter = Parameter {
+    name: "as",
+    description: "The id of the user for whom the change is meant; refused if the caller is another, as when somebody else signed in to the same browser",
+    kind: ParameterKind::Text,
+};
+
+/// Refuses a change that is meant for another user than the caller.
+pub(super) fn check_user(caller: &Caller, query: Option<&str>) -> Result<(), Fault> {
+    match value_of(query, USER.name) {
+        Some(id) if id != caller.id.as_str() => Err(other_user()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The fault for a change that is meant for another user than the caller.
+pub fn other_user() -> Fault {
+    let message = "Somebody else has signed in meanwhile, and nothing was changed: load the page again";
+    Fault::new(FaultKind::OtherUser, message)
 }
 
 /// The fault for a token that a rotation replaced.

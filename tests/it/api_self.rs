@@ -53,6 +53,36 @@ fn who_am_i() {
 }
 
 #[test]
+fn a_change_for_another_user_is_refused() {
+    let other: (u16, &str, &str) = (
+        409,
+        "other_user",
+        "Somebody else has signed in meanwhile, and nothing was changed: load the page again",
+    );
+    let world = World::new();
+    let own = caller(&world);
+    let before = own.done("GET /auth/creds", &Value::Null);
+    for line in [
+        "PUT /auth/creds",
+        "POST /auth/creds/confirm",
+        "POST /auth/rotate",
+        "POST /auth/tokens",
+        "DELETE /auth/tokens/tok_x",
+        "POST /auth/session",
+        "DELETE /auth/session",
+        "POST /auth/providers/t/probe",
+        "POST /auth/codex-token",
+    ] {
+        let body = json!({ "providers": { "t": { "apiKey": null } }, "origins": {} });
+        own.fails(&format!("{line}?as=usr_other"), &body, other);
+    }
+    assert_eq!(own.done("GET /auth/creds", &Value::Null), before);
+    let id = own.done("GET /auth/me", &Value::Null);
+    let body = json!({ "providers": { "t": { "apiKey": null } } });
+    assert_eq!(own.done(&format!("PUT /auth/creds?as={}", text(&id, "id")), &body), json!({}));
+}
+
+#[test]
 fn credentials_are_merged() {
     let more = "[[credentials.field]]\nname = \"other\"\nlabel = \"Other\"";
     let mut world = World::with(more, &[]);

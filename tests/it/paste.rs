@@ -144,6 +144,25 @@ fn only_self_service_tokens_create_paste_tokens() {
 }
 
 #[test]
+fn a_login_can_be_renewed_without_another_paste_token() {
+    let mut world = World::shipped(&[]);
+    let paste = log_in(&world);
+    let login =
+        json!({ "accessToken": "access-1", "refreshToken": "refresh-2", "expiresAt": 4_102_444_800_000_u64 });
+    let body = json!({ "openai": { "oauth": login } }).to_string();
+    let before = listed(&world, "GET /auth/tokens", &world.token);
+    let (status, answer) = call(&world, "PUT /auth/creds?paste_tokens=none", &world.token, &body);
+    assert_eq!((status, answer.get("codexPasteToken")), (200, None), "{answer}");
+    assert_eq!(
+        listed(&world, "GET /auth/tokens", &world.token),
+        before,
+        "no other token, and no other expiry"
+    );
+    served(&mut world, CODEX, &paste);
+    assert_eq!(call(&world, "PUT /auth/creds?paste_tokens=all", &world.token, &body).0, 400);
+}
+
+#[test]
 fn paste_tokens_are_removed_with_their_login_and_their_user() {
     let mut world = World::shipped(&[]);
     let id = call(&world, "GET /auth/me", &world.token, "").1["id"].as_str().unwrap().to_owned();

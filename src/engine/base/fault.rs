@@ -127,6 +127,8 @@ faults! {
     AmbiguousBody "ambiguous_body" BAD_REQUEST Client false "http_request_error";
     /// A change with a session's cookie, or a sign-in, that no page of tollgate asked for.
     CrossSite "cross_site" FORBIDDEN Client false "http_request_denied";
+    /// The call is for another user than the one who makes it.
+    OtherUser "other_user" CONFLICT Client false "http_request_denied";
     /// The kind of the token does not allow the request.
     TokenKind "token_kind" FORBIDDEN Client false "http_request_denied";
     /// The scopes of the token do not cover the request.
