@@ -56,8 +56,8 @@ pub use self::{
     paste::{draft_paste_token, issue_paste_token},
     rate_limit::{AuthRateLimit, TooManyDelayed},
     refresh::{
-        CredentialId, HttpTokenEndpoints, RefreshError, RefreshReason, RefreshRequest, Refreshed, Refresher,
-        StoredLogins, TokenPair, WAIT_WHILE_GOOD,
+        CredentialId, HttpTokenEndpoints, RefreshError, RefreshProblems, RefreshReason, RefreshRequest,
+        Refreshed, Refresher, StoredLogins, TokenPair, WAIT_WHILE_GOOD,
     },
     rekey::{
         RekeyError, RekeyProgress, RekeyState, RekeyStatus, Rekeyer, bind_origins, prepare_rekey, rekey,

@@ -9,6 +9,7 @@ mod attempt;
 mod backoff;
 mod endpoint;
 mod login_store;
+mod problems;
 mod recent;
 
 use std::{
@@ -39,6 +40,7 @@ use self::{
 pub use self::{
     endpoint::{HttpTokenEndpoints, TokenEndpoint},
     login_store::{LoginStore, StoredLogins},
+    problems::RefreshProblems,
 };
 use super::oauth::TokenEndpointError;
 pub use crate::decide::{RefreshReason, WAIT_WHILE_GOOD};
@@ -165,7 +167,10 @@ type RefreshResult = Result<Refreshed, RefreshError>;
 
 /// The handle for refreshes. Cheap to clone; each worker has one.
 #[derive(Debug, Clone)]
-pub struct Refresher(mpsc::Sender<Message>);
+pub struct Refresher {
+    messages: mpsc::Sender<Message>,
+    problems: RefreshProblems,
+}
 
 #[derive(Debug)]
 struct Message {
@@ -183,7 +188,13 @@ impl Refresher {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (messages, receiver) = mpsc::channel(QUEUE);
-        (Self(messages), RefreshTask::new(logins, endpoint).run(receiver, stop))
+        let task = RefreshTask::new(logins, endpoint);
+        (Self { messages, problems: task.problems.clone() }, task.run(receiver, stop))
+    }
+
+    /// The logins whose last refresh failed.
+    pub fn problems(&self) -> &RefreshProblems {
+        &self.problems
     }
 
     /// Gets another access token. Dropping the future does not cancel the refresh.
@@ -191,7 +202,10 @@ impl Refresher {
         let deadline = if request.reason == RefreshReason::Due { WAIT_WHILE_GOOD } else { DEADLINE };
         let refreshed = async {
             let (reply, response) = oneshot::channel();
-            self.0.send(Message { request, reply: Some(reply) }).await.map_err(|_| RefreshError::Timeout)?;
+            self.messages
+                .send(Message { request, reply: Some(reply) })
+                .await
+                .map_err(|_| RefreshError::Timeout)?;
             response.await.map_err(|_| RefreshError::Timeout)?
         };
         timeout(deadline, refreshed).await.unwrap_or(Err(RefreshError::Timeout))
@@ -200,7 +214,7 @@ impl Refresher {
     /// Orders a refresh for later requests, and does not wait. If the queue is full, the next request orders it again.
     pub fn order(&self, request: RefreshRequest) {
         if let Err(TrySendError::Full(Message { request, .. })) =
-            self.0.try_send(Message { request, reply: None })
+            self.messages.try_send(Message { request, reply: None })
         {
             let CredentialId { owner, section, field } = &request.credential;
             tracing::warn!(%owner, section, field, "too many refreshes are waiting: a refused login was not refreshed");
@@ -218,6 +232,7 @@ struct RefreshTask<V, E> {
     backoffs: Backoffs,
     unsaved: HashMap<CredentialId, Unsaved>,
     recent: RecentTokens,
+    problems: RefreshProblems,
 }
 
 /// A running refresh and its waiters.
@@ -240,6 +255,7 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
             backoffs: Backoffs::default(),
             unsaved: HashMap::new(),
             recent: RecentTokens::default(),
+            problems: RefreshProblems::default(),
         }
     }
 
@@ -391,6 +407,7 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         if let Some(unsaved) = unsaved {
             self.unsaved.insert(request.credential.clone(), unsaved);
         }
+        self.problems.note(&request.credential, outcome.as_ref().err().copied(), Instant::now());
         let CredentialId { owner, section, field } = &request.credential;
         match &outcome {
             Ok(fresh) => {
