@@ -43,6 +43,9 @@ pub mod exporters;
 // floor: files and the route table that serves
 pub mod files;
 
+// floor: figures of the last day
+pub mod traffic;
+
 // floor: the API of tollgate itself, metrics
 pub mod admin;
 pub mod metrics;

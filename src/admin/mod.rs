@@ -11,6 +11,7 @@ mod fields;
 mod json;
 mod openapi;
 mod operations;
+mod overview;
 mod page;
 mod paste;
 mod payloads;
@@ -39,6 +40,11 @@ pub use self::{
     },
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
+    overview::{
+        Attention, AttentionKind, AttentionSeverity, AttentionTarget, Overview, OverviewDay,
+        OverviewFirstByte, OverviewHour, OverviewNow, OverviewSetup, Percentiles, StatusEvent, StoredFacts,
+        Topics,
+    },
     payloads::{ById, ListedKind, MadeToken, MadeUser, Me, MyToken, PasteToken, Rotated, Token, User},
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
     providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
@@ -51,7 +57,7 @@ pub use self::{
 };
 use self::{operations::OperationId as Id, payloads::Done};
 use crate::{
-    accounts::{Actor, Caller, Edit, MasterKey, Rekeyer},
+    accounts::{Actor, Caller, Edit, MasterKey, RefreshProblems, Rekeyer},
     admission::Admission,
     exporters::ExporterStates,
     fault::{Fault, FaultKind},
@@ -62,6 +68,7 @@ use crate::{
     recorder::Drops,
     store::{Store, StoreError, TokenHash},
     table::Table,
+    traffic::Traffic,
 };
 
 /// Timeout of the store's check for the status.
@@ -104,6 +111,12 @@ pub struct LiveFiles {
     pub exporters: ExporterStates,
     /// The usage that waits.
     pub ledger: Ledger,
+    /// The figures of finished calls.
+    pub traffic: Traffic,
+    /// The logins whose last refresh failed.
+    pub refreshes: RefreshProblems,
+    /// What overviews read from the store.
+    pub overview: StoredFacts,
 }
 
 /// The authenticated side of a call.
@@ -219,8 +232,8 @@ impl Request {
 }
 
 impl Admin {
-    /// Handles a call. Health checks are answered by the gateway, which knows the state of the process, and so are probes,
-    /// which it sends.
+    /// Handles a call. Health checks are answered by the gateway, which knows the state of the process; so are probes,
+    /// which it sends, and streams of events.
     pub async fn handle(&self, request: &Request) -> ApiResult {
         let OperationMatch { operation, captures } = request.operation()?;
         if let Principal::User(caller) = &request.principal {
@@ -229,7 +242,8 @@ impl Admin {
         let first = captures.first().copied().unwrap_or_default();
         let second = captures.get(1).copied().unwrap_or_default();
         match operation.id {
-            Id::Liveness | Id::Readiness | Id::ProbeMyProvider => Err(not_found()),
+            Id::Liveness | Id::Readiness | Id::ProbeMyProvider | Id::StreamEvents => Err(not_found()),
+            Id::GetOverview => self.overview(request).await,
             Id::Files(operation) => self.files.handle(operation, Some(&self.store)).await,
             Id::CreateUser => self.create_user(request).await,
             Id::ListUsers => self.list_users(request).await,

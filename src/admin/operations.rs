@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::{
     credentials,
     fields::{self, CredentialFields},
+    overview::{self, Overview, StatusEvent},
     payloads,
     probe::ProbeResult,
     providers::ReachableProviders,
@@ -27,6 +28,8 @@ pub enum OperationId {
     Liveness,
     Readiness,
     Files(FileOperation),
+    GetOverview,
+    StreamEvents,
     CreateUser,
     ListUsers,
     GetUser,
@@ -133,6 +136,8 @@ pub struct Operation {
     pub parameters: &'static [Parameter],
     /// True if it returns CSV with `?format=csv`.
     pub csv: bool,
+    /// True if a success is a stream of events, each with a document, and never ends by itself.
+    pub streams: bool,
     /// The request body, if it takes one.
     pub body: Option<RequestBody>,
     /// The response of a success.
@@ -239,7 +244,7 @@ const fn new<T: JsonSchema>(
     summary: &'static str,
 ) -> Operation {
     let success = ResponseBody { status: 200, schema: schema::<T>() };
-    let (paged, with_made, csv, body, alternative) = (false, false, false, None, None);
+    let (paged, with_made, csv, streams, body, alternative) = (false, false, false, false, None, None);
     let (parameters, faults): (&[Parameter], &[FaultKind]) = (&[], &[]);
     Operation {
         id,
@@ -251,6 +256,7 @@ const fn new<T: JsonSchema>(
         with_made,
         parameters,
         csv,
+        streams,
         body,
         success,
         alternative,
@@ -292,6 +298,11 @@ impl Operation {
     const fn usage(mut self, parameters: &'static [Parameter]) -> Self {
         self.parameters = parameters;
         self.csv = true;
+        self
+    }
+
+    const fn streams(mut self) -> Self {
+        self.streams = true;
         self
     }
 
@@ -340,6 +351,10 @@ pub static OPERATIONS: &[Operation] = &[
     new::<ServedFiles>(OperationId::Files(FileOperation::Texts), "GET", "/admin/providers/files", Access::Local, "The texts of the provider files that serve (control socket only)"),
     new::<Status>(OperationId::Files(FileOperation::Reload), "POST", "/admin/reload", Access::Admin, "Reload the provider files")
         .or::<Status>(422).faults(&[FaultKind::ReloadUnfinished]),
+
+    new::<Overview>(OperationId::GetOverview, "GET", "/admin/overview", Access::Admin, "The state of the gateway at a glance: figures of now and of the day, and what needs attention"),
+    new::<StatusEvent>(OperationId::StreamEvents, "GET", "/admin/events", Access::Admin, "Server-sent events: `status` when the provider files change, `overview` every two seconds, `end` before tollgate ends the stream")
+        .streams().parameters(overview::EVENTS).faults(&[FaultKind::Overloaded]),
 
     new::<payloads::MadeUser>(OperationId::CreateUser, "POST", "/admin/users", Access::Admin, "Create a user with a first token of the kind `both`")
         .body::<payloads::NewUser>().created(),

@@ -39,6 +39,21 @@ impl Admin {
     /// A report: of one user, or of all.
     pub(super) async fn usage(&self, request: &Request, own: Option<&UserId>) -> ApiResult {
         let known = if own.is_some() { OWN_REPORT } else { ALL_REPORT };
+        let format = Parameters::of(request, known)?.format()?;
+        let document = self.usage_report(request, own).await?;
+        Ok(match format {
+            Format::Json => Response::json(StatusCode::OK, &document),
+            Format::Csv => Response::csv(csv::report(&document, &request.table.prices)),
+        })
+    }
+
+    /// The document of a report.
+    pub(super) async fn usage_report(
+        &self,
+        request: &Request,
+        own: Option<&UserId>,
+    ) -> Result<UsageReport, Fault> {
+        let known = if own.is_some() { OWN_REPORT } else { ALL_REPORT };
         let parameters = Parameters::of(request, known)?;
         let mut asked = parameters.report(now_ms())?;
         asked.query.filter.user = self.asked_user(&parameters, own).await?;
@@ -48,11 +63,7 @@ impl Admin {
         let user = asked.query.by.iter().position(|dimension| *dimension == Dimension::User);
         let values = found.rows.iter().filter_map(|row| Some(row.values.as_ref()?[user?].clone()));
         let names = self.store.user_names(values.collect()).await.map_err(store_fault)?;
-        let document = UsageReport::new(&asked, found, &names, pending);
-        Ok(match asked.format {
-            Format::Json => Response::json(StatusCode::OK, &document),
-            Format::Csv => Response::csv(csv::report(&document, &request.table.prices)),
-        })
+        Ok(UsageReport::new(&asked, found, &names, pending))
     }
 
     /// The last exchanges: of one user, or of all.

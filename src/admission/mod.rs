@@ -26,7 +26,7 @@ pub use self::{
     requests::{RequestGuard, RequestRefusal},
     resources::{Resources, raise_open_files},
     shedding::Cause,
-    status::Load,
+    status::{Gauge, Load},
 };
 use self::{
     connections::Pool, local_error::LocalErrorCounts, peers::Peers, requests::Requests, shedding::Shedding,

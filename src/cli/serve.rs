@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::{Authenticator, HttpTokenEndpoints, KeySources, MasterKey, Refresher, Rekeyer, StoredLogins},
-    admin::{Admin, ApiQueue, LiveFiles, ProviderFiles},
+    admin::{Admin, ApiQueue, LiveFiles, ProviderFiles, StoredFacts},
     admission::Admission,
     cli::{
         context::unusable,
@@ -28,7 +28,7 @@ use crate::{
     control::{self, Socket},
     exporters,
     files::{Live, Reloader},
-    gateway::Readiness,
+    gateway::{EventStreams, Readiness},
     ledger::Ledger,
     metrics::{self, Metrics},
     server::Shared,
@@ -36,6 +36,7 @@ use crate::{
     store::{self, DirLock, Store},
     systemd,
     telemetry::{self, Log},
+    traffic::Traffic,
     upstream,
 };
 use lifecycle::{Running, Signals};
@@ -120,16 +121,20 @@ async fn start(
     let no_users = base.store.users_page(None, Some(1)).await?.is_empty();
     let (live, admission, drops) = (base.live.clone(), base.admission.clone(), log.drops.clone());
     let ledger = Ledger::new(&drops);
+    let traffic = Traffic::new(started_at_ms);
+    let Accounts { authenticator, lookups, refresher, logins, end_refreshes } =
+        start_accounts(settings, &base);
     let files = ProviderFiles::Live(Box::new(LiveFiles {
         live: live.clone(),
         admission: admission.clone(),
         drops: drops.clone(),
         exporters: exporters.states(),
         ledger: ledger.clone(),
+        traffic: traffic.clone(),
+        refreshes: refresher.problems().clone(),
+        overview: StoredFacts::default(),
     }));
     let OwnApi { queue, socket, tasks: api_tasks } = start_api(settings, keys, &base, files)?;
-    let Accounts { authenticator, lookups, refresher, logins, end_refreshes } =
-        start_accounts(settings, &base);
     let sources = metrics::Sources {
         live,
         admission,
@@ -144,12 +149,13 @@ async fn start(
         log,
         store: &base.store,
         sources,
+        traffic: &traffic,
         exporters,
         upstream: &base.upstream,
         workers: base.bound.listeners.len(),
     };
     let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
-    let shared = shared(settings, &base, queue, (authenticator, refresher), metrics);
+    let shared = shared(settings, &base, queue, (authenticator, refresher), (metrics, traffic));
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
     let Base { lock, bound, live, reloader, store, .. } = base;
     let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), stop.clone()));
@@ -300,7 +306,7 @@ fn shared(
     base: &Base,
     api_queue: ApiQueue,
     (accounts, refresher): (Authenticator, Refresher),
-    metrics: Metrics,
+    (metrics, traffic): (Metrics, Traffic),
 ) -> Shared {
     Shared {
         live: base.live.clone(),
@@ -313,6 +319,8 @@ fn shared(
         admission: base.admission.clone(),
         upstream: base.upstream.clone(),
         metrics,
+        traffic,
+        events: EventStreams::default(),
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
         probe_timeout: settings.probe_timeout,

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     asking::{Extra, Next},
     context::AccessRecordGuard,
+    events::Events,
 };
 use crate::{
     access_record::End,
@@ -49,6 +50,8 @@ pub enum Body {
     Own(Option<Bytes>, Option<AccessRecordGuard>),
     /// The body of an upstream's response.
     Relay(Box<Relay>),
+    /// Events of our own.
+    Events(Box<Events>),
 }
 
 /// The body of an upstream's response on its way.
@@ -113,6 +116,7 @@ impl Body {
                 relay.end(None);
             }
             Self::Relay(relay) => relay.guard = Some(new),
+            Self::Events(events) => events.guard = Some(new),
         }
     }
 }
@@ -135,6 +139,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Self::Relay(relay) => relay.poll(cx),
+            Self::Events(events) => events.poll(cx),
         }
     }
 
@@ -142,6 +147,7 @@ impl HttpBody for Body {
         match self {
             Self::Own(bytes, _) => bytes.is_none(),
             Self::Relay(relay) => relay.cut.is_none() && relay.is_at_end(),
+            Self::Events(_) => false,
         }
     }
 
@@ -150,6 +156,7 @@ impl HttpBody for Body {
             Self::Own(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             // The size is not known while events are taken out.
             Self::Relay(relay) if relay.extra.is_some() => SizeHint::default(),
+            Self::Events(_) => SizeHint::default(),
             Self::Relay(relay) => relay.download.size_hint(),
         }
     }

@@ -14,6 +14,7 @@ mod authenticate;
 mod body;
 mod coding;
 mod credential;
+mod events;
 mod fault;
 mod own_answers;
 mod pages;
@@ -43,6 +44,7 @@ use tokio_util::task::TaskTracker;
 pub use api::administer;
 pub use body::Body;
 pub use coding::Budget as DecodingBudget;
+pub use events::{EventStreams, Events};
 pub use fault::refuse;
 pub use readiness::Readiness;
 pub use session::PageRequest;
@@ -100,6 +102,8 @@ pub struct Worker {
     pub recorder: Recorder,
     /// Answers scrapes.
     pub metrics: Metrics,
+    /// The streams of events that may run at once.
+    pub events: EventStreams,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
     /// The address at which people reach tollgate in a browser.
@@ -233,9 +237,13 @@ async fn answer(
             own_answers::metrics(request).await
         }
         Begun::Admin(call) => {
-            let admin = authenticate::admin(worker, call.presented()?, context.sender()).await?;
+            let presented = call.presented()?.clone();
+            let admin = authenticate::admin(worker, &presented, context.sender()).await?;
             let call = call.authenticated()?;
             let actor = Actor::admin(&admin, context.client());
+            if events::is_asked(request) {
+                return events::open(request, presented, actor, context.connection());
+            }
             api::call(request, incoming, call, Principal::Admin, actor, context.connection()).await
         }
         Begun::SelfService(call) => {

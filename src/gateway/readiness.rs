@@ -4,17 +4,26 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
+use tokio_util::sync::CancellationToken;
 
 /// Shared by all workers.
 #[derive(Debug, Default)]
 pub struct Readiness {
     draining: AtomicBool,
+    /// Cancelled at the same time, for those that wait for it.
+    drained: CancellationToken,
 }
 
 impl Readiness {
     /// Begins the drain: from now on `/readyz` is 503.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.drained.cancel();
+    }
+
+    /// Waits until the drain begins.
+    pub(super) async fn drained(&self) {
+        self.drained.cancelled().await;
     }
 
     /// True once the drain has begun.

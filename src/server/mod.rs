@@ -35,12 +35,13 @@ use crate::{
     cors::TrustedOrigins,
     decide::ListenerRole,
     files::Live,
-    gateway::{self, DecodingBudget, Readiness, Worker},
+    gateway::{self, DecodingBudget, EventStreams, Readiness, Worker},
     metrics::{Metrics, WorkerCounts},
     origin::Origin,
     recorder::Recorder,
     settings::{HalfClosed, TraceHeaders},
     systemd::Heartbeat,
+    traffic::Traffic,
     upstream::{self, Upstream},
 };
 
@@ -80,6 +81,10 @@ pub struct Shared {
     pub upstream: Arc<upstream::Shared>,
     /// Answers scrapes.
     pub metrics: Metrics,
+    /// Figures of finished calls.
+    pub traffic: Traffic,
+    /// The streams of events that may run at once.
+    pub events: EventStreams,
     /// Timeout for a request head, from its first byte.
     pub head_timeout: Duration,
     /// Timeout for a connection without a request.
@@ -170,11 +175,13 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         keep_alive: keep_alive(shared.idle_timeout),
         recorder: config.recorder,
         metrics: shared.metrics.clone(),
+        events: shared.events.clone(),
         probe_timeout: shared.probe_timeout,
         cuts: AtomicBool::new(false),
         next_id: AtomicU64::new(config.first_id),
     });
     let (upstream, callers) = (worker.upstream.counts().clone(), worker.cache.counts().clone());
+    shared.traffic.add_worker(upstream.clone());
     shared.metrics.add_worker(WorkerCounts { upstream, callers });
     tokio::join!(accept(listener, shared, &worker), sweep(shared, &worker));
     tasks.close();

@@ -132,7 +132,6 @@ pub(super) struct AskedReport {
     pub(super) query: UsageQuery,
     pub(super) every: Option<String>,
     pub(super) tz: String,
-    pub(super) format: Format,
 }
 
 /// The parameters of a request, all of them known.
@@ -228,7 +227,7 @@ impl<'r> Parameters<'r> {
         let top = self.count("top", MAX_TOP)?.unwrap_or(MAX_TOP);
         let top = usize::try_from(top).unwrap_or(usize::MAX).min(most);
         let query = UsageQuery { hours, parts, by, top, filter: self.filter(), visible: None };
-        Ok(AskedReport { query, every, tz, format: self.format()? })
+        Ok(AskedReport { query, every, tz })
     }
 
     fn hours(&self, zone: &TimeZone, now_ms: u64) -> Result<Hours, Fault> {

@@ -18,6 +18,7 @@ use crate::{
     settings::Settings,
     store::Store,
     telemetry::Log,
+    traffic::Traffic,
     upstream,
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Inputs<'s> {
     pub(super) store: &'s Store,
     /// The sources of gauges.
     pub(super) sources: Sources,
+    /// The figures that the overview shows.
+    pub(super) traffic: &'s Traffic,
     pub(super) exporters: Exporters,
     pub(super) upstream: &'s Arc<upstream::Shared>,
     /// The number of workers.
@@ -53,16 +56,20 @@ pub(super) struct Sinks {
 /// Starts all sinks.
 #[expect(clippy::disallowed_methods, reason = "`lifecycle` waits for the tasks")]
 pub(super) async fn start(inputs: Inputs<'_>) -> anyhow::Result<Sinks> {
-    let Inputs { settings, log, store, sources, exporters, upstream, workers } = inputs;
+    let Inputs { settings, log, store, sources, traffic, exporters, upstream, workers } = inputs;
     let tier = price_tier(sources.live.clone());
     let is_listed = is_listed(sources.live.clone());
     let (ledger, usage) =
         ledger::start(store.clone(), retention(settings), tier, is_listed, &sources.ledger).await;
+    let adding = traffic.sink(sources.live.clone());
     let (metrics, counting, scrapes) = metrics::start(settings.metrics.clone(), sources)
         .context("failed to start the thread for metrics")?;
     // The ledger comes first: what delays another sink delays no sum.
-    let mut sinks: Vec<NamedSink> =
-        vec![("ledger".to_owned(), Box::new(ledger)), ("metrics".to_owned(), counting)];
+    let mut sinks: Vec<NamedSink> = vec![
+        ("ledger".to_owned(), Box::new(ledger)),
+        ("metrics".to_owned(), counting),
+        ("traffic".to_owned(), adding),
+    ];
     // Its lines are of the level `info`.
     if let Some(access_log) = settings.access_log.filter(|_| settings.log >= tracing::Level::INFO) {
         sinks.push(("access_log".to_owned(), Box::new(log.access_log(access_log))));

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The secret that a client presents.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Presented {
     /// A token, perhaps behind a vendor's prefix.
     Token(Secret),

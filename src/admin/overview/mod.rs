@@ -1,0 +1,123 @@
+//! The overview of operators: the figures of now and of the day, and what needs attention.
+//!
+//! The figures of now are those of this process (`traffic`). Those of the day come from the ledger, so that a restart does not
+//! lose them. Read next: `attention` for the problems, `stored` for what is read from the store.
+
+mod attention;
+mod document;
+mod stored;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use self::attention::{Facts, attention};
+pub use self::{
+    document::{
+        Attention, AttentionKind, AttentionSeverity, AttentionTarget, Overview, OverviewDay,
+        OverviewFirstByte, OverviewHour, OverviewNow, OverviewSetup, Percentiles, StatusEvent,
+    },
+    stored::StoredFacts,
+};
+use super::{
+    Admin, ApiResult, LiveFiles, ProviderFiles, Request, Response, not_found,
+    operations::{Parameter, ParameterKind},
+    page::invalid_query,
+    with_store,
+};
+use crate::{
+    clock::{now_ms, utc},
+    fault::Fault,
+    files::Status,
+    rewrite::value_of,
+};
+
+/// The parameters of `GET /admin/events`.
+pub(super) static EVENTS: &[Parameter] = &[Parameter {
+    name: "topics",
+    description: "Kinds of events, with commas: `status`, `overview`; both if left out",
+    kind: ParameterKind::Text,
+}];
+
+/// The kinds of events that a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topics {
+    /// `status`: the provider files changed.
+    pub status: bool,
+    /// `overview`: the overview, every two seconds.
+    pub overview: bool,
+}
+
+impl Topics {
+    /// Those of a query.
+    pub fn of(query: Option<&str>) -> Result<Self, Fault> {
+        let Some(asked) = value_of(query, "topics") else { return Ok(Self { status: true, overview: true }) };
+        let mut topics = Self { status: false, overview: false };
+        for topic in asked.split(',') {
+            match topic {
+                "status" => topics.status = true,
+                "overview" => topics.overview = true,
+                _ => {
+                    return Err(invalid_query("?topics=: `status`, `overview`, or both with a comma between"));
+                }
+            }
+        }
+        Ok(topics)
+    }
+}
+
+impl Admin {
+    /// The overview. A command has none: it serves nothing.
+    pub(super) async fn overview(&self, request: &Request) -> ApiResult {
+        let ProviderFiles::Live(files) = &self.files else { return Err(not_found()) };
+        let status = with_store(files.with_load(&files.live.status()), Some(&self.store)).await;
+        // A store that does not respond is not asked more.
+        let stored = match status.store_problem {
+            None => files.overview.get(self, request).await,
+            Some(_) => None,
+        };
+        Ok(Response::json(StatusCode::OK, &files.overview_of(&status, stored.as_ref())))
+    }
+}
+
+impl LiveFiles {
+    fn overview_of(&self, status: &Status, stored: Option<&Arc<stored::Stored>>) -> Overview {
+        let (now_ms, load) = (now_ms(), self.admission.load());
+        let refreshes = self.refreshes.get();
+        let facts = Facts {
+            moved: stored.map_or(&[], |stored| &stored.moved),
+            expiring: stored.map_or(&[], |stored| &stored.expiring),
+            refreshes: &refreshes,
+            now_ms,
+        };
+        Overview {
+            at: utc(now_ms),
+            now: OverviewNow::new(&self.traffic.last_minute(), now_ms, &load, self.traffic.streams()),
+            day: stored.map(|stored| stored.day.clone()),
+            first_byte: OverviewFirstByte::new(&self.traffic.last_day()),
+            attention: attention(status, facts),
+            setup: stored.map(|stored| stored.setup),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_checked() {
+        let check = |query: Option<&str>, expected: Option<(bool, bool)>| {
+            let topics = Topics::of(query).ok().map(|topics| (topics.status, topics.overview));
+            assert_eq!(topics, expected, "{query:?}");
+        };
+        check(None, Some((true, true)));
+        check(Some("x=1"), Some((true, true)));
+        check(Some("topics=status"), Some((true, false)));
+        check(Some("topics=overview,status"), Some((true, true)));
+        check(Some("topics=overview%2Coverview"), Some((false, true)));
+        for wrong in ["topics=", "topics=all", "topics=status,", "topics=Status"] {
+            check(Some(wrong), None);
+        }
+    }
+}

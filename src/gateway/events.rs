@@ -1,0 +1,303 @@
+//! Server-sent events for operators (WHATWG HTML, section 9.2): the state of the provider files, and the overview.
+//!
+//! A stream has no task: its body makes the events while hyper polls it, and all of it ends with the connection. It
+//! guarantees: a stream ends within seconds of its token or session, and at the drain; one that its client does not take is cut, and
+//! nothing is made ahead of it; the streams of the process are limited.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, header};
+use http_body::Frame;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{Body, InFlight, Worker, context::AccessRecordGuard};
+use crate::{
+    access_record::End,
+    accounts::Actor,
+    admin::{self, Principal, StatusEvent, Topics},
+    admission::ClientConnection,
+    decide::Presented,
+    fault::{Fault, FaultKind},
+    files::Status,
+    upstream::CutError,
+};
+
+/// The streams of a process at once.
+const MAX_STREAMS: usize = 16;
+/// The time in which a client reconnects, in milliseconds.
+const RETRY_MS: u64 = 2000;
+/// The interval at which the state of the files is looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// The ticks between two overviews, and between two authentications.
+const TICKS_OF_OVERVIEW: u64 = 4;
+/// The ticks without an event after which a comment is sent: 15 s. Proxies close what is silent.
+const TICKS_OF_SILENCE: u64 = 30;
+/// The longest time of an authentication and of an overview. With a tick of each, a stream ends within 5 s of its session.
+const CALL_TIME: Duration = Duration::from_secs(2);
+/// The longest time that an event waits for the client, beyond what the socket holds.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// The streams of events that may run at once. Shared by all workers.
+#[derive(Debug, Clone)]
+pub struct EventStreams(Arc<Semaphore>);
+
+impl Default for EventStreams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_STREAMS)))
+    }
+}
+
+/// A stream on its way to the client.
+pub struct Events {
+    /// Makes the events. None once it has ended.
+    source: Option<Pin<Box<dyn Future<Output = Ending> + Send>>>,
+    made: mpsc::Receiver<Bytes>,
+    is_slow: bool,
+    connection: Arc<ClientConnection>,
+    pub(super) guard: Option<AccessRecordGuard>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Events").field("is_slow", &self.is_slow).finish_non_exhaustive()
+    }
+}
+
+/// The way a source ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With the event `end`.
+    Ended,
+    /// The client does not take the events.
+    Slow,
+}
+
+/// True for a call that is answered by a stream.
+pub(super) fn is_asked(request: InFlight<'_>) -> bool {
+    let found = admin::find(&request.head.method, request.head.uri.path());
+    found.is_some_and(|found| found.operation.streams)
+}
+
+/// Opens a stream for an admin. It ends with what was `presented`.
+pub(super) fn open(
+    request: InFlight<'_>,
+    presented: Presented,
+    actor: Actor,
+    connection: &Arc<ClientConnection>,
+) -> Result<Response<Body>, Fault> {
+    let InFlight { worker, head, .. } = request;
+    let topics = Topics::of(head.uri.query())?;
+    if worker.ready.is_draining() {
+        return Err(Fault::new(FaultKind::Overloaded, "tollgate is stopping: try again in a moment"));
+    }
+    let place = Arc::clone(&worker.events.0).try_acquire_owned().map_err(|_| {
+        let message = format!(
+            "{MAX_STREAMS} streams of events are open, the limit of this tollgate: close a page of the console, then try again"
+        );
+        Fault::new(FaultKind::Overloaded, message)
+    })?;
+    let (out, made) = mpsc::channel(1);
+    let source = Source {
+        worker: Arc::clone(worker),
+        presented,
+        actor,
+        topics,
+        out,
+        seen: None,
+        silent: 0,
+        _place: place,
+    };
+    let events = Events {
+        source: Some(Box::pin(source.run())),
+        made,
+        is_slow: false,
+        connection: Arc::clone(connection),
+        guard: None,
+    };
+    let mut response = Response::new(Body::Events(Box::new(events)));
+    let fixed = HeaderValue::from_static;
+    response.headers_mut().insert(header::CONTENT_TYPE, fixed("text/event-stream"));
+    // nginx buffers answers unless this forbids it.
+    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), fixed("no"));
+    Ok(response)
+}
+
+impl Events {
+    /// The next event. The source is polled first: it also ends a stream that its client does not take.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutError>>> {
+        if let Some(source) = &mut self.source
+            && let Poll::Ready(ending) = source.as_mut().poll(cx)
+        {
+            self.source = None;
+            self.is_slow = ending == Ending::Slow;
+        }
+        if self.is_slow {
+            self.end(End::ClientLeft);
+            return Poll::Ready(Some(Err(CutError::Broken("the client takes no events".into()))));
+        }
+        std::task::ready!(self.connection.poll_read_ahead(cx));
+        match std::task::ready!(self.made.poll_recv(cx)) {
+            Some(event) => {
+                if let Some(guard) = &mut self.guard {
+                    guard.pass(&event);
+                }
+                self.connection.add_unwritten(event.len());
+                Poll::Ready(Some(Ok(Frame::data(event))))
+            }
+            None => {
+                self.end(End::Complete);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        if let Some(guard) = self.guard.take() {
+            guard.end(end);
+        }
+    }
+}
+
+/// Makes the events of a stream.
+struct Source {
+    worker: Arc<Worker>,
+    presented: Presented,
+    actor: Actor,
+    topics: Topics,
+    out: mpsc::Sender<Bytes>,
+    /// The status of the last event.
+    seen: Option<Arc<Status>>,
+    /// Ticks since the last event.
+    silent: u64,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Source {
+    async fn run(mut self) -> Ending {
+        let worker = Arc::clone(&self.worker);
+        let ended = tokio::select! {
+            biased;
+            () = worker.ready.drained() => Err(Stop::Because("stopping")),
+            ended = self.ticks() => ended,
+        };
+        let Err(stop) = ended;
+        match stop {
+            Stop::Slow => Ending::Slow,
+            Stop::Because(reason) => {
+                let last = self.event("end", &format!(r#"{{"reason":"{reason}"}}"#)).await;
+                last.map_or(Ending::Slow, |()| Ending::Ended)
+            }
+        }
+    }
+
+    async fn ticks(&mut self) -> Result<std::convert::Infallible, Stop> {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.send(format!("retry: {RETRY_MS}\n\n")).await?;
+        for number in 0_u64.. {
+            ticks.tick().await;
+            if number % TICKS_OF_OVERVIEW == 0 {
+                self.check_admin().await?;
+            }
+            if self.topics.status {
+                self.status().await?;
+            }
+            if self.topics.overview && number % TICKS_OF_OVERVIEW == 0 {
+                self.overview().await?;
+            }
+            self.silent += 1;
+            if self.silent >= TICKS_OF_SILENCE {
+                self.send(":\n\n".to_owned()).await?;
+            }
+        }
+        unreachable!("a stream has no 2^64 ticks")
+    }
+
+    /// Authenticates again. No failure counts against the rate limit: nobody guesses here.
+    async fn check_admin(&self) -> Result<(), Stop> {
+        let (accounts, cache) = (&self.worker.accounts, &self.worker.cache);
+        let found = async {
+            match &self.presented {
+                Presented::Token(token) => accounts.authenticate_admin(cache, token.expose()).await,
+                Presented::Session(session) => {
+                    accounts.authenticate_admin_session(cache, session.expose()).await
+                }
+            }
+        };
+        match timeout(CALL_TIME, found).await {
+            Ok(Ok(Some(_))) => Ok(()),
+            Ok(Ok(None)) => Err(Stop::Because("session")),
+            Ok(Err(_)) | Err(_) => Err(Stop::Because("store")),
+        }
+    }
+
+    async fn status(&mut self) -> Result<(), Stop> {
+        let status = self.worker.live.status();
+        if self.seen.as_ref().is_some_and(|seen| is_same(seen, &status)) {
+            return Ok(());
+        }
+        let event = serde_json::to_string(&StatusEvent::new(&status)).expect("the document has text keys");
+        self.seen = Some(status);
+        self.event("status", &event).await
+    }
+
+    /// The document of `GET /admin/overview`. If there is none now, the next tick has one.
+    async fn overview(&mut self) -> Result<(), Stop> {
+        let call = admin::Request {
+            method: Method::GET,
+            path: "/admin/overview".to_owned(),
+            query: None,
+            body: Bytes::new(),
+            table: self.worker.live.snapshot(),
+            principal: Principal::Admin,
+            actor: self.actor.clone(),
+            sessions: Vec::new(),
+        };
+        match timeout(CALL_TIME, self.worker.api_queue.call(call)).await {
+            Ok(Ok(response)) => self.event("overview", &response.body).await,
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Sends an event. Its data have no line breaks: they are compact JSON.
+    async fn event(&mut self, name: &str, data: &str) -> Result<(), Stop> {
+        self.send(format!("event: {name}\ndata: {data}\n\n")).await
+    }
+
+    async fn send(&mut self, text: String) -> Result<(), Stop> {
+        self.silent = 0;
+        match timeout(SLOW, self.out.send(text.into())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Stop::Slow),
+        }
+    }
+}
+
+/// Why a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The client does not take the events.
+    Slow,
+    /// For this reason, which the last event has.
+    Because(&'static str),
+}
+
+/// True if two documents say the same of the files, however often they were scanned.
+fn is_same(one: &Arc<Status>, other: &Arc<Status>) -> bool {
+    let parts =
+        |status: &Status| (status.ok, status.generation, status.counts, status.watching, status.omitted);
+    Arc::ptr_eq(one, other)
+        || parts(one) == parts(other)
+            && one.hash == other.hash
+            && one.problem == other.problem
+            && one.files == other.files
+}

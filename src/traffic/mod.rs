@@ -1,0 +1,186 @@
+//! Figures of calls to providers: of the last ten minutes in parts of 5 s, and of the last 24 hours in parts of 5 minutes.
+//!
+//! A sink on the recorder's thread adds each finished call. Memory is fixed, whatever is called. The figures begin with the
+//! process: what has to outlive it is in the ledger. Read next: `ring` for the parts, `histogram` for percentiles.
+
+mod histogram;
+mod ring;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::ring::Ring;
+pub use self::{histogram::Histogram, ring::Figures};
+use crate::{
+    access_record::{AccessRecord, Outcome},
+    clock,
+    compile::Prices,
+    day::Day,
+    files::Live,
+    recorder::Sink,
+    upstream::ConnectionCounts,
+};
+
+/// The length of a part of the last minutes.
+const PART_MS: u64 = 5000;
+/// The parts of the last minutes that are kept.
+const PARTS: usize = 120;
+/// The parts that the last minute has: the current one is not over yet.
+const MINUTE: usize = 12;
+/// The length of a part of the last day.
+const DAY_PART_MS: u64 = 5 * 60_000;
+/// The parts of the last day.
+const DAY_PARTS: usize = 288;
+
+/// The figures of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Traffic(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// The start of the process, in milliseconds since 1970.
+    started_at_ms: u64,
+    windows: Mutex<Windows>,
+    /// Of each worker.
+    connections: Mutex<Vec<Arc<ConnectionCounts>>>,
+}
+
+#[derive(Debug)]
+struct Windows {
+    minutes: Ring,
+    day: Ring,
+}
+
+/// The figures of a range up to now.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// Its begin: that of the process, if it is shorter. In milliseconds since 1970.
+    pub since_ms: u64,
+    /// The sums.
+    pub figures: Figures,
+}
+
+/// The sink that adds finished calls.
+struct Adding {
+    traffic: Traffic,
+    /// For the current prices.
+    live: Arc<Live>,
+}
+
+/// True for an end that is no fault of the client: the gateway, the upstream or the way to it failed.
+pub const fn is_error(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::GatewayError
+        | Outcome::UpstreamFailed
+        | Outcome::UpstreamLimited
+        | Outcome::UpstreamError
+        | Outcome::Cut => true,
+        Outcome::Success | Outcome::Refused | Outcome::UpstreamRejected | Outcome::ClientLeft => false,
+    }
+}
+
+impl Traffic {
+    /// Empty figures of a process that starts at this time, in milliseconds since 1970.
+    pub fn new(started_at_ms: u64) -> Self {
+        let windows = Windows { minutes: Ring::new(PART_MS, PARTS), day: Ring::new(DAY_PART_MS, DAY_PARTS) };
+        let (windows, connections) = (Mutex::new(windows), Mutex::default());
+        Self(Arc::new(Shared { started_at_ms, windows, connections }))
+    }
+
+    /// The sink that fills them.
+    pub fn sink(&self, live: Arc<Live>) -> Box<dyn Sink> {
+        Box::new(Adding { traffic: self.clone(), live })
+    }
+
+    /// Adds the connections of a worker that starts.
+    pub fn add_worker(&self, connections: Arc<ConnectionCounts>) {
+        lock(&self.0.connections).push(connections);
+    }
+
+    /// Answers of upstreams that are being passed on.
+    pub fn streams(&self) -> usize {
+        lock(&self.0.connections).iter().map(|worker| worker.streams()).sum()
+    }
+
+    /// The last minute: eleven whole parts, and the current one.
+    pub fn last_minute(&self) -> Window {
+        self.window(clock::now_ms(), MINUTE, |windows| &windows.minutes)
+    }
+
+    /// The last 24 hours.
+    pub fn last_day(&self) -> Window {
+        self.window(clock::now_ms(), DAY_PARTS, |windows| &windows.day)
+    }
+
+    fn window(&self, now_ms: u64, parts: usize, ring: fn(&Windows) -> &Ring) -> Window {
+        let windows = lock(&self.0.windows);
+        let (since_ms, figures) = ring(&windows).last(now_ms, parts);
+        Window { since_ms: since_ms.max(self.0.started_at_ms).min(now_ms), figures }
+    }
+
+    fn add(&self, records: &[AccessRecord], prices: &Prices) {
+        let mut windows = lock(&self.0.windows);
+        for record in records {
+            // tollgate's own answers are no traffic: a page that looks at these figures would be in them.
+            let Some(provider) = &record.provider else { continue };
+            let ended = record.ended_at_ms();
+            let model = record.usage.as_ref().map_or("", |usage| usage.charged_model());
+            let price = prices.find(provider.as_str(), model, Day::of_seconds(ended / 1000));
+            windows.minutes.at(ended).add(record, price);
+            windows.day.at(ended).add(record, price);
+        }
+    }
+}
+
+impl Sink for Adding {
+    fn record(&mut self, records: &[AccessRecord]) {
+        let prices = Arc::clone(&self.live.snapshot().prices);
+        self.traffic.add(records, &prices);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, time::Duration};
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::{access_record::End, name::FileName};
+
+    /// A call that ended at this time.
+    fn call(ended_at_ms: u64, status: u16) -> AccessRecord {
+        let peer = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        AccessRecord {
+            provider: FileName::new("t"),
+            status: StatusCode::from_u16(status).ok(),
+            end: End::Complete,
+            first_byte: Some(Duration::from_millis(40)),
+            ..AccessRecord::begun(peer, Method::GET, "/".to_owned(), ended_at_ms)
+        }
+    }
+
+    #[test]
+    fn calls_count_in_the_minute_and_the_day_that_they_end_in() {
+        let start = 1_800_000_000_000;
+        let traffic = Traffic::new(start);
+        let own = AccessRecord { provider: None, ..call(start, 200) };
+        traffic.add(&[own, call(start + 1, 200), call(start + 2, 502)], &Prices::default());
+        let check = |after_ms: u64, minute: (u64, u64), day: u64| {
+            let now = start + after_ms;
+            let last = traffic.window(now, MINUTE, |windows| &windows.minutes);
+            assert_eq!((last.figures.requests, last.figures.errors()), minute, "after {after_ms} ms");
+            let whole = traffic.window(now, DAY_PARTS, |windows| &windows.day);
+            assert_eq!(whole.figures.requests, day, "after {after_ms} ms");
+            assert!((start..=now).contains(&last.since_ms) && now - last.since_ms <= 60_000);
+        };
+        check(2, (2, 1), 2);
+        check(59_000, (2, 1), 2);
+        check(60_000, (0, 0), 2);
+        check(86_000_000, (0, 0), 2);
+        check(86_400_000, (0, 0), 0);
+    }
+}
