@@ -1,22 +1,42 @@
-//! The state of the gateway: what needs attention, and the numbers of now.
+//! The state of the gateway: what needs attention, the figures of now and of the day, and the steps to a first call.
 
 use askama::Template;
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::super::{
+    chart::{Amount, Chart},
     client::{Api, Client},
     frame::Frame,
     response::PageResponse,
+    route::{Area, find},
+    shown,
 };
-use crate::{fault::Fault, files::Status, numbers::counted};
+use crate::{
+    admin::{
+        Attention, AttentionSeverity, AttentionTarget, Overview, OverviewHour, OverviewNow, OverviewSetup,
+    },
+    fault::Fault,
+};
 
 #[derive(Template)]
 #[template(path = "console/overview.html")]
 struct OverviewPage<'p> {
     frame: &'p Frame,
-    status: &'p Status,
-    /// What needs attention, the most severe first.
-    problems: Vec<String>,
+    overview: &'p Overview,
+    now: &'p OverviewNow,
+    steps: Vec<Step>,
+    chart: Option<Chart>,
+}
+
+/// A step to the first call.
+struct Step {
+    is_done: bool,
+    title: &'static str,
+    text: &'static str,
+    /// A command that does it.
+    command: &'static str,
+    /// The page that does it, below the console.
+    path: &'static str,
 }
 
 /// The page.
@@ -24,26 +44,106 @@ pub(in super::super) async fn show(
     client: &Client<'_, impl Api>,
     frame: &Frame,
 ) -> Result<PageResponse, Fault> {
-    let status: Status = client.get("/admin/providers").await?;
-    let problems = problems(&status);
-    Ok(PageResponse::html(StatusCode::OK, &OverviewPage { frame, status: &status, problems }))
+    let overview: Overview = client.get("/admin/overview").await?;
+    let steps = overview.setup.map(steps).unwrap_or_default();
+    let chart =
+        overview.day.as_ref().map(|day| Chart::new("Requests", day.hours.iter().map(amount).collect()));
+    let page = OverviewPage { frame, overview: &overview, now: &overview.now, steps, chart };
+    Ok(PageResponse::html(StatusCode::OK, &page))
 }
 
-fn problems(status: &Status) -> Vec<String> {
-    let store = status.store_problem.iter().map(|problem| format!("The store: {problem}"));
-    let files = status.problem.iter().map(|problem| format!("The files: {problem}"));
-    let pending = status.usage_pending.iter().map(|pending| {
-        format!(
-            "Usage of {} waits in memory: the store cannot be written",
-            counted(pending.requests.unwrap_or_default(), "request")
-        )
-    });
-    let sinks = status.sink_problems.iter().map(|(sink, problem)| format!("{sink}: {problem}"));
-    let dropped = status.dropped.iter().map(|(queue, number)| {
-        format!("{} of the queue {queue} dropped since the start", counted(number, "entry"))
-    });
-    let exporters = status.exporters.iter().filter_map(|one| {
-        Some(format!("The exporter {} ({}): {}", one.exporter, one.signal, one.problem.as_ref()?))
-    });
-    store.chain(files).chain(pending).chain(sinks).chain(dropped).chain(exporters).collect()
+/// The steps to a first call; none if somebody has made it.
+fn steps(setup: OverviewSetup) -> Vec<Step> {
+    if setup.users && setup.exchanges {
+        return Vec::new();
+    }
+    let (user, key, call) = (setup.users, setup.credentials, setup.exchanges);
+    vec![
+        Step {
+            is_done: user,
+            title: "Create a user",
+            text: "A user has a token, which tools send in place of a vendor's key.",
+            command: "tollgate user add NAME",
+            path: "/users",
+        },
+        Step {
+            is_done: key,
+            title: "Store a key",
+            text: "One for everybody, or each user's own: users store theirs at /config.",
+            command: "tollgate credential set everybody SECTION.FIELD",
+            path: "/shared",
+        },
+        Step {
+            is_done: call,
+            title: "Make the first call",
+            text: "Point a tool at this gateway. The user's page /config/connect has the lines to copy.",
+            command: "tollgate routes",
+            path: "/providers",
+        },
+    ]
+}
+
+/// The bar of an hour, whose hatched part are errors.
+fn amount(hour: &OverviewHour) -> Amount {
+    Amount { time: hour_shown(&hour.at).to_owned(), total: hour.requests, estimated: hour.errors }
+}
+
+/// The hour and minute of a time.
+fn hour_shown(at: &str) -> &str {
+    at.split_once('T').map_or(at, |(_, time)| time.get(..5).unwrap_or(time))
+}
+
+/// The path of a page below the console, if this version has it.
+fn page<'p>(path: &'p str) -> Option<&'p str> {
+    find(Area::Console, &Method::GET, path).map(|_| path)
+}
+
+/// A rate, with a digit after the point where it is small.
+fn rate(per_second: f64) -> String {
+    if per_second >= 100.0 { format!("{per_second:.0}") } else { format!("{per_second:.1}") }
+}
+
+impl Attention {
+    fn is_error(&self) -> bool {
+        self.severity == AttentionSeverity::Error
+    }
+
+    /// The page where it is mended, and the words of the link.
+    fn link(&self) -> Option<(&'static str, &'static str)> {
+        let (path, text) = match self.target {
+            AttentionTarget::Providers => ("/providers", "See the file"),
+            AttentionTarget::Shared => ("/shared", "See shared keys"),
+            AttentionTarget::Users => ("/users", "See users"),
+            AttentionTarget::Usage => ("/usage", "See usage"),
+            AttentionTarget::Machine => return None,
+        };
+        page(path).map(|path| (path, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_end_with_the_first_call() {
+        let check = |users, credentials, exchanges, expected: &[bool]| {
+            let steps = steps(OverviewSetup { users, credentials, exchanges });
+            assert_eq!(steps.iter().map(|step| step.is_done).collect::<Vec<_>>(), expected);
+        };
+        check(false, false, false, &[false, false, false]);
+        check(true, true, false, &[true, true, false]);
+        // A user who was deleted has called.
+        check(false, false, true, &[false, false, true]);
+        check(true, false, true, &[]);
+    }
+
+    #[test]
+    fn rates_and_hours_are_short() {
+        for (number, expected) in [(0.0, "0.0"), (0.02, "0.0"), (9.96, "10.0"), (120.4, "120")] {
+            assert_eq!(rate(number), expected);
+        }
+        assert_eq!((hour_shown("2026-11-29T13:00:00Z"), hour_shown("x")), ("13:00", "x"));
+        assert_eq!((page("/users"), page("/nowhere")), (Some("/users"), None));
+    }
 }
