@@ -275,10 +275,15 @@ impl Source {
 
     async fn send(&mut self, text: String) -> Result<(), Stop> {
         self.silent = 0;
-        match timeout(SLOW, self.out.send(text.into())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Slow),
-        }
+        hand_on(&self.out, text).await
+    }
+}
+
+/// Hands an event on to the body.
+async fn hand_on(out: &mpsc::Sender<Bytes>, text: String) -> Result<(), Stop> {
+    match timeout(SLOW, out.send(text.into())).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Stop::Slow),
     }
 }
 
@@ -300,4 +305,78 @@ fn is_same(one: &Arc<Status>, other: &Arc<Status>) -> bool {
             && one.hash == other.hash
             && one.problem == other.problem
             && one.files == other.files
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A stream of events without end, for a client that takes nothing once this is full.
+    fn endless(connection: &Arc<ClientConnection>) -> Events {
+        let (out, made) = mpsc::channel(1);
+        let source = async move {
+            while hand_on(&out, "x".repeat(1 << 10)).await.is_ok() {}
+            Ending::Slow
+        };
+        let source: Pin<Box<dyn Future<Output = Ending> + Send>> = Box::pin(source);
+        Events { source: Some(source), made, is_slow: false, connection: Arc::clone(connection), guard: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut_and_nothing_is_made_ahead_of_it() {
+        let connection = ClientConnection::of_tollgate();
+        let mut events = endless(&connection);
+        let begun = Instant::now();
+        let mut bytes = 0;
+        loop {
+            match poll_fn(|cx| events.poll(cx)).await {
+                Some(Ok(frame)) => bytes += frame.into_data().unwrap().len(),
+                Some(Err(_)) => break,
+                None => panic!("it has no end"),
+            }
+        }
+        assert_eq!((bytes, begun.elapsed()), (16 << 10, SLOW));
+        assert!(events.source.is_none(), "its place is free");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_gets_all() {
+        let connection = ClientConnection::of_tollgate();
+        let mut events = endless(&connection);
+        for _ in 0..1000 {
+            assert!(matches!(poll_fn(|cx| events.poll(cx)).await, Some(Ok(_))));
+            connection.flushed();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_event_is_handed_on_before_the_end() {
+        let (out, made) = mpsc::channel(1);
+        let source =
+            async move { hand_on(&out, "last".to_owned()).await.map_or(Ending::Slow, |()| Ending::Ended) };
+        let connection = ClientConnection::of_tollgate();
+        let mut events =
+            Events { source: Some(Box::pin(source)), made, is_slow: false, connection, guard: None };
+        let last = poll_fn(|cx| events.poll(cx)).await.unwrap().unwrap();
+        assert_eq!(last.into_data().unwrap(), "last");
+        assert!(poll_fn(|cx| events.poll(cx)).await.is_none());
+    }
+
+    #[test]
+    fn a_scan_that_changes_nothing_is_no_event() {
+        let check = |change: fn(&mut Status), expected: bool| {
+            let mut other = Status::default();
+            change(&mut other);
+            assert_eq!(is_same(&Arc::new(Status::default()), &Arc::new(other)), expected);
+        };
+        check(|status| status.checked = "2026-11-29T13:00:00Z".to_owned(), true);
+        check(|status| status.missed = 1, true);
+        check(|status| status.generation = 2, false);
+        check(|status| status.problem = Some("gone".to_owned()), false);
+        check(|status| status.counts.rejected = 1, false);
+    }
 }

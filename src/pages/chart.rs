@@ -89,8 +89,10 @@ impl Bar {
 
 /// The first time, the last, and some between them.
 fn labels(amounts: &[Amount]) -> Vec<String> {
-    let step = amounts.len().div_ceil(LABELS).max(1);
-    amounts.iter().step_by(step).map(|amount| amount.time.clone()).collect()
+    let (number, last) = (amounts.len().min(LABELS), amounts.len().saturating_sub(1));
+    // The page spreads them evenly from one end to the other.
+    let place = |label| last * label / number.saturating_sub(1).max(1);
+    (0..number).map(|label| amounts[place(label)].time.clone()).collect()
 }
 
 #[cfg(test)]
@@ -132,6 +134,12 @@ mod tests {
         for number in [0, 1, 2, 24, 31, 300] {
             let chart = Chart::new("Tokens", amounts(&vec![(1, 0); number]));
             assert!(chart.labels.len() <= LABELS && chart.labels.is_empty() == (number == 0), "{number}");
+            let ends = chart
+                .bars
+                .first()
+                .zip(chart.bars.last())
+                .map(|(first, last)| (&first.amount.time, &last.amount.time));
+            assert_eq!(chart.labels.first().zip(chart.labels.last()), ends, "{number}");
         }
     }
 }

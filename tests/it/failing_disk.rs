@@ -201,6 +201,8 @@ impl Failing {
             | Id::Liveness
             | Id::Readiness
             | Id::Files(_)
+            | Id::GetOverview
+            | Id::StreamEvents
             | Id::ListUsers
             | Id::GetUsage
             | Id::GetRecentUsage

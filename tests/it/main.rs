@@ -45,6 +45,7 @@ mod oauth;
 mod operating;
 mod origins;
 mod output;
+mod overview;
 mod overload;
 mod own_answers;
 mod pages;

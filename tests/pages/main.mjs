@@ -10,6 +10,7 @@ import "./keys.mjs";
 import "./trouble.mjs";
 import "./hostile.mjs";
 import "./access.mjs";
+import "./console_overview.mjs";
 
 after(async () => {
   await browser.close();

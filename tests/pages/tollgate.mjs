@@ -101,6 +101,9 @@ export class Tollgate {
 
   #write(name, text) { writeFileSync(join(this.#dir, "providers.d", name), text); }
 
+  /** Writes a provider file, good or broken, and waits for nothing. */
+  put(name, text) { this.#write(name, text); }
+
   /** Writes a provider file while tollgate serves, and waits until it is read. */
   async drop(name, text) {
     this.#write(name, text);

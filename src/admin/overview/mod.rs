@@ -58,7 +58,9 @@ impl Topics {
                 "status" => topics.status = true,
                 "overview" => topics.overview = true,
                 _ => {
-                    return Err(invalid_query("?topics=: `status`, `overview`, or both with a comma between"));
+                    return Err(invalid_query(
+                        "?topics=: `status`, `overview`, or both with a comma between",
+                    ));
                 }
             }
         }

@@ -103,6 +103,12 @@ fn rate(per_second: f64) -> String {
     if per_second >= 100.0 { format!("{per_second:.0}") } else { format!("{per_second:.1}") }
 }
 
+/// The parts of a message, and whether each is code: the API marks that with backticks, as diagnostics do.
+fn marked(message: &str) -> impl Iterator<Item = (bool, &str)> {
+    let parts = message.split('`').enumerate();
+    parts.map(|(index, part)| (index % 2 == 1, part)).filter(|(_, part)| !part.is_empty())
+}
+
 impl Attention {
     fn is_error(&self) -> bool {
         self.severity == AttentionSeverity::Error
@@ -136,6 +142,17 @@ mod tests {
         // A user who was deleted has called.
         check(false, false, true, &[false, false, true]);
         check(true, false, true, &[]);
+    }
+
+    #[test]
+    fn backticks_mark_code() {
+        let check = |message, expected: &[(bool, &str)]| {
+            assert_eq!(marked(message).collect::<Vec<_>>(), expected);
+        };
+        check("", &[]);
+        check("plain", &[(false, "plain")]);
+        check("`a` of b", &[(true, "a"), (false, " of b")]);
+        check("cut `here", &[(false, "cut "), (true, "here")]);
     }
 
     #[test]
