@@ -117,6 +117,7 @@ pub enum Access {
 
 /// An operation.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Operation {
     /// The name.
     pub id: OperationId,

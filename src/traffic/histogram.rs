@@ -92,8 +92,11 @@ mod tests {
             let mut histogram = Histogram::default();
             let (front, back) = times.split_at(times.len() / 2);
             let mut other = Histogram::default();
-            front.iter().for_each(|ms| histogram.add(Duration::from_millis(*ms)));
-            back.iter().for_each(|ms| other.add(Duration::from_millis(*ms)));
+            for (part, times) in [(&mut histogram, front), (&mut other, back)] {
+                for ms in times {
+                    part.add(Duration::from_millis(*ms));
+                }
+            }
             histogram.add_all(&other);
             let found = [50, 95, 99].map(|percent| histogram.percentile(percent).unwrap());
             assert_eq!(found, expected, "{times:?}");

@@ -132,7 +132,9 @@ mod tests {
     fn a_ring_has_the_last_parts_alone() {
         let mut ring = Ring::new(10, 4);
         let mut check = |adds: &[u64], now: u64, parts: usize, expected: (u64, u64)| {
-            adds.iter().for_each(|at| ring.at(*at).requests += 1);
+            for at in adds {
+                ring.at(*at).requests += 1;
+            }
             let (since, sum) = ring.last(now, parts);
             assert_eq!((since, sum.requests), expected, "{adds:?} at {now}");
         };

@@ -94,7 +94,7 @@ fn hour_shown(at: &str) -> &str {
 }
 
 /// The path of a page below the console, if this version has it.
-fn page<'p>(path: &'p str) -> Option<&'p str> {
+fn page(path: &str) -> Option<&str> {
     find(Area::Console, &Method::GET, path).map(|_| path)
 }
 
