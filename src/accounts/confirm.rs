@@ -68,8 +68,17 @@ pub enum ConfirmError {
 
 /// The current origins of a credential; none if it is bound to all of them already.
 pub fn unconfirmed_origins<'k>(known: &'k DeclaredFields, one: &SealedCredential) -> Option<&'k [String]> {
-    let current = &known.find(&one.section, &one.field).ok()?.origins;
-    let bound_to = one.origins.as_deref().unwrap_or_default();
+    moved_to(known, &one.section, &one.field, one.origins.as_deref().unwrap_or_default())
+}
+
+/// The current origins of a field; none if a credential with these origins is bound to all of them.
+pub fn moved_to<'k>(
+    known: &'k DeclaredFields,
+    section: &str,
+    field: &str,
+    bound_to: &[String],
+) -> Option<&'k [String]> {
+    let current = &known.find(section, field).ok()?.origins;
     current.iter().any(|origin| !bound_to.contains(origin)).then_some(current)
 }
 

@@ -38,8 +38,8 @@ pub use self::{
     actor::Actor,
     cache::{CacheCounts, LocalCache},
     confirm::{
-        ConfirmError, ExpectedOrigins, NewOrigins, confirm, new_origins, section_and_field, unconfirmed,
-        unconfirmed_origins,
+        ConfirmError, ExpectedOrigins, NewOrigins, confirm, moved_to, new_origins, section_and_field,
+        unconfirmed, unconfirmed_origins,
     },
     credential::{BadCredential, Credentials, MAX_SECRET_BYTES, StoredCredential},
     credentials::{

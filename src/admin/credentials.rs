@@ -35,7 +35,7 @@ pub(super) fn group(name: &str) -> Result<Owner, Fault> {
 
 /// The word that demands an expiry.
 const REQUIRED: &str = "required";
-/// The parameter of a change of own credentials.
+/// The parameter of a change of credentials.
 pub(super) const EXPIRY: Parameter = Parameter {
     name: "expiry",
     description: "`required`: refuse a login (OAuth2) whose expiry cannot be read",
@@ -67,6 +67,7 @@ impl Admin {
 
     pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         let edits = self.requested_edits(owner, request).await?;
+        check_expiries(&edits, request)?;
         self.change_creds(owner, &edits, request).await?;
         Ok(Response::json(StatusCode::OK, &self.changed_creds(owner, request).await?))
     }

@@ -103,7 +103,8 @@ impl Admin {
             let decrypted = accounts::decrypt_credential(&self.key, &one);
             let is_readable = decrypted.is_ok();
             let value = decrypted.as_ref().map_or_else(|_| unreadable_value(), masked_value);
-            ((one.section, one.field), StoredField { value, is_readable, unconfirmed })
+            let updated_at_ms = one.updated_at_ms;
+            ((one.section, one.field), StoredField { value, is_readable, updated_at_ms, unconfirmed })
         });
         Ok(stored.collect())
     }

@@ -9,6 +9,7 @@ mod credentials;
 mod document;
 mod fields;
 mod json;
+mod listing;
 mod openapi;
 mod operations;
 mod overview;
@@ -22,6 +23,7 @@ mod queue;
 mod scope;
 mod sessions;
 mod tokens;
+mod unconfirmed;
 mod usage;
 mod users;
 
@@ -38,6 +40,7 @@ pub use self::{
         CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, PasteTokenPlace,
         SharedCredential, UndeclaredField, Wanted,
     },
+    listing::{Group, ListedUser, UserNumbers},
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
     overview::{
@@ -45,11 +48,15 @@ pub use self::{
         OverviewFirstByte, OverviewHour, OverviewNow, OverviewSetup, Percentiles, StatusEvent, StoredFacts,
         Topics,
     },
-    payloads::{ById, ListedKind, MadeToken, MadeUser, Me, MyToken, PasteToken, Rotated, Token, User},
+    payloads::{
+        AdminToken, ById, KindOfAdminToken, ListedKind, MadeAdminToken, MadeToken, MadeUser, Me, MyToken,
+        PasteToken, Revoked, Rotated, Token, User,
+    },
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
     providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
     queue::ApiQueue,
     sessions::{SessionChange, SignedIn},
+    unconfirmed::UnconfirmedOwner,
     usage::{
         DEFAULT_BY, RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow,
         user_shown,
@@ -247,6 +254,7 @@ impl Admin {
             Id::Files(operation) => self.files.handle(operation, Some(&self.store)).await,
             Id::CreateUser => self.create_user(request).await,
             Id::ListUsers => self.list_users(request).await,
+            Id::CountUsers => self.count_users(request).await,
             Id::GetUser => self.get_user(first).await,
             Id::UpdateUser => self.update_user(first, request).await,
             Id::DeleteUser => self.delete_user(first, request).await,
@@ -268,6 +276,8 @@ impl Admin {
             Id::MergeGroupCreds => self.merge_creds(&credentials::group(first)?, request).await,
             Id::GetUnconfirmedGroupCreds => self.get_unconfirmed(&credentials::group(first)?, request).await,
             Id::ConfirmGroupCreds => self.confirm_creds(&credentials::group(first)?, request).await,
+            Id::ListUnconfirmedCreds => self.list_unconfirmed(request).await,
+            Id::ListGroups => self.list_groups(request).await,
             Id::ListAdminTokens => self.list_admin_tokens(request).await,
             Id::CreateAdminToken => self.create_admin_token(request).await,
             Id::RevokeAdminToken => self.revoke_admin_token(first, request).await,
@@ -277,7 +287,7 @@ impl Admin {
             Id::GetMyRecentUsage => self.recent_usage(request, Some(&request.caller()?.id)).await,
             Id::GetFields => self.fields_of(request).await,
             Id::GetMyFields => self.fields(Some(request.own()?), request).await,
-            Id::ListMyProviders => Ok(providers::reachable(request)),
+            Id::ListMyProviders | Id::ListEndpoints => Ok(providers::reachable(request)),
             Id::ListAudit => self.list_audit(request).await,
             Id::StartRekey => {
                 let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;

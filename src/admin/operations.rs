@@ -10,9 +10,11 @@ use super::{
     credentials,
     fields::{self, CredentialFields},
     overview::{self, Overview, StatusEvent},
+    listing::{self, Group, ListedUser, UserNumbers},
     payloads,
     probe::ProbeResult,
     providers::ReachableProviders,
+    unconfirmed::UnconfirmedOwner,
     usage::{self, RecentExchanges, UsageReport},
 };
 use crate::{
@@ -32,6 +34,7 @@ pub enum OperationId {
     StreamEvents,
     CreateUser,
     ListUsers,
+    CountUsers,
     GetUser,
     UpdateUser,
     DeleteUser,
@@ -53,6 +56,9 @@ pub enum OperationId {
     MergeGroupCreds,
     GetUnconfirmedGroupCreds,
     ConfirmGroupCreds,
+    ListUnconfirmedCreds,
+    ListGroups,
+    ListEndpoints,
     ListAdminTokens,
     CreateAdminToken,
     RevokeAdminToken,
@@ -328,7 +334,9 @@ impl Operation {
     }
 }
 
-type Users = payloads::ById<payloads::User>;
+type Users = payloads::ById<ListedUser>;
+type Groups = payloads::ById<Group>;
+type Unconfirmed = payloads::ById<UnconfirmedOwner>;
 type Tokens = payloads::ById<payloads::Token>;
 type AdminTokens = payloads::ById<payloads::AdminToken>;
 type Audit = payloads::ById<payloads::AuditEntry>;
@@ -359,8 +367,10 @@ pub static OPERATIONS: &[Operation] = &[
 
     new::<payloads::MadeUser>(OperationId::CreateUser, "POST", "/admin/users", Access::Admin, "Create a user with a first token of the kind `both`")
         .body::<payloads::NewUser>().created(),
-    new::<Users>(OperationId::ListUsers, "GET", "/admin/users", Access::Admin, "List users").paged(),
-    new::<payloads::User>(OperationId::GetUser, "GET", "/admin/users/{id}", Access::Admin, "Show a user").faults(NOT_FOUND),
+    new::<Users>(OperationId::ListUsers, "GET", "/admin/users", Access::Admin, "List users: oldest first, by name, or last used first").paged()
+        .parameters(listing::USERS),
+    new::<UserNumbers>(OperationId::CountUsers, "GET", "/admin/users/count", Access::Admin, "The number of users").parameters(listing::FILTERS),
+    new::<ListedUser>(OperationId::GetUser, "GET", "/admin/users/{id}", Access::Admin, "Show a user").faults(NOT_FOUND),
     new::<payloads::User>(OperationId::UpdateUser, "PATCH", "/admin/users/{id}", Access::Admin, "Change a user's name, note or group, or disable the user")
         .body::<payloads::UserPatch>().faults(NOT_FOUND),
     new::<payloads::Done>(OperationId::DeleteUser, "DELETE", "/admin/users/{id}", Access::Admin, "Delete a user with all tokens and credentials")
@@ -369,7 +379,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Done>(OperationId::ReplaceUserCreds, "PUT", "/admin/users/{id}/creds", Access::Admin, "Replace all of a user's credentials")
         .body::<Document>().faults(NOT_FOUND),
     new::<Masked>(OperationId::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Access::Admin, "Change some of a user's credentials")
-        .body::<Document>().faults(NOT_FOUND),
+        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(NOT_FOUND),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedUserCreds, "GET", "/admin/users/{id}/creds/confirm", Access::Admin, "Show a user's credentials that wait for a confirmation, with their origins").faults(NOT_FOUND),
     new::<payloads::Confirmation>(OperationId::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Access::Admin, "Confirm that a user's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::NotFound, FaultKind::OriginsChanged]),
@@ -383,7 +393,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Done>(OperationId::ReplaceSharedCreds, "PUT", "/admin/credentials/everybody", Access::Admin, "Replace all credentials that everybody may use")
         .body::<Document>(),
     new::<Masked>(OperationId::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Access::Admin, "Change some of the credentials that everybody may use")
-        .body::<Document>(),
+        .body::<Document>().parameters(&[credentials::EXPIRY]),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedSharedCreds, "GET", "/admin/credentials/everybody/confirm", Access::Admin, "Show the credentials that everybody may use and that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Access::Admin, "Confirm that the credentials that everybody may use may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
@@ -391,10 +401,14 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Done>(OperationId::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Access::Admin, "Replace all credentials that a group may use")
         .body::<Document>(),
     new::<Masked>(OperationId::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Access::Admin, "Change some of the credentials that a group may use")
-        .body::<Document>(),
+        .body::<Document>().parameters(&[credentials::EXPIRY]),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedGroupCreds, "GET", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Show the credentials that a group may use and that wait for a confirmation, with their origins").faults(BAD),
     new::<payloads::Confirmation>(OperationId::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Confirm that the credentials that a group may use may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
+
+    new::<Unconfirmed>(OperationId::ListUnconfirmedCreds, "GET", "/admin/credentials/unconfirmed", Access::Admin, "List the owners of credentials that wait for a confirmation; at most 100 owners a page").paged(),
+    new::<Groups>(OperationId::ListGroups, "GET", "/admin/groups", Access::Admin, "List the groups that users are in or that have credentials, by name").paged(),
+    new::<ReachableProviders>(OperationId::ListEndpoints, "GET", "/admin/endpoints", Access::Admin, "List the providers that serve, with their endpoints"),
 
     new::<AdminTokens>(OperationId::ListAdminTokens, "GET", "/admin/tokens", Access::Admin, "List admin tokens").paged(),
     new::<payloads::MadeAdminToken>(OperationId::CreateAdminToken, "POST", "/admin/tokens", Access::Admin, "Create an admin token")

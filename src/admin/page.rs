@@ -25,6 +25,11 @@ impl Page {
         Ok(Self { limit, after: value("after") })
     }
 
+    /// The page with at most so many items, also if the request has no limit.
+    pub(super) fn within(self, max: u64) -> Self {
+        Self { limit: Some(self.limit.map_or(max, |limit| limit.min(max))), ..self }
+    }
+
     /// The number of items to read: one more than the page has, to learn whether another page follows.
     pub(super) fn read_limit(&self) -> Option<u64> {
         self.limit.map(|limit| limit.saturating_add(1))
@@ -33,13 +38,34 @@ impl Page {
     /// Truncates what was read to the page. Returns the `Link` to the next page, if there is one.
     pub(super) fn truncate<T>(&self, path: &str, list: &mut ById<T>) -> Option<String> {
         let limit = self.limit?;
-        let kept = usize::try_from(limit).unwrap_or(usize::MAX);
-        if list.0.len() <= kept {
+        let (end, _) = self.cut(&mut list.0)?;
+        Some(format!("<{path}?limit={limit}&after={end}>; rel=\"next\""))
+    }
+
+    /// Truncates what was read to the page. Returns the last item of the page, if another page follows.
+    pub(super) fn cut<'l, T>(&self, items: &'l mut Vec<T>) -> Option<&'l T> {
+        let kept = usize::try_from(self.limit?).unwrap_or(usize::MAX);
+        if items.len() <= kept {
             return None;
         }
-        list.0.truncate(kept);
-        let (end, _) = list.0.last()?;
-        Some(format!("<{path}?limit={limit}&after={end}>; rel=\"next\""))
+        items.truncate(kept);
+        items.last()
+    }
+
+    /// The `Link` to the page after a place, with the other parameters of the request.
+    pub(super) fn link(&self, request: &Request, after: &str) -> String {
+        let query = request.query.as_deref().unwrap_or_default();
+        let mut next = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !["limit", "after"].contains(&&*name) {
+                next.append_pair(&name, &value);
+            }
+        }
+        if let Some(limit) = self.limit {
+            next.append_pair("limit", &limit.to_string());
+        }
+        let next = next.append_pair("after", after).finish();
+        format!("<{}?{next}>; rel=\"next\"", request.path)
     }
 }
 

@@ -218,7 +218,7 @@ pub struct Done {
 }
 
 /// A revocation, with the number of tokens that it ended.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
     /// Always true.
@@ -386,7 +386,7 @@ pub struct Rotated {
 }
 
 /// The kind of an admin token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KindOfAdminToken {
     /// A token.
@@ -408,13 +408,16 @@ impl JsonSchema for KindOfAdminToken {
 }
 
 /// An admin token.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdminToken {
     /// The label. That of a session is its maker's.
     pub label: String,
     /// The kind.
     pub kind: KindOfAdminToken,
+    /// True for the calling token or session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub current: bool,
     /// Its first characters, if they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
@@ -432,7 +435,7 @@ pub struct AdminToken {
 }
 
 /// A created admin token.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MadeAdminToken {
     /// Its id.

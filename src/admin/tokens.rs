@@ -19,7 +19,7 @@ use crate::{
     clock::{from_utc, now_ms, utc},
     fault::{Cause, Fault, FaultKind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
-    store::{self, AdminTokenRevocation, Maker, TokenKind},
+    store::{self, AdminTokenRevocation, Maker, Right, TokenKind},
     table::Table,
 };
 
@@ -121,7 +121,15 @@ impl Admin {
 
     pub(super) async fn list_admin_tokens(&self, request: &Request) -> ApiResult {
         let tokens = self.store.admin_tokens().await.map_err(store_fault)?;
-        let list = tokens.iter().map(|token| (token.id.to_string(), listed_admin(token)));
+        let calling = match &request.actor.right {
+            Some(Right::Admin(id)) => Some(id),
+            Some(Right::Token(_) | Right::TokenEvenIfReplaced(_)) | None => None,
+        };
+        let listed = |token: &store::StoredAdminToken| AdminToken {
+            current: calling == Some(&token.id),
+            ..listed_admin(token)
+        };
+        let list = tokens.iter().map(|token| (token.id.to_string(), listed(token)));
         page_of(list.collect(), request)
     }
 
@@ -272,6 +280,7 @@ fn listed_admin(token: &store::StoredAdminToken) -> AdminToken {
         prefix: Some(token.prefix.clone()).filter(|prefix| !prefix.is_empty()),
         label: token.label.clone(),
         kind: if token.is_session { KindOfAdminToken::Session } else { KindOfAdminToken::Admin },
+        current: false,
         created_at: utc(token.created_at_ms),
         expires_at: token.expires_at_ms.map(utc),
         last_used_at: token.last_used_at_ms.map(utc),

@@ -74,31 +74,6 @@ impl Admin {
         }
     }
 
-    pub(super) async fn list_users(&self, request: &Request) -> ApiResult {
-        let page = Page::of(request)?;
-        let after = match &page.after {
-            None => None,
-            Some(text) => Some(self.last_of_page(text).await?),
-        };
-        let after = after.as_ref().map(|user| (user.created_at_ms, &user.id));
-        let users = self.store.users_page(after, page.read_limit()).await.map_err(store_fault)?;
-        let mut list = ById(users.iter().map(|user| (user.id.to_string(), listed(user))).collect());
-        let link = page.truncate(&request.path, &mut list);
-        Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
-    }
-
-    /// The last user of the page before.
-    async fn last_of_page(&self, text: &str) -> Result<store::User, Fault> {
-        let none = || invalid_query("?after=: no such user exists: start again without it");
-        let id = UserId::new(text).ok_or_else(none)?;
-        self.store.user(&id).await.map_err(store_fault)?.ok_or_else(none)
-    }
-
-    pub(super) async fn get_user(&self, text: &str) -> ApiResult {
-        let user = self.store.user(&id(text)?).await.map_err(store_fault)?.ok_or_else(user_not_found)?;
-        Ok(Response::json(StatusCode::OK, &listed(&user)))
-    }
-
     pub(super) async fn update_user(&self, text: &str, request: &Request) -> ApiResult {
         let patch: UserPatch = body::parse(json::parse(&request.body)?)?;
         let name = patch.name.map(|name| display_name("/name", &name)).transpose()?;
@@ -122,9 +97,7 @@ impl Admin {
     }
 
     pub(super) async fn list_audit(&self, request: &Request) -> ApiResult {
-        let page = Page::of(request)?;
-        let page =
-            Page { limit: Some(page.limit.map_or(MAX_ENTRIES, |limit| limit.min(MAX_ENTRIES))), ..page };
+        let page = Page::of(request)?.within(MAX_ENTRIES);
         let number = |text: &String| text.parse::<u64>().ok();
         let after = page.after.as_ref().map(|text| number(text).ok_or(text)).transpose();
         let after = after.map_err(|_| {

@@ -1,6 +1,7 @@
 //! The conformance suite: tests that every backend has to pass. Each function gets an empty store.
 
 mod derived;
+mod listing;
 mod sessions;
 mod usage;
 
@@ -26,6 +27,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     paste_tokens(open().await).await;
     derived::all(&open).await;
     sessions::all(&open).await;
+    listing::all(&open).await;
     credentials(open().await).await;
     shared_credentials(open().await).await;
     credentials_are_swapped(open().await).await;

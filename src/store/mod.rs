@@ -18,6 +18,7 @@ mod invalidation;
 mod invalidation_log;
 mod kept_answers;
 mod leases;
+mod listing;
 mod probe;
 mod restore;
 mod revocation;
@@ -62,6 +63,9 @@ pub use self::{
     invalidation::InvalidationCounter,
     invalidation_log::{Affected, Invalidated},
     kept_answers::{KeepOutcome, SealedAnswer},
+    listing::{
+        BoundCredential, ListedGroup, ListedUser, SortKey, UserCount, UserFilter, UserOrder, UserPage,
+    },
     probe::{Probe, probe},
     restore::{PreparedRestore, prepare_restore},
     rows::{

@@ -12,7 +12,7 @@ use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
 const MIGRATIONS: &[&str] =
-    &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE, TEXT_TOKENS, SESSIONS];
+    &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE, TEXT_TOKENS, SESSIONS, LISTS];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -322,6 +322,16 @@ const TEXT_TOKENS: &str = "
 const SESSIONS: &str = "
     ALTER TABLE admin_tokens ADD COLUMN kind TEXT NOT NULL DEFAULT 'admin';
     PRAGMA user_version = 8;
+";
+
+/// Indexes for lists: of users by name, group and last use, and of the owners of a field.
+const LISTS: &str = "
+    CREATE INDEX users_by_folded_name ON users (name COLLATE NOCASE, id);
+    CREATE INDEX users_by_group ON users (group_name);
+    CREATE INDEX tokens_by_last_use ON tokens (user_id, last_used_at);
+    CREATE INDEX paste_tokens_by_last_use ON paste_tokens (user_id, last_used_at);
+    CREATE INDEX credentials_by_field ON credentials (section, field, origins, owner);
+    PRAGMA user_version = 9;
 ";
 
 /// The newest schema that this version knows.

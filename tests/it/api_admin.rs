@@ -37,7 +37,7 @@ fn a_users_life() {
     let user = api.done(&format!("GET /admin/users/{id}"), &Value::Null);
     assert_eq!(
         (&user["name"], &user["ip"], keys(&user)),
-        (&json!("bob"), &json!("192.0.2.7"), vec!["name", "ip", "createdAt"])
+        (&json!("bob"), &json!("192.0.2.7"), vec!["name", "ip", "createdAt", "validTokens"])
     );
     let all = api.done("GET /admin/users", &Value::Null);
     assert_eq!(all[id], user);

@@ -77,8 +77,11 @@ fn a_provider_that_is_dropped_in_is_on_the_next_page() {
     reload(&world);
     let fields = get(&own, "/auth/fields");
     assert_eq!(names(&fields, "sections", "section"), ["providers.t"]);
+    let mut undeclared = fields["undeclared"].clone();
+    let at = undeclared[0].as_object_mut().unwrap().remove("storedAt").unwrap();
+    assert!(at.as_str().unwrap().ends_with('Z'), "{at}");
     let stored = json!([{ "section": "providers.u", "field": "key", "stored": "sk-upstr...6789" }]);
-    assert_eq!(fields["undeclared"], stored);
+    assert_eq!(undeclared, stored);
     own.done("PUT /auth/creds", &json!({ "providers": { "u": { "key": null } } }));
     assert_eq!(get(&own, "/auth/fields").get("undeclared"), None);
 }

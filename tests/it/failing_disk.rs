@@ -205,6 +205,10 @@ impl Failing {
             | Id::GetOverview
             | Id::StreamEvents
             | Id::ListUsers
+            | Id::CountUsers
+            | Id::ListUnconfirmedCreds
+            | Id::ListGroups
+            | Id::ListEndpoints
             | Id::GetUsage
             | Id::GetRecentUsage
             | Id::GetMyUsage

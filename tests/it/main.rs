@@ -37,6 +37,7 @@ mod keys;
 mod known_callers;
 mod lifecycle;
 mod limits;
+mod listing;
 mod llemtry;
 mod machine;
 mod metering;

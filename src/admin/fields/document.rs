@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{document::FieldKey, payloads::MaskedCredential, scope::Reach};
-use crate::{accounts::NewOrigins, bind, compile, fields::FieldKind, syntax, table::Table};
+use crate::{accounts::NewOrigins, bind, clock::utc, compile, fields::FieldKind, syntax, table::Table};
 
 /// The group whose sections come first.
 const MAIN_GROUP: &str = "main";
@@ -80,6 +80,9 @@ pub struct CredentialField {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<MaskedCredential>")]
     pub stored: Option<Value>,
+    /// The time at which the owner's own value was set. A login that is refreshed is set again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<String>,
     /// The owner's own value waits for a confirmation: the origins that it was saved for, and those that the files lead to
     /// now. Requests to the others are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +165,8 @@ pub struct UndeclaredField {
     /// The value, masked.
     #[schemars(with = "MaskedCredential")]
     pub stored: Value,
+    /// The time at which it was set.
+    pub stored_at: String,
 }
 
 /// A stored credential.
@@ -171,6 +176,8 @@ pub(super) struct StoredField {
     pub(super) value: Value,
     /// False if it cannot be decrypted: requests do not see it.
     pub(super) is_readable: bool,
+    /// The time of the last change, in milliseconds since 1970.
+    pub(super) updated_at_ms: u64,
     pub(super) unconfirmed: Option<NewOrigins>,
 }
 
@@ -244,6 +251,7 @@ pub(super) fn arrange(
                 section: section.clone(),
                 field: field.clone(),
                 stored: stored.value.clone(),
+                stored_at: utc(stored.updated_at_ms),
             })
             .collect(),
     }
@@ -302,6 +310,7 @@ impl Members<'_> {
             origins: known.map(|field| field.origins.clone()).unwrap_or_default(),
             wanted: if self.providers.iter().any(is_alone) { Wanted::Required } else { Wanted::Optional },
             stored: own.map(|own| own.value.clone()),
+            stored_at: own.map(|own| utc(own.updated_at_ms)),
             unconfirmed: own.and_then(|own| own.unconfirmed.clone()),
             shared: self.shared(name),
             used: self.stored.and_then(|stored| {

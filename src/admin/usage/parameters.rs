@@ -36,6 +36,8 @@ pub const DEFAULT_BY: &str = "user,model";
 const NO_DIMENSION: &str = "none";
 /// The length of the longest value, in bytes.
 const MAX_VALUE: usize = 256;
+/// The parameters of a page: `page` checks them.
+const PAGE: [&str; 2] = ["limit", "after"];
 
 const fn text(name: &'static str, description: &'static str) -> Parameter {
     Parameter { name, description, kind: ParameterKind::Text }
@@ -141,14 +143,27 @@ pub(in super::super) struct Parameters<'r> {
 
 impl<'r> Parameters<'r> {
     pub(in super::super) fn of(request: &'r Request, known: &'static [Parameter]) -> Result<Self, Fault> {
+        Self::among(request, known, &[])
+    }
+
+    /// The parameters of a request for a list, which has pages.
+    pub(in super::super) fn of_list(
+        request: &'r Request,
+        known: &'static [Parameter],
+    ) -> Result<Self, Fault> {
+        Self::among(request, known, &PAGE)
+    }
+
+    /// The parameters among `known`, and those that `others` checks.
+    fn among(request: &'r Request, known: &'static [Parameter], others: &[&str]) -> Result<Self, Fault> {
         let query = request.query.as_deref();
-        let names: Vec<&str> = known.iter().map(|one| one.name).collect();
+        let names: Vec<&str> = known.iter().map(|one| one.name).chain(others.iter().copied()).collect();
         let mut seen = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !names.contains(&&*name) {
                 return Err(invalid_query(format!("unknown query parameter; {}", hint(&name, &names))));
             }
-            if value.is_empty() || value.len() > MAX_VALUE {
+            if !others.contains(&&*name) && (value.is_empty() || value.len() > MAX_VALUE) {
                 let problem = "its value is empty, or longer than 256 bytes";
                 return Err(invalid_query(format!("?{name}=: {problem}")));
             }
