@@ -5,8 +5,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    admin::Response,
+    admin::{ById, Response},
     fault::{Fault, FaultKind},
+    rewrite::value_of,
 };
 
 /// Calls operations of the API as the person who is signed in.
@@ -18,6 +19,15 @@ pub trait Api {
         path: &str,
         body: Option<&Value>,
     ) -> impl Future<Output = Result<Response, Fault>>;
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub(super) struct Listed<T> {
+    /// The items, each with its id, in the order of the list.
+    pub(super) items: Vec<(String, T)>,
+    /// The place that the next page begins after, if there is one.
+    pub(super) next: Option<String>,
 }
 
 /// An [`Api`] whose answers are read.
@@ -32,6 +42,13 @@ impl<'c, A: Api> Client<'c, A> {
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
         read(&self.api.call(Method::GET, path, None).await?)
+    }
+
+    /// A page of a list.
+    pub(super) async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Listed<T>, Fault> {
+        let response = self.api.call(Method::GET, path, None).await?;
+        let ById(items) = read(&response)?;
+        Ok(Listed { items, next: response.link.as_deref().and_then(next_place) })
     }
 
     pub(super) async fn send<T: DeserializeOwned>(
@@ -52,12 +69,46 @@ fn read<T: DeserializeOwned>(response: &Response) -> Result<T, Fault> {
     })
 }
 
-/// A path with a query of these pairs, percent-encoded.
+/// The value of `after` in the `Link` of a list.
+fn next_place(link: &str) -> Option<String> {
+    let (_, query) = link.split_once('>')?.0.split_once('?')?;
+    value_of(Some(query), "after")
+}
+
+/// A text as a segment of a path, percent-encoded.
+pub(super) fn segment(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// A path with a query of these pairs, percent-encoded. Those without a value are left out.
 pub(super) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(pairs.iter().filter(|(_, value)| !value.is_empty()));
     match query.finish() {
         query if query.is_empty() => path.to_owned(),
         query => format!("{path}?{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_to_the_next_page() {
+        for (link, expected) in [
+            ("</admin/users?limit=2&after=usr_1>; rel=\"next\"", Some("usr_1")),
+            ("</admin/users?order=name&limit=2&after=usr_1%7EA+%26+B>; rel=\"next\"", Some("usr_1~A & B")),
+            ("</admin/users>; rel=\"next\"", None),
+        ] {
+            assert_eq!(next_place(link).as_deref(), expected, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_query_and_a_segment_are_encoded() {
+        assert_eq!(with_query("/a", &[("b", "c&d"), ("e", "")]), "/a?b=c%26d");
+        assert_eq!(with_query("/a", &[("e", "")]), "/a");
+        assert_eq!(segment("../a?b#c"), "..%2Fa%3Fb%23c");
     }
 }

@@ -1,7 +1,7 @@
 //! The body of a form: `application/x-www-form-urlencoded` (<https://url.spec.whatwg.org/#application/x-www-form-urlencoded>).
 
 /// The fields of a form, in their order.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Form(Vec<(String, String)>);
 
 /// Fields may be secrets: only their names are shown.
@@ -18,7 +18,12 @@ impl Form {
 
     /// The text of the field with this name, without white space around it. Empty if there is none.
     pub(super) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(one, _)| one == name).map_or("", |(_, value)| value.trim())
+        self.get(name).unwrap_or_default()
+    }
+
+    /// The same; none if there is no such field.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(one, _)| one == name).map(|(_, value)| value.trim())
     }
 
     /// The texts of all fields with this name that are not empty.

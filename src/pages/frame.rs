@@ -25,8 +25,14 @@ pub(super) struct Frame {
 pub(super) type Tab = (&'static str, &'static str);
 
 const CONFIG: &[Tab] = &[("", "Keys"), ("/connect", "Connect"), ("/usage", "Usage"), ("/tokens", "Tokens")];
-const CONSOLE: &[Tab] =
-    &[("", "Overview"), ("/providers", "Providers"), ("/users", "Users"), ("/usage", "Usage")];
+const CONSOLE: &[Tab] = &[
+    ("", "Overview"),
+    ("/providers", "Providers"),
+    ("/users", "Users"),
+    ("/shared", "Shared keys"),
+    ("/tokens", "Tokens"),
+    ("/usage", "Usage"),
+];
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]

@@ -14,9 +14,11 @@ mod config;
 mod console;
 mod form;
 mod frame;
+mod keys_form;
 mod response;
 mod route;
 mod shown;
+mod token_form;
 
 pub use self::{
     client::Api,
@@ -107,6 +109,18 @@ async fn render(
         Page::AllUsage => console::usage::show(client, frame, request.query).await,
         Page::Users => console::users::show(client, frame, request.query).await,
         Page::CreateUser => console::users::create(client, frame, &form()).await,
-        Page::ChangeUser(change) => console::users::change(client, frame, item, change).await,
+        Page::User => console::user::show(client, frame, item, request.query).await,
+        Page::UpdateUser => console::user::update(client, frame, item, &form()).await,
+        Page::ChangeUser(change) => console::user::change(client, frame, item, change).await,
+        Page::CreateUserToken => console::user::create_token(client, frame, item, &form()).await,
+        Page::RevokeUserToken => console::user::revoke_token(client, frame, item, &form()).await,
+        Page::OwnerKeys(owner) => console::keys::show(client, frame, (owner, item), request.query).await,
+        Page::SaveOwnerKeys(owner) => console::keys::save(client, frame, (owner, item), &form()).await,
+        Page::ConfirmOwnerKey(owner) => console::keys::confirm(client, frame, (owner, item), &form()).await,
+        Page::Shared => console::shared::show(client, frame, request.query).await,
+        Page::OpenGroup => console::shared::open(client, frame, &form()).await,
+        Page::AdminTokens => console::tokens::show(client, frame, request.query).await,
+        Page::CreateAdminToken => console::tokens::create(client, frame, &form()).await,
+        Page::RevokeAdminToken => console::tokens::revoke(client, frame, &form()).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::console::users::Change;
+use super::console::{keys::KeyOwner, user::Change};
 
 /// The pages of one audience, below one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,19 @@ pub(super) enum Page {
     AllUsage,
     Users,
     CreateUser,
+    User,
+    UpdateUser,
     ChangeUser(Change),
+    CreateUserToken,
+    RevokeUserToken,
+    OwnerKeys(KeyOwner),
+    SaveOwnerKeys(KeyOwner),
+    ConfirmOwnerKey(KeyOwner),
+    Shared,
+    OpenGroup,
+    AdminTokens,
+    CreateAdminToken,
+    RevokeAdminToken,
 }
 
 impl PageRoute {
@@ -56,10 +68,23 @@ impl PageRoute {
             Page::Files | Page::Reload => "/providers",
             Page::Usage | Page::AllUsage => "/usage",
             Page::Connect | Page::ConnectOne | Page::Probe => "/connect",
-            Page::Users | Page::CreateUser | Page::ChangeUser(_) => "/users",
-            Page::Tokens | Page::CreateToken | Page::RotateToken | Page::PasteToken | Page::RevokeToken => {
-                "/tokens"
-            }
+            Page::Users
+            | Page::CreateUser
+            | Page::User
+            | Page::UpdateUser
+            | Page::ChangeUser(_)
+            | Page::CreateUserToken
+            | Page::RevokeUserToken => "/users",
+            Page::OwnerKeys(owner) | Page::SaveOwnerKeys(owner) | Page::ConfirmOwnerKey(owner) => owner.tab(),
+            Page::Shared | Page::OpenGroup => "/shared",
+            Page::Tokens
+            | Page::CreateToken
+            | Page::RotateToken
+            | Page::PasteToken
+            | Page::RevokeToken
+            | Page::AdminTokens
+            | Page::CreateAdminToken
+            | Page::RevokeAdminToken => "/tokens",
         }
     }
 }
@@ -84,9 +109,27 @@ const PAGES: &[(Area, &str, &str, Page)] = &[
     (Area::Console, "GET", "/usage", Page::AllUsage),
     (Area::Console, "GET", "/users", Page::Users),
     (Area::Console, "POST", "/users", Page::CreateUser),
+    (Area::Console, "GET", "/users/*", Page::User),
+    (Area::Console, "POST", "/users/*", Page::UpdateUser),
     (Area::Console, "POST", "/users/*/disable", Page::ChangeUser(Change::Disable)),
     (Area::Console, "POST", "/users/*/enable", Page::ChangeUser(Change::Enable)),
     (Area::Console, "POST", "/users/*/delete", Page::ChangeUser(Change::Delete)),
+    (Area::Console, "POST", "/users/*/tokens", Page::CreateUserToken),
+    (Area::Console, "POST", "/users/*/tokens/revoke", Page::RevokeUserToken),
+    (Area::Console, "GET", "/users/*/keys", Page::OwnerKeys(KeyOwner::User)),
+    (Area::Console, "POST", "/users/*/keys", Page::SaveOwnerKeys(KeyOwner::User)),
+    (Area::Console, "POST", "/users/*/keys/confirm", Page::ConfirmOwnerKey(KeyOwner::User)),
+    (Area::Console, "GET", "/shared", Page::Shared),
+    (Area::Console, "POST", "/shared", Page::OpenGroup),
+    (Area::Console, "GET", "/shared/everybody", Page::OwnerKeys(KeyOwner::Everybody)),
+    (Area::Console, "POST", "/shared/everybody", Page::SaveOwnerKeys(KeyOwner::Everybody)),
+    (Area::Console, "POST", "/shared/everybody/confirm", Page::ConfirmOwnerKey(KeyOwner::Everybody)),
+    (Area::Console, "GET", "/shared/groups/*", Page::OwnerKeys(KeyOwner::Group)),
+    (Area::Console, "POST", "/shared/groups/*", Page::SaveOwnerKeys(KeyOwner::Group)),
+    (Area::Console, "POST", "/shared/groups/*/confirm", Page::ConfirmOwnerKey(KeyOwner::Group)),
+    (Area::Console, "GET", "/tokens", Page::AdminTokens),
+    (Area::Console, "POST", "/tokens", Page::CreateAdminToken),
+    (Area::Console, "POST", "/tokens/revoke", Page::RevokeAdminToken),
 ];
 
 impl Area {

@@ -110,11 +110,11 @@ async function save(event) {
   if (Object.keys(body).length === 0) return tell("There is nothing to save.");
   saveButton.disabled = true;
   try {
-    const answer = await call("PUT", "/auth/creds?expiry=required", body);
+    const answer = await call(form.dataset.method, form.dataset.operation, body);
     if (!answer.ok) return refuse(answer);
     for (const row of rows) row.undo();
     count();
-    location.assign(`${document.body.dataset.area}?saved=1`);
+    location.assign(form.dataset.saved);
   } catch (failure) {
     if (!(failure instanceof Unreachable)) throw failure;
     tell(failure.message);

@@ -1,6 +1,63 @@
 //! The pages below `/console`, for operators.
 
 pub(super) mod files;
+pub(super) mod keys;
 pub(super) mod overview;
+pub(super) mod shared;
+pub(super) mod tokens;
 pub(super) mod usage;
+pub(super) mod user;
 pub(super) mod users;
+
+use super::form::Form;
+use crate::rewrite::value_of;
+
+/// The messages of changes that were made, by their word in `?done=` of the page that follows.
+const DONE: &[(&str, &str)] = &[
+    ("saved", "Saved."),
+    ("confirmed", "Confirmed: the credential is sent to its new hosts from now on."),
+    ("changed", "The user was changed."),
+    ("disabled", "The user was disabled: all tokens are refused from now on."),
+    ("enabled", "The user was enabled: the tokens work again."),
+    ("deleted", "The user was deleted, with all tokens and keys."),
+    ("revoked", "The token was revoked."),
+    ("revoked-all", "The token was revoked, with all that came from it."),
+];
+
+/// The message of the change that led to this page. The words of an address are never shown themselves.
+fn done(query: Option<&str>) -> Option<&'static str> {
+    let word = value_of(query, "done")?;
+    DONE.iter().find(|(one, _)| *one == word).map(|(_, message)| *message)
+}
+
+/// The path that revokes the token at `path` as the form asks for, and the word of its message.
+fn revocation(path: &str, form: &Form) -> (String, &'static str) {
+    match form.text("with_made") {
+        "" => (path.to_owned(), "revoked"),
+        _ => (format!("{path}?withMade=true"), "revoked-all"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_words_are_messages() {
+        for (query, expected) in
+            [(None, None), (Some("done=saved"), Some("Saved.")), (Some("done=<b>"), None), (Some("x=saved"), None)]
+        {
+            assert_eq!(done(query), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_may_include_what_came_from_the_token() {
+        for (form, expected) in
+            [("token=x", ("/t", "revoked")), ("token=x&with_made=1", ("/t?withMade=true", "revoked-all"))]
+        {
+            let (path, word) = revocation("/t", &Form::parse(form.as_bytes()));
+            assert_eq!((path.as_str(), word), expected, "{form}");
+        }
+    }
+}

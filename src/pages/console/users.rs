@@ -1,43 +1,63 @@
-//! Users: a list, and forms to create, disable and delete them.
+//! Users: a list with a search, a group and an order, in pages, and a form that creates one.
 
 use askama::Template;
 use http::{Method, StatusCode};
-use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::super::{
-    client::{Api, Client, with_query},
-    form::Form,
-    frame::Frame,
-    response::PageResponse,
-    shown,
+use super::{
+    super::{
+        client::{Api, Client, Listed, with_query},
+        form::Form,
+        frame::Frame,
+        response::PageResponse,
+        shown,
+    },
+    done,
 };
 use crate::{
-    admin::{ById, MadeUser, User},
-    fault::Fault,
+    admin::{Group, ListedUser, MadeUser, UserNumbers},
+    fault::{Fault, FaultKind},
+    numbers::grouped,
     rewrite::value_of,
 };
 
 /// The users of one page.
 const LIMIT: &str = "100";
+/// The groups that the filter suggests.
+const GROUPS: &str = "100";
+/// The orders, as the API and as the page names them.
+const ORDERS: [(&str, &str); 3] = [("created", "Oldest first"), ("name", "Name"), ("last_used", "Last used first")];
 
 #[derive(Template)]
 #[template(path = "console/users.html")]
 struct UsersPage<'p> {
     frame: &'p Frame,
-    users: &'p [(String, User)],
-    /// The last user of this page, if another page follows.
-    next: Option<&'p str>,
-    made: Option<MadeUser>,
-    problem: Option<String>,
+    asked: &'p Asked,
+    users: &'p [(String, ListedUser)],
+    numbers: UserNumbers,
+    groups: &'p [(String, Group)],
+    /// The address of the next page, if there is one.
+    next: Option<String>,
+    outcome: Outcome<'p>,
 }
 
-/// A change of a user, by a form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Change {
-    Disable,
-    Enable,
-    Delete,
+/// The outcome of a form.
+#[derive(Default)]
+struct Outcome<'p> {
+    made: Option<MadeUser>,
+    /// The refused form.
+    typed: Option<&'p Form>,
+    problem: Option<String>,
+    done: Option<&'static str>,
+}
+
+/// The users that a page shows.
+#[derive(Default)]
+struct Asked {
+    search: String,
+    group: String,
+    order: &'static str,
+    after: String,
 }
 
 /// The page.
@@ -46,8 +66,8 @@ pub(in super::super) async fn show(
     frame: &Frame,
     query: Option<&str>,
 ) -> Result<PageResponse, Fault> {
-    let after = value_of(query, "after").unwrap_or_default();
-    page(client, frame, &after, None, None).await
+    let outcome = Outcome { done: done(query), ..Outcome::default() };
+    page(client, frame, &Asked::of(query), outcome).await
 }
 
 /// Creates a user.
@@ -60,42 +80,87 @@ pub(in super::super) async fn create(
     if !form.text("group").is_empty() {
         body["group"] = form.text("group").into();
     }
-    match client.send(Method::POST, "/admin/users", &body).await {
-        Ok(made) => page(client, frame, "", Some(made), None).await,
-        Err(fault) => page(client, frame, "", None, Some(fault.message.into_owned())).await,
-    }
-}
-
-/// Changes a user.
-pub(in super::super) async fn change(
-    client: &Client<'_, impl Api>,
-    frame: &Frame,
-    id: &str,
-    change: Change,
-) -> Result<PageResponse, Fault> {
-    let path = format!("/admin/users/{id}");
-    let changed: Result<IgnoredAny, Fault> = match change {
-        Change::Disable => client.send(Method::PATCH, &path, &json!({ "disabled": true })).await,
-        Change::Enable => client.send(Method::PATCH, &path, &json!({ "disabled": false })).await,
-        Change::Delete => client.send(Method::DELETE, &path, &json!(null)).await,
+    let outcome = match client.send(Method::POST, "/admin/users", &body).await {
+        Ok(made) => Outcome { made: Some(made), ..Outcome::default() },
+        Err(fault) => {
+            let problem = Some(fault.message.into_owned());
+            Outcome { typed: Some(form), problem, ..Outcome::default() }
+        }
     };
-    match changed {
-        Ok(_) => Ok(PageResponse::see_other(&frame.path("/users"))),
-        Err(fault) => page(client, frame, "", None, Some(fault.message.into_owned())).await,
-    }
+    page(client, frame, &Asked::of(None), outcome).await
 }
 
 async fn page(
     client: &Client<'_, impl Api>,
     frame: &Frame,
-    after: &str,
-    made: Option<MadeUser>,
-    problem: Option<String>,
+    asked: &Asked,
+    mut outcome: Outcome<'_>,
 ) -> Result<PageResponse, Fault> {
-    let path = with_query("/admin/users", &[("limit", LIMIT), ("after", after)]);
-    let ById(users) = client.get::<ById<User>>(&path).await?;
-    let is_full = LIMIT.parse() == Ok(users.len());
-    let next = users.last().filter(|_| is_full).map(|(id, _)| id.as_str());
-    let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    Ok(PageResponse::html(status, &UsersPage { frame, users: &users, next, made, problem }))
+    let found = match list(client, asked).await {
+        Ok(found) => Some(found),
+        // A filter that nothing can match: the form shows it, with the reason.
+        Err(fault) if fault.kind == FaultKind::InvalidRequest => {
+            outcome.problem = Some(fault.message.into_owned());
+            None
+        }
+        Err(fault) => return Err(fault),
+    };
+    let (list, numbers) = found.unwrap_or_else(|| {
+        (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 })
+    });
+    let groups = client.list::<Group>(&with_query("/admin/groups", &[("limit", GROUPS)])).await?;
+    let status = if outcome.problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let next = list.next.as_deref().map(|after| asked.address(frame, after));
+    let page =
+        UsersPage { frame, asked, users: &list.items, numbers, groups: &groups.items, next, outcome };
+    Ok(PageResponse::html(status, &page))
+}
+
+async fn list(
+    client: &Client<'_, impl Api>,
+    asked: &Asked,
+) -> Result<(Listed<ListedUser>, UserNumbers), Fault> {
+    let filters = [("search", asked.search.as_str()), ("group", &asked.group)];
+    let numbers = client.get(&with_query("/admin/users/count", &filters)).await?;
+    let [search, group] = filters;
+    let parameters = [search, group, ("order", asked.order), ("limit", LIMIT), ("after", &asked.after)];
+    Ok((client.list(&with_query("/admin/users", &parameters)).await?, numbers))
+}
+
+impl Asked {
+    fn of(query: Option<&str>) -> Self {
+        let value = |name| value_of(query, name).map(|value| value.trim().to_owned()).unwrap_or_default();
+        let order = value("order");
+        let order = ORDERS.into_iter().find(|(one, _)| *one == order).unwrap_or(ORDERS[0]).0;
+        Self { search: value("search"), group: value("group"), order, after: value("after") }
+    }
+
+    /// The address of a page of the same list; of the first one if `after` is empty.
+    fn address(&self, frame: &Frame, after: &str) -> String {
+        let order = if self.order == ORDERS[0].0 { "" } else { self.order };
+        let pairs = [("search", self.search.as_str()), ("group", &self.group), ("order", order), ("after", after)];
+        with_query(&frame.path("/users"), &pairs)
+    }
+
+    fn is_ordered(&self, order: &str) -> bool {
+        self.order == order
+    }
+
+    fn is_filtered(&self) -> bool {
+        !self.search.is_empty() || !self.group.is_empty()
+    }
+}
+
+impl UsersPage<'_> {
+    /// The number of users that the filters leave.
+    fn count(&self) -> String {
+        let UserNumbers { users, disabled } = self.numbers;
+        let users = if users == 1 { "1 user".to_owned() } else { format!("{} users", grouped(users)) };
+        if disabled == 0 { users } else { format!("{users}, {} disabled", grouped(disabled)) }
+    }
+
+    /// The text that the refused form had in a field.
+    fn typed(&self, name: &str) -> &str {
+        self.outcome.typed.map_or("", |form| form.text(name))
+    }
 }
