@@ -125,9 +125,8 @@ impl Admin {
         let none = || invalid_query("?after=: it is the name of a group");
         let after = page.after.as_deref().map(|name| GroupName::new(name).ok_or_else(none)).transpose()?;
         let found = self.store.listed_groups(after.as_ref(), page.read_limit()).await.map_err(store_fault)?;
-        let group = |one: store::ListedGroup| {
-            (one.name.to_string(), Group { users: one.users, stored: one.stored })
-        };
+        let group =
+            |one: store::ListedGroup| (one.name.to_string(), Group { users: one.users, stored: one.stored });
         let mut list = ById(found.into_iter().map(group).collect());
         let link = page.truncate(&request.path, &mut list);
         Ok(Response { link, ..Response::json(StatusCode::OK, &list) })

@@ -94,7 +94,8 @@ pub(super) async fn save(
         Ok(document) => document,
         Err(problems) => return Ok(Err(problems)),
     };
-    let saved: Result<IgnoredAny, Fault> = client.send(target.method.clone(), &target.change, &document).await;
+    let saved: Result<IgnoredAny, Fault> =
+        client.send(target.method.clone(), &target.change, &document).await;
     Ok(saved.map(drop).map_err(|fault| Problems::of(&fault)))
 }
 
@@ -122,7 +123,8 @@ impl<'p> KeysForm<'p> {
             let of_section = |section| keys(section, problems, refused, target.is_own);
             fields.sections.iter().flat_map(of_section)
         };
-        let is_in = |section: &FieldSection, is_main| (section.group.as_deref() == Some(MAIN_GROUP)) == is_main;
+        let is_in =
+            |section: &FieldSection, is_main| (section.group.as_deref() == Some(MAIN_GROUP)) == is_main;
         let group = |title, is_main| {
             let providers = fields.sections.iter().filter(|one| is_in(one, is_main)).count();
             let keys = keys().filter(|key| is_in(key.section, is_main)).collect();

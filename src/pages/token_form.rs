@@ -95,7 +95,9 @@ pub(super) fn body(form: &Form) -> Result<(Value, TokenUse), String> {
     let is_limited = form.text("reach") == SOME;
     if !is_limited && !scopes.is_empty() {
         // A token with more reach than was meant is worse than a second try.
-        return Err("You chose providers, and also everything. Choose `Only these`, or no provider".to_owned());
+        return Err(
+            "You chose providers, and also everything. Choose `Only these`, or no provider".to_owned()
+        );
     }
     let usage = match form.text("kind") {
         "manage" => TokenUse::Manage,

@@ -20,6 +20,7 @@ mod browsers;
 mod callers;
 mod cli;
 mod closing;
+mod console_accounts;
 mod crowd;
 mod decision_table;
 mod decisions;

@@ -7,24 +7,24 @@ use crate::harness::{Message, Wire, World};
 /// The lines of a form that a page of this tollgate posts.
 const OWN: &str = "Origin: http://gateway.test\r\nContent-Type: application/x-www-form-urlencoded\r\n";
 
-fn ask(address: SocketAddr, line: &str, lines: &str, body: &str) -> Message {
+pub fn ask(address: SocketAddr, line: &str, lines: &str, body: &str) -> Message {
     let mut client = Wire::connect(address);
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     client.send(format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{lines}{length}\r\n{body}"));
     client.answer().unwrap()
 }
 
-fn text(answer: &Message) -> &str {
+pub fn text(answer: &Message) -> &str {
     std::str::from_utf8(&answer.body).unwrap()
 }
 
 /// Posts a form of the area.
-fn post(address: SocketAddr, path: &str, cookie: &str, form: &str) -> Message {
+pub fn post(address: SocketAddr, path: &str, cookie: &str, form: &str) -> Message {
     ask(address, &format!("POST {path}"), &format!("{OWN}{cookie}"), form)
 }
 
 /// Signs in. Returns the line of the cookie.
-fn sign_in(address: SocketAddr, area: &str, token: &str) -> String {
+pub fn sign_in(address: SocketAddr, area: &str, token: &str) -> String {
     let answer = post(address, &format!("{area}/sign-in"), "", &format!("token={token}"));
     assert_eq!((answer.head.status(), answer.head.get("location")), (303, Some(area)), "{}", text(&answer));
     let (cookie, _) = answer.head.get("set-cookie").unwrap().split_once(';').unwrap();
@@ -187,6 +187,9 @@ fn operators_have_pages_of_their_own() {
         ("/console", "<h1>Overview</h1>"),
         ("/console/providers", "<h1>Providers</h1>"),
         ("/console/users", "<h1>Users</h1>"),
+        ("/console/shared", "<h1>Shared keys</h1>"),
+        ("/console/shared/everybody", "<h1>Keys of everybody</h1>"),
+        ("/console/tokens", "<h1>Admin tokens</h1>"),
         ("/console/usage", "<h1>Usage</h1>"),
     ] {
         let page = ask(address, &format!("GET {path}"), &cookie, "");

@@ -11,6 +11,7 @@ import "./trouble.mjs";
 import "./hostile.mjs";
 import "./access.mjs";
 import "./console_overview.mjs";
+import "./console_accounts.mjs";
 
 after(async () => {
   await browser.close();

@@ -159,7 +159,10 @@ fn place(name: &str) -> (FieldKey, StoredField) {
     let (name, is_readable) = name.strip_suffix('~').map_or((name, true), |name| (name, false));
     let (section, field) = name.split_once('.').unwrap();
     let value = if is_readable { Value::from("***") } else { unreadable_value() };
-    ((section.to_owned(), field.to_owned()), StoredField { value, is_readable, updated_at_ms: 0, unconfirmed })
+    (
+        (section.to_owned(), field.to_owned()),
+        StoredField { value, is_readable, updated_at_ms: 0, unconfirmed },
+    )
 }
 
 /// A request is sent with a credential of the first holder that has one for any field of its provider.

@@ -15,7 +15,8 @@ use super::super::{
 };
 use crate::{
     admin::{
-        ById, CredentialFields, MadeToken, Me, PasteToken, PasteTokenPlace, ReachableProviders, Rotated, Token,
+        ById, CredentialFields, MadeToken, Me, PasteToken, PasteTokenPlace, ReachableProviders, Rotated,
+        Token,
     },
     fault::Fault,
 };
@@ -112,9 +113,7 @@ pub(in super::super) async fn revoke(
         client.send(Method::DELETE, &format!("/auth/tokens/{id}"), &json!(null)).await;
     match revoked {
         Ok(_) => Ok(PageResponse::see_other(&frame.path("/tokens"))),
-        Err(fault) => {
-            page(client, frame, None, Some(fault.message.into_owned()), &Form::default()).await
-        }
+        Err(fault) => page(client, frame, None, Some(fault.message.into_owned()), &Form::default()).await,
     }
 }
 

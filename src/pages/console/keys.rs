@@ -12,6 +12,7 @@ use super::{
         response::PageResponse,
     },
     done,
+    user::document,
 };
 use crate::{
     admin::{CredentialFields, ListedUser},
@@ -148,7 +149,7 @@ async fn page(
     let shared = || ("Shared keys".to_owned(), frame.path("/shared"));
     let (above, title, about) = match owner {
         (KeyOwner::User, id) => {
-            let user: ListedUser = client.get(&format!("/admin/users/{}", segment(id))).await?;
+            let user: ListedUser = client.get(&document(id)?).await?;
             let title = format!("Keys of {}", user.name);
             let about = "Requests of this user are sent with these. They come before those of the group and of everybody.";
             ((user.name, frame.path(&format!("/users/{id}"))), title, about)
@@ -158,7 +159,8 @@ async fn page(
             (shared(), format!("Keys of the group {name}"), about)
         }
         (KeyOwner::Everybody, _) => {
-            let about = "All users send requests with these, unless they or their groups have stored their own.";
+            let about =
+                "All users send requests with these, unless they or their groups have stored their own.";
             (shared(), "Keys of everybody".to_owned(), about)
         }
     };

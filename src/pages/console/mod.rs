@@ -44,9 +44,12 @@ mod tests {
 
     #[test]
     fn only_known_words_are_messages() {
-        for (query, expected) in
-            [(None, None), (Some("done=saved"), Some("Saved.")), (Some("done=<b>"), None), (Some("x=saved"), None)]
-        {
+        for (query, expected) in [
+            (None, None),
+            (Some("done=saved"), Some("Saved.")),
+            (Some("done=<b>"), None),
+            (Some("x=saved"), None),
+        ] {
             assert_eq!(done(query), expected, "{query:?}");
         }
     }

@@ -22,6 +22,8 @@ use crate::{
 
 /// The groups of one page.
 const LIMIT: &str = "100";
+/// The stored fields of a group that the list names.
+const FIRST: usize = 6;
 
 #[derive(Template)]
 #[template(path = "console/shared.html")]
@@ -87,6 +89,10 @@ async fn page(
         done: done(query),
     };
     Ok(PageResponse::html(status, &page))
+}
+
+fn first(stored: &[String]) -> &[String] {
+    stored.get(..FIRST).unwrap_or(stored)
 }
 
 /// The stored fields, each with its section.

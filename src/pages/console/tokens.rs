@@ -67,9 +67,7 @@ pub(in super::super) async fn create(
     let made: Result<MadeAdminToken, Fault> = client.send(Method::POST, "/admin/tokens", &body).await;
     let outcome = match made {
         Ok(made) => Outcome { made: Some(shown_once(made)), ..Outcome::default() },
-        Err(fault) => {
-            Outcome { typed, problem: Some(fault.message.into_owned()), ..Outcome::default() }
-        }
+        Err(fault) => Outcome { typed, problem: Some(fault.message.into_owned()), ..Outcome::default() },
     };
     page(client, frame, outcome).await
 }

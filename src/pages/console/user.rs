@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     admin::{ById, CredentialFields, ListedUser, MadeToken, ReachableProviders, Token},
-    fault::Fault,
+    fault::{Fault, FaultKind},
+    name::UserId,
 };
 
 /// The tokens that are shown: the newest.
@@ -82,7 +83,7 @@ pub(in super::super) async fn update(
 ) -> Result<PageResponse, Fault> {
     let optional = |name| Some(form.text(name)).filter(|text| !text.is_empty());
     let body = json!({ "name": form.text("name"), "group": optional("group"), "ip": optional("ip") });
-    let changed: Result<IgnoredAny, Fault> = client.send(Method::PATCH, &document(id), &body).await;
+    let changed: Result<IgnoredAny, Fault> = client.send(Method::PATCH, &document(id)?, &body).await;
     match changed {
         Ok(_) => Ok(see_other(frame, id, "changed")),
         Err(fault) => page(client, frame, id, Outcome { typed: form.clone(), ..problem(fault) }).await,
@@ -101,7 +102,7 @@ pub(in super::super) async fn change(
         Change::Enable => (Method::PATCH, json!({ "disabled": false }), "enabled"),
         Change::Delete => (Method::DELETE, Value::Null, "deleted"),
     };
-    let changed: Result<IgnoredAny, Fault> = client.send(method, &document(id), &body).await;
+    let changed: Result<IgnoredAny, Fault> = client.send(method, &document(id)?, &body).await;
     match (changed, change) {
         (Ok(_), Change::Delete) => {
             Ok(PageResponse::see_other(&with_query(&frame.path("/users"), &[("done", word)])))
@@ -121,13 +122,12 @@ pub(in super::super) async fn create_token(
     let (body, usage) = match token_form::body(form) {
         Ok(asked) => asked,
         Err(problem) => {
-            let outcome =
-                Outcome { token: form.clone(), problem: Some(problem), ..Outcome::default() };
+            let outcome = Outcome { token: form.clone(), problem: Some(problem), ..Outcome::default() };
             return page(client, frame, id, outcome).await;
         }
     };
     let made: Result<MadeToken, Fault> =
-        client.send(Method::POST, &format!("{}/tokens", document(id)), &body).await;
+        client.send(Method::POST, &format!("{}/tokens", document(id)?), &body).await;
     match made {
         Ok(made) => {
             let made = Some(Made::new(made, "The new token of this user", usage));
@@ -144,7 +144,7 @@ pub(in super::super) async fn revoke_token(
     id: &str,
     form: &Form,
 ) -> Result<PageResponse, Fault> {
-    let path = format!("{}/tokens/{}", document(id), segment(form.text("token")));
+    let path = format!("{}/tokens/{}", document(id)?, segment(form.text("token")));
     let (path, word) = super::revocation(&path, form);
     let revoked: Result<IgnoredAny, Fault> = client.send(Method::DELETE, &path, &json!(null)).await;
     match revoked {
@@ -153,9 +153,10 @@ pub(in super::super) async fn revoke_token(
     }
 }
 
-/// The path of the user in the API.
-fn document(id: &str) -> String {
-    format!("/admin/users/{}", segment(id))
+/// The path of the user in the API. Another word than an id could be the name of another operation.
+pub(super) fn document(id: &str) -> Result<String, Fault> {
+    let none = || Fault::new(FaultKind::NotFound, "User not found");
+    UserId::new(id).map(|id| format!("/admin/users/{id}")).ok_or_else(none)
 }
 
 fn see_other(frame: &Frame, id: &str, word: &str) -> PageResponse {
@@ -172,8 +173,8 @@ async fn page(
     id: &str,
     outcome: Outcome,
 ) -> Result<PageResponse, Fault> {
-    let user: ListedUser = client.get(&document(id)).await?;
-    let ById(mut tokens) = client.get::<ById<Token>>(&format!("{}/tokens", document(id))).await?;
+    let user: ListedUser = client.get(&document(id)?).await?;
+    let ById(mut tokens) = client.get::<ById<Token>>(&format!("{}/tokens", document(id)?)).await?;
     let reachable: ReachableProviders = client.get("/admin/endpoints").await?;
     let target = target(frame, (KeyOwner::User, id));
     let fields: CredentialFields = client.get(&target.fields).await?;

@@ -26,7 +26,8 @@ const LIMIT: &str = "100";
 /// The groups that the filter suggests.
 const GROUPS: &str = "100";
 /// The orders, as the API and as the page names them.
-const ORDERS: [(&str, &str); 3] = [("created", "Oldest first"), ("name", "Name"), ("last_used", "Last used first")];
+const ORDERS: [(&str, &str); 3] =
+    [("created", "Oldest first"), ("name", "Name"), ("last_used", "Last used first")];
 
 #[derive(Template)]
 #[template(path = "console/users.html")]
@@ -105,14 +106,12 @@ async fn page(
         }
         Err(fault) => return Err(fault),
     };
-    let (list, numbers) = found.unwrap_or_else(|| {
-        (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 })
-    });
+    let (list, numbers) = found
+        .unwrap_or_else(|| (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 }));
     let groups = client.list::<Group>(&with_query("/admin/groups", &[("limit", GROUPS)])).await?;
     let status = if outcome.problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let next = list.next.as_deref().map(|after| asked.address(frame, after));
-    let page =
-        UsersPage { frame, asked, users: &list.items, numbers, groups: &groups.items, next, outcome };
+    let page = UsersPage { frame, asked, users: &list.items, numbers, groups: &groups.items, next, outcome };
     Ok(PageResponse::html(status, &page))
 }
 
@@ -138,7 +137,8 @@ impl Asked {
     /// The address of a page of the same list; of the first one if `after` is empty.
     fn address(&self, frame: &Frame, after: &str) -> String {
         let order = if self.order == ORDERS[0].0 { "" } else { self.order };
-        let pairs = [("search", self.search.as_str()), ("group", &self.group), ("order", order), ("after", after)];
+        let pairs =
+            [("search", self.search.as_str()), ("group", &self.group), ("order", order), ("after", after)];
         with_query(&frame.path("/users"), &pairs)
     }
 

@@ -4,8 +4,8 @@ use super::{act, create, own, put, token, user};
 use crate::{
     name::{GroupName, Owner},
     store::{
-        CredentialChange, DuplicateNames, ListedGroup, ListedUser, NewToken, ReplaceKey, SealedCredential, SortKey, Store,
-        StoredField, TokenHash, TokenKind, User, UserCount, UserFilter, UserOrder, UserPage,
+        CredentialChange, DuplicateNames, ListedGroup, ListedUser, NewToken, ReplaceKey, SealedCredential,
+        SortKey, Store, StoredField, TokenHash, TokenKind, User, UserCount, UserFilter, UserOrder, UserPage,
     },
 };
 
@@ -36,7 +36,12 @@ async fn numbers(store: &Store, page: &UserPage) -> Vec<u64> {
 }
 
 async fn users_are_searched(store: Store) {
-    let names = [("Ada", None), ("bob 100%", Some("research")), ("Éva_[x]*?", Some("sales")), ("adam", Some("sales"))];
+    let names = [
+        ("Ada", None),
+        ("bob 100%", Some("research")),
+        ("Éva_[x]*?", Some("sales")),
+        ("adam", Some("sales")),
+    ];
     for (number, (name, in_group)) in (1..).zip(names) {
         named(&store, number, name, in_group).await;
     }
@@ -66,7 +71,11 @@ async fn users_are_ordered(store: Store) {
         named(&store, number, name, None).await;
     }
     store
-        .record_last_use(&[(TokenHash::of("token 2"), 70), (TokenHash::of("token 5"), 90), (TokenHash::of("token 4"), 70)])
+        .record_last_use(&[
+            (TokenHash::of("token 2"), 70),
+            (TokenHash::of("token 5"), 90),
+            (TokenHash::of("token 4"), 70),
+        ])
         .await
         .unwrap();
     let check = async |order: UserOrder, expected: [u64; 5]| {
@@ -143,7 +152,8 @@ async fn credentials_are_found_by_their_origins(store: Store) {
         let CredentialChange::Put(one) = put("demo", field, b"1") else { panic!("it puts one") };
         CredentialChange::Put(SealedCredential { origins, ..one })
     };
-    let (one, two): (&[&str], &[&str]) = (&["https://one.example"], &["https://one.example", "https://two.example"]);
+    let (one, two): (&[&str], &[&str]) =
+        (&["https://one.example"], &["https://one.example", "https://two.example"]);
     for (owner, changes) in [
         (Owner::Everybody, vec![bound("a", Some(one)), bound("b", Some(two))]),
         (own(&ada), vec![bound("a", Some(two))]),
