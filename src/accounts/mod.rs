@@ -28,6 +28,7 @@ mod refresh;
 mod rekey;
 mod sessions;
 mod single_flight;
+mod stored_facts;
 mod token;
 mod tokens;
 mod unread_answer;
@@ -65,6 +66,7 @@ pub use self::{
     sessions::{
         SessionRequest, StartedSession, end_admin_session, end_session, start_admin_session, start_session,
     },
+    stored_facts::StoredFacts,
     token::{TokenDraft, shown_prefix},
     tokens::{
         AdminTokenPlace, IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token,

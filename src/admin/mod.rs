@@ -5,8 +5,10 @@
 //! `ApiQueue`, since it uses the store; the control socket calls it directly.
 
 mod body;
+mod check;
 mod credentials;
 mod document;
+mod explain;
 mod fields;
 mod json;
 mod listing;
@@ -23,6 +25,7 @@ mod queue;
 mod scope;
 mod sessions;
 mod tokens;
+mod tools;
 mod unconfirmed;
 mod usage;
 mod users;
@@ -36,6 +39,7 @@ use tokio::time::timeout;
 
 pub use self::{
     body::MAX_BODY,
+    check::{CheckFinding, CheckPlace, CheckPoint, CheckResult, CheckSpan, MAX_BODY as MAX_CHECK_BODY},
     fields::{
         CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, PasteTokenPlace,
         SharedCredential, UndeclaredField, Wanted,
@@ -53,7 +57,7 @@ pub use self::{
         PasteToken, Revoked, Rotated, Token, User,
     },
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
-    providers::{ReachableEndpoint, ReachableProvider, ReachableProviders},
+    providers::{ReachableEndpoint, ReachableProvider, ReachableProviders, ServingProvider},
     queue::ApiQueue,
     sessions::{SessionChange, SignedIn},
     unconfirmed::UnconfirmedOwner,
@@ -69,7 +73,7 @@ use crate::{
     exporters::ExporterStates,
     fault::{Fault, FaultKind},
     fields::DeclaredFields,
-    files::{Live, ReloadError, Status},
+    files::{Live, ReloadError, ServingFiles, Status},
     ledger::{Ledger, UsageBacklog},
     name::Owner,
     recorder::Drops,
@@ -288,6 +292,9 @@ impl Admin {
             Id::GetFields => self.fields_of(request).await,
             Id::GetMyFields => self.fields(Some(request.own()?), request).await,
             Id::ListMyProviders | Id::ListEndpoints => Ok(providers::reachable(request)),
+            Id::GetProvider => providers::serving(first, request),
+            Id::Explain => self.explain(request).await,
+            Id::Check => self.check(request).await,
             Id::ListAudit => self.list_audit(request).await,
             Id::StartRekey => {
                 let rekeyer = self.rekeyer.as_ref().ok_or_else(not_found)?;
@@ -329,6 +336,14 @@ impl ProviderFiles {
             }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &files.live.served_files())),
             FileOperation::Reload => files.reload().await,
+        }
+    }
+
+    /// The files that serve at this moment. A command has loaded some, but none that serve.
+    fn serving(&self) -> Result<ServingFiles, Fault> {
+        match self {
+            Self::Live(files) => Ok(files.live.serving_files()),
+            Self::Loaded(_) => Err(not_found()),
         }
     }
 

@@ -7,18 +7,22 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    body::MAX_BODY,
+    check::{self, CheckRequest, CheckResult},
     credentials,
+    explain::ExplainRequest,
     fields::{self, CredentialFields},
     overview::{self, Overview, StatusEvent},
     listing::{self, Group, ListedUser, UserNumbers},
     payloads,
     probe::ProbeResult,
-    providers::ReachableProviders,
+    providers::{ReachableProviders, ServingProvider},
     unconfirmed::UnconfirmedOwner,
     usage::{self, RecentExchanges, UsageReport},
 };
 use crate::{
     accounts::RekeyStatus,
+    explain::Explanation,
     fault::FaultKind,
     files::{ServedFiles, Status},
 };
@@ -64,6 +68,9 @@ pub enum OperationId {
     RevokeAdminToken,
     ListAudit,
     GetFields,
+    GetProvider,
+    Explain,
+    Check,
     StartRekey,
     GetRekeyStatus,
     GetMe,
@@ -90,6 +97,11 @@ pub enum OperationId {
 }
 
 impl OperationId {
+    /// True for an operation whose method is `POST` for its body alone: it changes nothing.
+    pub(super) fn only_reads(self) -> bool {
+        matches!(self, Self::Explain | Self::Check)
+    }
+
     /// True if a success sets or removes the cookie of a session.
     pub fn changes_session(self) -> bool {
         matches!(
@@ -199,6 +211,8 @@ pub struct RequestBody {
     pub schema: NamedSchema,
     /// True if it may be left out, which means `{}`.
     pub optional: bool,
+    /// The largest that is read, in bytes.
+    pub max_bytes: usize,
 }
 
 /// A response body.
@@ -278,12 +292,17 @@ impl Operation {
     }
 
     const fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(RequestBody { schema: schema::<T>(), optional: false });
+        self.body = Some(RequestBody { schema: schema::<T>(), optional: false, max_bytes: MAX_BODY });
+        self
+    }
+
+    const fn large_body<T: JsonSchema>(mut self, max_bytes: usize) -> Self {
+        self.body = Some(RequestBody { schema: schema::<T>(), optional: false, max_bytes });
         self
     }
 
     const fn optional_body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(RequestBody { schema: schema::<T>(), optional: true });
+        self.body = Some(RequestBody { schema: schema::<T>(), optional: true, max_bytes: MAX_BODY });
         self
     }
 
@@ -346,6 +365,7 @@ type Document = payloads::CredentialsDocument;
 const NOT_FOUND: &[FaultKind] = &[FaultKind::NotFound];
 const BAD: &[FaultKind] = &[FaultKind::InvalidRequest];
 const SCOPED: &[FaultKind] = &[FaultKind::TokenScope];
+const TOOL: &[FaultKind] = &[FaultKind::NotFound, FaultKind::TooManyCalls];
 const KIND: &[FaultKind] = &[FaultKind::TokenKind];
 
 /// Every operation.
@@ -360,6 +380,11 @@ pub static OPERATIONS: &[Operation] = &[
     new::<ServedFiles>(OperationId::Files(FileOperation::Texts), "GET", "/admin/providers/files", Access::Local, "The texts of the provider files that serve (control socket only)"),
     new::<Status>(OperationId::Files(FileOperation::Reload), "POST", "/admin/reload", Access::Admin, "Reload the provider files")
         .or::<Status>(422).faults(&[FaultKind::ReloadUnfinished]),
+    new::<ServingProvider>(OperationId::GetProvider, "GET", "/admin/providers/{name}", Access::Admin, "Show a provider that serves: its endpoints, the hosts that it calls, its credentials section").faults(NOT_FOUND),
+    new::<Explanation>(OperationId::Explain, "POST", "/admin/explain", Access::Admin, "Explain what would become of a request, by the files that serve; nothing is sent. The document is that of `tollgate explain --json`")
+        .body::<ExplainRequest>().faults(TOOL),
+    new::<CheckResult>(OperationId::Check, "POST", "/admin/check", Access::Admin, "Check a text as that of a provider file, among the files that serve, and show what it would change; nothing is written")
+        .large_body::<CheckRequest>(check::MAX_BODY).faults(TOOL),
 
     new::<Overview>(OperationId::GetOverview, "GET", "/admin/overview", Access::Admin, "The state of the gateway at a glance: figures of now and of the day, and what needs attention"),
     new::<StatusEvent>(OperationId::StreamEvents, "GET", "/admin/events", Access::Admin, "Server-sent events: `status` when the provider files change, `overview` every two seconds, `end` before tollgate ends the stream")

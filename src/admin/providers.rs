@@ -1,11 +1,15 @@
-//! Operations on the providers that a user's token reaches.
+//! Operations on the providers that serve: those that a user's token reaches, and one with all its facts for operators.
 
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Request, Response, fields::in_order, scope::Reach};
-use crate::{bind, table::Table};
+use super::{ApiResult, Request, Response, fields::in_order, scope::Reach};
+use crate::{
+    bind,
+    fault::{Fault, FaultKind},
+    table::Table,
+};
 
 /// The providers that the calling token reaches.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +63,33 @@ pub struct ReachableEndpoint {
     pub api: Option<String>,
     /// True if its answers can be streams.
     pub streaming: bool,
+}
+
+/// A provider that serves.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingProvider {
+    /// The provider, with all its endpoints.
+    pub provider: ReachableProvider,
+    /// The origins that it calls: those of its endpoints, gateways and egresses.
+    pub origins: Vec<String>,
+    /// The name of the gateway that it is called through. Absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+}
+
+/// A provider that serves, by its name.
+pub(super) fn serving(name: &str, request: &Request) -> ApiResult {
+    let mut providers = request.table.providers.iter();
+    let found = providers.find(|one| one.name.as_str() == name).ok_or_else(|| {
+        Fault::new(FaultKind::NotFound, "No provider of this name serves: `GET /admin/providers` shows the state of each file")
+    })?;
+    let document = ServingProvider {
+        provider: provider(found, Reach(None)),
+        origins: found.origins.iter().map(ToString::to_string).collect(),
+        gateway: found.gateway.as_ref().map(ToString::to_string),
+    };
+    Ok(Response::json(StatusCode::OK, &document))
 }
 
 /// The providers that the calling token reaches.

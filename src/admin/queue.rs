@@ -129,10 +129,10 @@ impl ApiQueue {
         if let OperationId::Files(operation) = request.operation()?.operation.id {
             return self.file_call(operation, request).await;
         }
-        let method = request.method.clone();
+        let is_read = is_read(&request);
         timeout(self.deadline, self.send(request))
             .await
-            .unwrap_or_else(|_| Err(unanswered(&method, "the store takes too long")))
+            .unwrap_or_else(|_| Err(unanswered(is_read, "the store takes too long")))
     }
 
     /// Calls on files are answered also without the store, whose state is a part of the status.
@@ -155,10 +155,16 @@ impl ApiQueue {
             }
         };
         let (reply, response) = oneshot::channel();
-        let method = request.method.clone();
+        let is_read = is_read(&request);
         queue.try_send(Job { request, reply, _permit: permit }).map_err(|_| full())?;
-        response.await.map_err(|_| unanswered(&method, "tollgate is stopping"))?
+        response.await.map_err(|_| unanswered(is_read, "tollgate is stopping"))?
     }
+}
+
+/// True for a call that changes nothing.
+fn is_read(request: &Request) -> bool {
+    let only_reads = || request.operation().is_ok_and(|found| found.operation.id.only_reads());
+    request.method == Method::GET || request.method == Method::HEAD || only_reads()
 }
 
 /// True for a usage report, which may read for seconds.
@@ -223,8 +229,8 @@ fn full() -> Fault {
 }
 
 /// The fault of a call without an answer. A change may have been made all the same.
-fn unanswered(method: &Method, why: &str) -> Fault {
-    if *method == Method::GET || *method == Method::HEAD {
+fn unanswered(is_read: bool, why: &str) -> Fault {
+    if is_read {
         let message = format!("There is no answer to this call now, since {why}: try again");
         return Fault::new(FaultKind::StoreUnavailable, message);
     }
@@ -246,7 +252,7 @@ async fn run(admin: Admin, mut jobs: mpsc::Receiver<Job>, max_running: usize) {
             let admin = admin.clone();
             running.spawn(async move {
                 let Job { request, mut reply, _permit } = job;
-                let is_read = request.method == Method::GET || request.method == Method::HEAD;
+                let is_read = is_read(&request);
                 let response = tokio::select! {
                     biased;
                     // A client that has left needs no more rows. A change runs to its end.

@@ -12,21 +12,19 @@ use super::{
     token::Kind,
 };
 use crate::{
-    accounts::{KeySources, MasterKey, decrypt_credential},
-    clock,
+    accounts::{KeySources, MasterKey, StoredFacts},
     compile::{self, Compiled, VarSource},
     decide::TokenKind,
     escape::Lines,
-    explain::{self, Access, Caller, Context, OwnerCredentials, StoredField, StoredValue},
+    explain::{self, Access, Caller, Context, OwnerCredentials, StoredValue},
     files, filetest,
-    name::{Owner, Scope},
+    name::Scope,
     output::{self, Document},
     pipeline::{self, Assembled, Loaded},
     secret::Secret,
     settings::Places,
-    store::{SealedCredential, Store, StoredToken, User},
+    store::{Store, StoredToken, User},
     suggest::{backticked, nearest},
-    syntax,
     table::Hit,
 };
 
@@ -241,8 +239,7 @@ fn check_field(hit: &Hit, field: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The stored credentials that the provider may use for a user, by owner. A value is decrypted only if it affects the
-/// decision: for an entry's `match`, and for a login, which may have expired.
+/// The stored credentials that the provider may use for a user, by owner.
 async fn stored_for(
     user: User,
     store: &Store,
@@ -250,48 +247,13 @@ async fn stored_for(
     keys: anyhow::Result<KeySources>,
     hit: Option<&Hit>,
 ) -> anyhow::Result<Vec<OwnerCredentials>> {
-    let Some((hit, section)) = hit.and_then(|hit| Some((hit, hit.provider.section.as_ref()?))) else {
-        return Ok(Vec::new());
-    };
-    let is_login = |field: &str| {
-        let found = section.fields.iter().find(|known| known.value.name == field);
-        found.is_some_and(|known| known.value.kind == Some(syntax::FieldKind::Oauth2))
-    };
-    let decides = |field: &str| {
-        let mut entries = hit.provider.auth.iter().filter(|auth| auth.field == field);
-        entries.any(|auth| auth.matches.is_some() || is_login(field))
-    };
-    let mut sealed = Vec::new();
-    let group = user.group.map(Owner::Group);
-    for owner in [Some(Owner::User(user.id)), group, Some(Owner::Everybody)].into_iter().flatten() {
-        sealed.extend(store.credentials(&owner).await?);
-    }
-    sealed.retain(|one| one.section == section.name);
-    let key = if sealed.iter().any(|one| decides(&one.field)) {
+    let Some(hit) = hit else { return Ok(Vec::new()) };
+    let Some(facts) = StoredFacts::read(store, &user, hit).await? else { return Ok(Vec::new()) };
+    let key = if facts.needs_key() {
         let key = MasterKey::load_beside(&keys?, data, store).await;
         Some(key.context("failed to load the master key")?)
     } else {
         None
     };
-    let mut owners: BTreeMap<Owner, BTreeMap<String, StoredField>> = BTreeMap::new();
-    for one in sealed {
-        let value = key
-            .as_ref()
-            .filter(|_| decides(&one.field))
-            .map_or(StoredValue::Present, |key| stored_value(key, &one));
-        let stored = StoredField { value, origins: one.origins.unwrap_or_default() };
-        owners.entry(one.owner).or_default().insert(one.field, stored);
-    }
-    Ok(owners.into_iter().map(|(owner, fields)| OwnerCredentials { owner: Some(owner), fields }).collect())
-}
-
-fn stored_value(key: &MasterKey, sealed: &SealedCredential) -> StoredValue {
-    match decrypt_credential(key, sealed) {
-        // A request would first refresh an expired login, if it has a refresh token.
-        Ok(stored) => {
-            let usable = stored.usable(clock::now_ms()).or_else(|| stored.refreshable());
-            usable.map_or(StoredValue::Expired, |secret| StoredValue::Value(secret.clone()))
-        }
-        Err(reason) => StoredValue::Unreadable(reason.to_string()),
-    }
+    Ok(facts.by_owner(key.as_ref()))
 }

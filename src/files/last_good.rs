@@ -22,7 +22,7 @@ use super::{
     vars::Fingerprints,
 };
 use crate::{
-    compile::Rejected,
+    compile::{self, Rejected},
     name::FileName,
     pipeline::Judgement,
     reconcile::{CurrentVersion, Good, Reconciled, Serving},
@@ -70,6 +70,11 @@ impl LastGoodSet {
     /// The texts that serve, by provider.
     pub(super) fn served(&self) -> served::InputsByProvider {
         self.iter().map(|(name, one)| (name.clone(), one.files.inputs.clone())).collect()
+    }
+
+    /// The providers that serve, before vars are filled in.
+    pub(super) fn compiled(&self) -> BTreeMap<FileName, Arc<compile::Provider>> {
+        self.iter().map(|(name, one)| (name.clone(), one.good.compiled.clone())).collect()
     }
 
     /// Everything to store for a restart.

@@ -11,7 +11,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::{ServedFiles, Status, served};
+use super::{
+    Config, ServedFiles, Status, served::ServedInputs, snapshot::ServingFiles, state::ReloadState, tree::Inputs,
+};
 use crate::table::Table;
 
 /// The capacity of the reloader's queue.
@@ -24,7 +26,10 @@ pub(super) const RELOAD_DEADLINE: Duration = Duration::from_mins(1);
 pub struct Live {
     table: ArcSwap<Table>,
     status: ArcSwap<Status>,
-    served: ArcSwap<served::ServedInputs>,
+    served: ArcSwap<ServedInputs>,
+    /// The shared files of the last scan.
+    shared: ArcSwap<Inputs>,
+    config: Arc<Config>,
     commands: mpsc::SyncSender<Command>,
 }
 
@@ -58,20 +63,32 @@ pub enum ReloadError {
 impl Live {
     /// The outcome of the first scan. Reloads are requested through `commands`.
     pub(super) fn new(
-        table: Arc<Table>,
+        config: &Config,
+        state: &ReloadState,
         status: Status,
-        served: served::ServedInputs,
         commands: mpsc::SyncSender<Command>,
     ) -> Self {
-        let (table, status) = (ArcSwap::new(table), ArcSwap::from_pointee(status));
-        Self { table, status, served: ArcSwap::from_pointee(served), commands }
+        let served = state.served();
+        Self {
+            table: ArcSwap::new(served.table.clone()),
+            status: ArcSwap::from_pointee(status),
+            served: ArcSwap::from_pointee(served),
+            shared: ArcSwap::from_pointee(state.shared_files()),
+            config: Arc::new(config.clone()),
+            commands,
+        }
     }
 
     /// Replaces the table and the texts that it was built from. Returns the old table, which requests may still hold.
-    pub(super) fn replace(&self, table: Arc<Table>, served: served::ServedInputs) -> Arc<Table> {
-        let old = self.table.swap(table);
+    pub(super) fn replace(&self, served: ServedInputs) -> Arc<Table> {
+        let old = self.table.swap(served.table.clone());
         self.served.store(Arc::new(served));
         old
+    }
+
+    /// Replaces the shared files of the last scan.
+    pub(super) fn set_shared(&self, shared: Inputs) {
+        self.shared.store(Arc::new(shared));
     }
 
     /// Replaces the status document.
@@ -93,6 +110,15 @@ impl Live {
     /// The texts that the current table was built from.
     pub fn served_files(&self) -> ServedFiles {
         ServedFiles::of(&self.served.load())
+    }
+
+    /// The files that serve at this moment, for tools that look at them.
+    pub fn serving_files(&self) -> ServingFiles {
+        ServingFiles {
+            served: self.served.load_full(),
+            shared: self.shared.load_full(),
+            config: self.config.clone(),
+        }
     }
 
     /// Requests a scan and waits until its table serves. Returns the status document.

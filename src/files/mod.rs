@@ -41,6 +41,8 @@ mod describe;
 
 mod state;
 
+mod snapshot;
+
 mod live;
 
 mod change_events;
@@ -55,6 +57,7 @@ pub use load::{load, load_with};
 pub use log::finding as log_finding;
 pub use reload::{Reloader, start};
 pub use served::{ServedFile, ServedFiles};
+pub use snapshot::{CheckedText, FilePlace, ServingFiles};
 pub use source_file::{MAX_FILE_BYTES, SourceFile, Text, decode_utf8, read_text};
 pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
 pub use tree::{SourceTree, policy_path};

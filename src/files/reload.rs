@@ -53,7 +53,7 @@ pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, InitialDiagnostics)
     // Armed before the scan, so that no change falls between the two.
     events.arm(&state);
     let (scan, first) = state.start(events.mode())?;
-    let live = Arc::new(Live::new(scan.table, scan.status, state.served(), commands.clone()));
+    let live = Arc::new(Live::new(&config, &state, scan.status, commands.clone()));
     let mut worker = ReloadThread::new(config, state, events, queue, live.clone());
     worker.arm();
     let (ending, ended) = mpsc::sync_channel(1);
@@ -221,8 +221,9 @@ impl ReloadThread {
 
     fn publish(&mut self, scan: &ScanReport, trigger: Trigger, requests: Vec<oneshot::Sender<Arc<Status>>>) {
         if scan.table_changed {
-            self.old.push(self.live.replace(scan.table.clone(), self.state.served()));
+            self.old.push(self.live.replace(self.state.served()));
         }
+        self.live.set_shared(self.state.shared_files());
         let status = Arc::new(scan.status.clone());
         self.live.set_status(status.clone());
         log::scanned(scan, trigger);
@@ -255,7 +256,7 @@ mod tests {
         let mut state = ReloadState::new(config.clone());
         let (scan, _) = state.start(Watching::Events).unwrap();
         let events = ChangeEvents::new(&commands, true);
-        let live = Arc::new(Live::new(scan.table, scan.status, state.served(), commands.clone()));
+        let live = Arc::new(Live::new(&config, &state, scan.status, commands.clone()));
         (ReloadThread::new(config, state, events, queue, live), commands)
     }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{SourceFile, SourceTree, tree::Inputs};
-use crate::{hex, name::FileName, pipeline::Folder};
+use crate::{compile, hex, name::FileName, pipeline::Folder, table::Table};
 
 /// The texts that serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,11 +38,15 @@ pub struct ServedFile {
     pub sha256: String,
 }
 
-/// All texts that serve, as the server holds them.
-#[derive(Debug, Default)]
+/// All that serves, as the server holds it.
+#[derive(Debug)]
 pub(super) struct ServedInputs {
     pub providers: InputsByProvider,
     pub prices: Inputs,
+    /// The providers before vars are filled in, compiled from those texts.
+    pub compiled: BTreeMap<FileName, Arc<compile::Provider>>,
+    /// The route table of those providers.
+    pub table: Arc<Table>,
 }
 
 /// The files that each provider was compiled from, as the server holds them.

@@ -23,7 +23,7 @@ use super::{
     price_files::PriceFiles,
     scan::{Changes, ScanReport},
     served::ServedInputs,
-    tree::policy_path,
+    tree::{Inputs, policy_path},
     vars::Vars,
     watch::WatchPaths,
 };
@@ -279,7 +279,14 @@ impl ReloadState {
     /// The texts that serve.
     pub(super) fn served(&self) -> ServedInputs {
         let prices = self.prices.inputs().map(|(file, text)| (file.clone(), text.clone())).collect();
-        ServedInputs { providers: self.last_good.served(), prices }
+        let (compiled, table) = (self.last_good.compiled(), self.table.clone());
+        ServedInputs { providers: self.last_good.served(), prices, compiled, table }
+    }
+
+    /// The shared files of the last scan: presets, gateways, apis and the policy.
+    pub(super) fn shared_files(&self) -> Inputs {
+        let shared = self.tree.0.iter().filter(|(_, text)| text.folder.is_shared());
+        shared.map(|(file, text)| (file.clone(), text.clone())).collect()
     }
 
     /// Stores the last good versions for a restart.

@@ -215,10 +215,15 @@ impl SourceTree {
         }
     }
 
-    /// Replaces a file, or the built-in one that stands in for it.
+    /// Replaces a file, or the built-in one that stands in for it. Its folder is that of the path.
     pub(super) fn replace(&mut self, path: &Path, bytes: Vec<u8>) {
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
         let folder = folder.to_str().and_then(Folder::named).unwrap_or(Folder::Providers);
+        self.replace_in(folder, path, bytes);
+    }
+
+    /// The same, for a file of this folder.
+    pub(super) fn replace_in(&mut self, folder: Folder, path: &Path, bytes: Vec<u8>) {
         let contents =
             if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) };
         let text = SourceFile::new(folder, path, contents, false);

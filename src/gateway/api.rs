@@ -79,8 +79,10 @@ async fn read(
 ) -> Result<admin::Request, Fault> {
     let path = head.uri.path();
     let found = admin::find(&head.method, path).ok_or_else(admin::not_found)?;
-    let takes_body = found.operation.body.is_some();
-    let body = if takes_body { collect(incoming, admin::MAX_BODY).await? } else { Bytes::new() };
+    let body = match &found.operation.body {
+        Some(body) => collect(incoming, body.max_bytes).await?,
+        None => Bytes::new(),
+    };
     let (method, path, query) = (head.method.clone(), path.to_owned(), head.uri.query().map(str::to_owned));
     Ok(admin::Request { method, path, query, body, table, principal, actor, sessions: Vec::new() })
 }

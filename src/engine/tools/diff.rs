@@ -15,7 +15,8 @@ use std::{
     sync::Arc,
 };
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     base::name::FileName,
@@ -29,12 +30,13 @@ use reached::pairs;
 use widens::Rating;
 
 /// The subject of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[expect(
     missing_docs,
     reason = "the tables and keys of a provider file, the origins that are called, and prices"
 )]
+#[schemars(rename = "DiffSubject")]
 pub enum Subject {
     Paths,
     Upstream,
@@ -61,7 +63,8 @@ pub enum Subject {
 }
 
 /// A difference.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DiffChange")]
 pub struct Change {
     /// Its subject.
     #[serde(rename = "what")]
@@ -77,8 +80,9 @@ pub struct Change {
 }
 
 /// The kind of change to a provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "DiffKind")]
 pub enum ChangeKind {
     /// It is new.
     Added,
@@ -89,7 +93,8 @@ pub enum ChangeKind {
 }
 
 /// Providers with the same differences. If there are several, `{provider}` stands for each name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DiffGroup")]
 pub struct Group {
     /// Their names.
     pub providers: Vec<String>,
@@ -101,8 +106,9 @@ pub struct Group {
 }
 
 /// The result of a comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "DiffVerdict")]
 pub enum Verdict {
     /// They mean the same.
     Same,
@@ -113,7 +119,7 @@ pub enum Verdict {
 }
 
 /// All differences.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
     /// The result of all.
     pub verdict: Verdict,

@@ -206,8 +206,8 @@ pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &
 
 fn token_at(location: TokenLocation<'_>) -> Token {
     match location {
-        TokenLocation::Header(name) => Token { r#in: "header", name: name.to_owned() },
-        TokenLocation::Query(name) => Token { r#in: "query", name: name.to_owned() },
+        TokenLocation::Header(name) => Token { r#in: "header".into(), name: name.to_owned() },
+        TokenLocation::Query(name) => Token { r#in: "query".into(), name: name.to_owned() },
     }
 }
 
@@ -223,7 +223,7 @@ fn caller_info(caller: &Caller) -> CallerInfo {
     CallerInfo {
         user: Some(&caller.user).filter(|user| !user.is_empty()).cloned(),
         disabled: *disabled,
-        kind: kind.as_str(),
+        kind: kind.as_str().into(),
         paste: paste.as_ref().map(FileName::to_string),
         scopes: scopes.as_ref().map(|scopes| scopes.iter().map(Scope::to_string).collect()),
     }
@@ -548,7 +548,7 @@ fn asks(ask: &Ask, headers: &mut Vec<Header>) {
 fn error_reply(fault: &Fault) -> ErrorReply {
     ErrorReply {
         status: fault.kind.status().as_u16(),
-        code: fault.kind.code(),
+        code: fault.kind.code().into(),
         message: fault.message.clone().into_owned(),
     }
 }

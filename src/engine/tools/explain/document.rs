@@ -1,11 +1,12 @@
 //! The JSON document of `explain`. Its keys are stable, and `docs/tooling.md` lists them. Secrets are masked as `***`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The explanation of a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The request.
     pub request: Request,
@@ -21,7 +22,8 @@ pub struct Explanation {
 }
 
 /// The request without query and headers, which may hold secrets.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedRequest")]
 pub struct Request {
     /// The method.
     pub method: String,
@@ -30,23 +32,25 @@ pub struct Request {
 }
 
 /// The location of a client's gateway token.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedToken")]
 pub struct Token {
     /// `header` or `query`.
-    pub r#in: &'static str,
+    pub r#in: Cow<'static, str>,
     /// The name of the header or parameter.
     pub name: String,
 }
 
 /// Facts about the caller that decide besides the credentials. The token counts as valid.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedCaller")]
 pub struct CallerInfo {
     /// The user's name. Null if none is named.
     pub user: Option<String>,
     /// True if the user is disabled.
     pub disabled: bool,
     /// The token's kind: `proxy`, `manage`, `both` or `session`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The provider of a paste token. Null for other tokens.
     pub paste: Option<String>,
     /// The token's scopes. Null for every provider.
@@ -54,7 +58,8 @@ pub struct CallerInfo {
 }
 
 /// A position in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SourcePosition")]
 pub struct Position {
     /// The file.
     pub file: String,
@@ -65,7 +70,8 @@ pub struct Position {
 }
 
 /// A request's route to the upstream.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedRoute")]
 pub struct Route {
     /// The endpoint.
     pub endpoint: Endpoint,
@@ -99,7 +105,8 @@ pub struct Route {
 }
 
 /// The endpoint.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedEndpoint")]
 pub struct Endpoint {
     /// Its provider.
     pub provider: String,
@@ -116,7 +123,8 @@ pub struct Endpoint {
 }
 
 /// An option: an `[[auth]]` entry, a gateway or an egress.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedChoice")]
 pub struct Choice {
     /// An entry's field, a gateway's name, an egress's number from 1.
     pub name: String,
@@ -129,7 +137,8 @@ pub struct Choice {
 }
 
 /// A header.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedHeader")]
 pub struct Header {
     /// Its name.
     pub name: String,
@@ -140,7 +149,8 @@ pub struct Header {
 }
 
 /// A query parameter.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedParameter")]
 pub struct Parameter {
     /// Its name, decoded.
     pub name: String,
@@ -149,7 +159,8 @@ pub struct Parameter {
 }
 
 /// One decision about a header or a query parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedStep")]
 pub struct Step {
     /// The action.
     pub action: Action,
@@ -162,8 +173,9 @@ pub struct Step {
 }
 
 /// An action on a header or a query parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ExplainedAction")]
 pub enum Action {
     /// It passes unchanged.
     Kept,
@@ -178,7 +190,8 @@ pub enum Action {
 }
 
 /// The timeouts of a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedTimeouts")]
 pub struct Timeouts {
     /// For name lookup, connection and TLS together.
     pub connect: Timeout,
@@ -189,7 +202,8 @@ pub struct Timeouts {
 }
 
 /// A timeout.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedTimeout")]
 pub struct Timeout {
     /// In milliseconds.
     pub ms: u128,
@@ -198,12 +212,13 @@ pub struct Timeout {
 }
 
 /// The metering of an answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedMetering")]
 pub struct Metering {
     /// The wire format that usage is read from. Null if the answer is not metered.
     pub api: Option<String>,
     /// The procedure for an answer without usage: `estimate`, `none` or `ask`. Null if the answer is not metered.
-    pub when_missing: Option<&'static str>,
+    pub when_missing: Option<Cow<'static, str>>,
     /// The key that is inserted into the request's body to ask for usage. Null if the body passes unchanged.
     pub inserts: Option<Inserted>,
     /// The event that is taken out of the answer then. Null if none is.
@@ -215,7 +230,8 @@ pub struct Metering {
 }
 
 /// The names of an exchange in OpenTelemetry.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedTelemetry")]
 pub struct Telemetry {
     /// That of the operation.
     pub operation: TelemetryName,
@@ -224,7 +240,8 @@ pub struct Telemetry {
 }
 
 /// A name in OpenTelemetry.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedName")]
 pub struct TelemetryName {
     /// The name.
     pub name: String,
@@ -233,7 +250,8 @@ pub struct TelemetryName {
 }
 
 /// A key that is inserted into the body of a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedInsertion")]
 pub struct Inserted {
     /// Its JSON pointer.
     pub at: String,
@@ -244,7 +262,8 @@ pub struct Inserted {
 }
 
 /// An event with usage alone.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedRemoval")]
 pub struct TakenOut {
     /// The JSON pointer of the usage.
     pub at: String,
@@ -255,18 +274,20 @@ pub struct TakenOut {
 }
 
 /// tollgate's own error response.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedFault")]
 pub struct ErrorReply {
     /// The status.
     pub status: u16,
     /// The stable code.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// The message.
     pub message: String,
 }
 
 /// The result for a request without an endpoint.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedMiss")]
 pub struct Miss {
     /// The request that tollgate answers itself, in a sentence. Null for any other.
     pub own: Option<String>,
@@ -277,7 +298,8 @@ pub struct Miss {
 }
 
 /// The endpoint that is most similar to a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NearestEndpoint")]
 pub struct Nearest {
     /// Its provider.
     pub provider: String,
@@ -294,11 +316,12 @@ pub struct Nearest {
 }
 
 /// A difference between a request and an endpoint.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NearestDifference")]
 pub struct Difference {
     /// `method`, `trailing_slash`, `double_slash`, `dots`, `encoding`, `case`, `segment`, `extra_segment` or
     /// `missing_segment`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// In a sentence.
     pub message: String,
 }

@@ -251,7 +251,7 @@ impl RuleLocator<'_> {
         };
         Metering {
             api: endpoint.api.as_ref().map(|api| api.name.to_string()),
-            when_missing: Some(metering.when_missing.name()),
+            when_missing: Some(metering.when_missing.name().into()),
             inserts: ask.map(|ask| Inserted {
                 at: ask.at.to_string(),
                 value: ask.value.clone(),

@@ -143,7 +143,7 @@ pub(super) fn nearest(near: &table::Nearest<'_>, head: &Parts, sources: &Sources
     let differs = match (near.differences.as_slice(), NormalizedPath::new(path)) {
         ([], _) | (_, None) => {
             let message = "the path is not normalized".to_owned();
-            vec![Difference { what: "encoding", message }]
+            vec![Difference { what: "encoding".into(), message }]
         }
         (differences, Some(plain)) => {
             differences.iter().map(|one| difference(one, near, head, &plain)).collect()
@@ -194,7 +194,7 @@ fn difference(
             ("missing_segment", format!("its segment {number}, `{}`, is missing", written(number)))
         }
     };
-    Difference { what, message }
+    Difference { what: what.into(), message }
 }
 
 /// The reason why answers of an endpoint are not metered.

@@ -33,7 +33,7 @@ impl fmt::Display for Explanation {
 fn limits(caller: &CallerInfo) -> Option<String> {
     let CallerInfo { user: _, disabled, kind, paste, scopes } = caller;
     let disabled = disabled.then(|| "the user is disabled".to_owned());
-    let kind = (*kind != TokenKind::Both.as_str()).then(|| format!("a token of the kind `{kind}`"));
+    let kind = (kind.as_ref() != TokenKind::Both.as_str()).then(|| format!("a token of the kind `{kind}`"));
     let paste = paste.as_ref().map(|provider| format!("a paste token for `{provider}`"));
     let scopes = scopes.as_ref().map(|scopes| format!("scopes {}", backticked(scopes)));
     let all: Vec<String> = [disabled, kind, paste, scopes].into_iter().flatten().collect();
@@ -157,7 +157,7 @@ fn metering(out: &mut fmt::Formatter<'_>, metering: &Metering) -> fmt::Result {
     };
     line(out, "metering", &text, at.as_ref())?;
     let Some(Inserted { at, value, when }) = inserts else {
-        let asks = *when_missing == Some(WhenMissing::Ask.name());
+        let asks = when_missing.as_deref() == Some(WhenMissing::Ask.name());
         return if asks { line(out, "", reasons::NOT_ASKED, None) } else { Ok(()) };
     };
     let when = when.as_ref().map(|when| format!(", if `{when}` is true")).unwrap_or_default();

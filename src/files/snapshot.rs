@@ -1,0 +1,225 @@
+//! The files that serve at one moment, for tools that look at them: what becomes of a request, and what a text would
+//! change if it were the text of a file.
+//!
+//! It changes nothing, and holds all that it needs: a reload meanwhile makes no difference. The work is heavy for a worker
+//! thread. Read next: [`crate::explain`], [`crate::diff`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use http::request::Parts;
+
+use super::{
+    Config, SourceTree, built_in::BUILT_IN, served::ServedInputs, source_file::SourceFile, tree::Inputs,
+    vars::var_value,
+};
+use crate::{
+    clock::now_ms,
+    compile::{self, Compiled, Prices},
+    day::Day,
+    diag::{Diagnostic, MAX_FINDINGS, Sources},
+    diff::{self, Diff},
+    explain::{self, Caller, Context, Explanation},
+    name::FileName,
+    pipeline::{self, Folder, InputFile, Loaded},
+    settings::Source,
+    table::Table,
+};
+
+/// The files that serve at one moment.
+#[derive(Debug)]
+pub struct ServingFiles {
+    pub(super) served: Arc<ServedInputs>,
+    /// The shared files of the last scan. Some may serve nowhere yet.
+    pub(super) shared: Arc<Inputs>,
+    pub(super) config: Arc<Config>,
+}
+
+/// A file by its path below the providers directory, such as `acme.toml` or `apis/acme.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    folder: Folder,
+    file: String,
+}
+
+/// The findings about a text, and what it would change.
+#[derive(Debug)]
+pub struct CheckedText {
+    /// The path of the file, as findings show it.
+    pub file: Arc<str>,
+    /// All texts, for places.
+    pub sources: Sources,
+    /// The findings about the text, and the errors that it causes in files that serve. At most 1,000.
+    pub found: Vec<Diagnostic>,
+    /// The number of findings beyond those.
+    pub omitted: usize,
+    /// The differences to the files that serve. None if there is an error.
+    pub diff: Option<Diff>,
+}
+
+impl FilePlace {
+    /// Parses a path below the providers directory. None if no file of providers can be there.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = Folder::named(folder)?;
+        let stem = file.strip_suffix(".toml")?;
+        let is_plain = !stem.is_empty() && !stem.starts_with('.') && !stem.contains(['\\', '\0']);
+        is_plain.then(|| Self { folder, file: file.to_owned() })
+    }
+
+    fn path(&self, source: &Source) -> PathBuf {
+        let root = match source {
+            Source::Directory(dir) => dir.clone(),
+            Source::Embedded => BUILT_IN.into(),
+        };
+        root.join(self.folder.name()).join(&self.file)
+    }
+}
+
+impl ServingFiles {
+    /// The route table.
+    pub fn table(&self) -> &Table {
+        &self.served.table
+    }
+
+    /// Explains a request.
+    pub fn explain(&self, head: &Parts, caller: &Caller) -> Explanation {
+        let loaded = self.loaded_for(head);
+        let providers: Vec<_> = self.served.compiled.values().cloned().collect();
+        let context = Context {
+            files: &loaded.files,
+            sources: &loaded.sources,
+            table: self.table(),
+            providers: &providers,
+            fixture: None,
+        };
+        let secrets = &self.config.secrets;
+        explain::explain(context, head, &|_, _, var| var_value(&var.source, secrets), caller)
+    }
+
+    /// The files that places in an explanation are about: those of the provider that has the endpoint or the nearest one,
+    /// and other providers' files that name further locations of tokens.
+    fn loaded_for(&self, head: &Parts) -> Loaded {
+        let (table, path) = (self.table(), head.uri.path());
+        let hit = table.find_canonical(&head.method, path).map(|hit| hit.provider.name.clone());
+        let name = hit.or_else(|| Some(table.nearest(&head.method, path)?.provider.name.clone()));
+        let own = name.as_ref().and_then(|name| self.served.compiled.get(name));
+        let names_more = |other: &compile::Provider| {
+            own.is_some_and(|own| {
+                other.caller.headers.iter().any(|header| !own.caller.headers.contains(header))
+                    || other.caller.query.iter().any(|parameter| !own.caller.query.contains(parameter))
+            })
+        };
+        let others = self.served.compiled.values().filter(|one| names_more(one));
+        let names = others.map(|one| &one.name).chain(&name);
+        // The own files come last: another provider may serve with another text of a shared file.
+        let inputs = names.filter_map(|name| self.served.providers.get(name)).flatten();
+        let tree = SourceTree(inputs.map(|(file, text)| (file.clone(), text.clone())).collect());
+        Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) }
+    }
+
+    /// Checks a text as that of a file among those that serve.
+    pub fn check(&self, place: &FilePlace, text: &str) -> CheckedText {
+        let path = place.path(&self.config.source);
+        let file: Arc<str> = path.to_string_lossy().into();
+        let mut tree = self.tree();
+        tree.replace_in(place.folder, &path, text.as_bytes().to_vec());
+        let users = self.users(&tree, place.folder, &file);
+        let is_judged = |shown: &Arc<str>, input: &InputFile<'_>| match input.folder {
+            Folder::Providers => *shown != file && !users.contains(shown),
+            _ => *shown != file && !place.folder.is_shared(),
+        };
+        let inputs = tree.input_files().map(|(shown, input)| {
+            let is_judged = is_judged(shown, &input);
+            (shown, InputFile { is_judged, ..input })
+        });
+        let loaded = Loaded {
+            sources: tree.sources(),
+            levels: self.config.lints.clone(),
+            env_allow: self.config.env_allow.clone(),
+            today: Some(Day::of_seconds(now_ms() / 1000)),
+            ..pipeline::parse(inputs, |_| true)
+        };
+        let (compiled, _, mut found) = pipeline::check(&loaded);
+        let served = self.served_paths();
+        found.retain(|one| {
+            let is_about = one.at.file == file || one.related.iter().any(|(at, _)| at.file == file);
+            is_about || (one.is_error() && served.contains(&one.at.file))
+        });
+        let is_good = !found.iter().any(Diagnostic::is_error);
+        let diff = is_good.then(|| self.diff(&compiled, place.folder, &file));
+        found.sort_by_key(|one| (one.at.file != file, one.severity));
+        let omitted = found.len().saturating_sub(MAX_FINDINGS);
+        found.truncate(MAX_FINDINGS);
+        CheckedText { file, sources: loaded.sources, found, omitted, diff }
+    }
+
+    /// One tree of what serves, and of the shared files that serve nowhere yet. If two providers serve with different texts
+    /// of a shared file, it has one of them.
+    fn tree(&self) -> SourceTree {
+        let mut files = Inputs::clone(&self.shared);
+        let served = self.served.providers.values().flatten().filter(|(_, text)| text.folder != Folder::Policy);
+        files.extend(served.chain(&self.served.prices).map(|(file, text)| (file.clone(), text.clone())));
+        SourceTree(files)
+    }
+
+    fn served_paths(&self) -> BTreeSet<&Arc<str>> {
+        self.served.providers.values().chain([&self.served.prices]).flat_map(BTreeMap::keys).collect()
+    }
+
+    /// The provider files that use a shared file, or may use it once its text is in place.
+    fn users<'t>(&self, tree: &'t SourceTree, folder: Folder, file: &str) -> BTreeSet<&'t Arc<str>> {
+        if !folder.is_shared() {
+            return BTreeSet::new();
+        }
+        let uses = |text: &SourceFile| {
+            let inputs = text.name.as_ref().and_then(|name| self.served.providers.get(name));
+            inputs.is_none_or(|inputs| inputs.contains_key(file))
+        };
+        let providers = tree.0.iter().filter(|(_, text)| text.folder == Folder::Providers && uses(text));
+        providers.map(|(shown, _)| shown).collect()
+    }
+
+    /// The differences to what serves. A provider that does not use the file is the same.
+    fn diff(&self, compiled: &Compiled, folder: Folder, file: &Arc<str>) -> Diff {
+        let old: Vec<_> = self.served.compiled.values().cloned().collect();
+        let known = |name: &FileName| self.served.compiled.get(name);
+        let new = compiled.providers.iter().map(|one| match known(&one.name) {
+            Some(old) if !one.inputs.contains(file) && !old.inputs.contains(file) => old.clone(),
+            _ => one.clone(),
+        });
+        let diff = diff::diff(&old, &new.collect::<Vec<_>>());
+        let prices = &self.table().prices;
+        if folder != Folder::Prices {
+            return diff;
+        }
+        diff.with_prices(prices, &Prices::new(compiled.prices.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_file_of_the_directory() {
+        for (path, expected) in [
+            ("acme.toml", Some((Folder::Providers, "acme.toml"))),
+            ("apis/acme.toml", Some((Folder::Apis, "acme.toml"))),
+            ("prices/acme.toml", Some((Folder::Prices, "acme.toml"))),
+            ("B ad.toml", Some((Folder::Providers, "B ad.toml"))),
+        ] {
+            let expected = expected.map(|(folder, file)| FilePlace { folder, file: file.to_owned() });
+            assert_eq!(FilePlace::parse(path), expected, "{path}");
+        }
+        for path in [
+            "", ".toml", "acme", "acme.txt", "../policy.toml", "/acme.toml", "apis/../acme.toml", "a/b.toml",
+            "apis/x/y.toml", "./acme.toml", ".hidden.toml", "providers/acme.toml", "a\\b.toml", "apis/",
+        ] {
+            assert_eq!(FilePlace::parse(path), None, "{path}");
+        }
+    }
+}
