@@ -71,7 +71,7 @@ pub struct ReachableEndpoint {
 pub struct ServingProvider {
     /// The provider, with all its endpoints.
     pub provider: ReachableProvider,
-    /// The origins that it calls: those of its endpoints, gateways and egresses.
+    /// The origins that its requests reach.
     pub origins: Vec<String>,
     /// The name of the gateway that it is called through. Absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +86,7 @@ pub(super) fn serving(name: &str, request: &Request) -> ApiResult {
     })?;
     let document = ServingProvider {
         provider: provider(found, Reach(None)),
-        origins: found.origins.iter().map(ToString::to_string).collect(),
+        origins: found.used.clone(),
         gateway: found.gateway.as_ref().map(ToString::to_string),
     };
     Ok(Response::json(StatusCode::OK, &document))

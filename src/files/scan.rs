@@ -30,8 +30,6 @@ pub(super) enum Trigger {
 
 /// The report of one scan.
 pub(super) struct ScanReport {
-    /// The table that is to serve.
-    pub table: Arc<Table>,
     /// True if it differs from the one before.
     pub table_changed: bool,
     /// The new status document.

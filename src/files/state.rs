@@ -214,12 +214,11 @@ impl ReloadState {
             self.tree = tree;
         }
         self.unchanged = Some(evaluation).filter(|_| is_there && !table_changed);
-        let (table, status) = (self.table.clone(), self.record.current().clone());
+        let status = self.record.current().clone();
         let duration = began.elapsed();
         let all_steps = self.compiler.steps() + self.link_steps;
         let steps = all_steps - std::mem::replace(&mut self.reported_steps, all_steps);
         ScanReport {
-            table,
             table_changed,
             status,
             findings,

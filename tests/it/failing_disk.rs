@@ -230,7 +230,10 @@ impl Failing {
             | Id::ListAudit
             | Id::GetMe
             | Id::GetMyCreds
-            | Id::ListMyTokens => None,
+            | Id::ListMyTokens
+            | Id::GetProvider
+            | Id::Explain
+            | Id::Check => None,
         }
     }
 

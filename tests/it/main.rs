@@ -13,6 +13,7 @@ mod admin;
 mod api_admin;
 mod api_fields;
 mod api_self;
+mod api_tools;
 mod asking;
 mod backup;
 mod broken;

@@ -1,0 +1,241 @@
+//! The tools of the API: a request is explained and a text is checked, both by the files that serve. Neither changes
+//! anything.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Api, Home, KEY, PROVIDER, World, provider};
+
+const EXPLAIN: &str = "POST /admin/explain";
+const CHECK: &str = "POST /admin/check";
+
+/// What looks like a key.
+const SECRET: &str = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789";
+
+fn explain(api: &Api, body: &Value) -> Value {
+    api.done(EXPLAIN, body)
+}
+
+fn check(api: &Api, file: &str, text: &str) -> Value {
+    api.done(CHECK, &json!({ "file": file, "text": text }))
+}
+
+/// A provider file with another prefix and title.
+fn other(name: &str, more: &str) -> String {
+    provider("https://other.test", more)
+        .replace("\"/t\"", &format!("\"/{name}\""))
+        .replace("providers.t", &format!("providers.{name}"))
+}
+
+/// The codes of the errors. Files of tests have no tests of their own, which is a warning.
+fn codes(checked: &Value) -> Vec<&str> {
+    let errors = checked["findings"].as_array().unwrap().iter().filter(|one| one["severity"] == "error");
+    errors.map(|one| one["code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_api_and_the_command_explain_alike() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let ada = json!({ "user": "ada" });
+    for (method, path, more, flags) in [
+        ("GET", "/t/get", &ada, &["--as", "ada"][..]),
+        ("GET", "/t/get?key=x", &Value::Null, &[]),
+        ("post", "/t/get", &ada, &["--as", "ada"]),
+        ("GET", "/t/gett", &Value::Null, &[]),
+        ("GET", "/health", &Value::Null, &[]),
+        ("GET", "/t/get", &json!({ "headers": { "x-a": "b" }, "credentials": { "apiKey": KEY } }), &[
+            "-H", "x-a: b", "--credential", &format!("apiKey={KEY}"),
+        ]),
+        ("GET", "/t/get", &json!({ "kind": "manage", "scopes": ["t"] }), &["--kind", "manage", "--scope", "t"]),
+        ("GET", "/t/get", &json!({ "user": "ada", "scopes": ["t/post"] }), &["--as", "ada", "--scope", "t/post"]),
+    ] {
+        let mut body = json!({ "method": method, "path": path });
+        body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        let shown = explain(&api, &body);
+        let command = world.home.run(&[&["explain", "--json", method, path], flags].concat(), "");
+        let mut printed: Value = serde_json::from_str(&command.out).unwrap();
+        // The command has another word for the same facts where it names its flags.
+        let reason = printed.pointer_mut("/way/auth/0/reason");
+        if let (Some(printed), Some(shown)) = (reason, shown.pointer("/way/auth/0/reason"))
+            && printed.as_str().unwrap().contains("--as USER")
+        {
+            assert!(shown.as_str().unwrap().contains("give `user`"), "{shown}");
+            *printed = shown.clone();
+        }
+        assert_eq!(shown, printed, "{method} {path} {body}");
+        assert!(!shown.to_string().contains(KEY), "{shown}");
+    }
+    let url = explain(&api, &json!({ "method": "GET", "path": "https://gateway.test/t/get#x", "user": "ada" }));
+    assert_eq!(url["request"], json!({ "method": "GET", "path": "/t/get" }));
+}
+
+#[test]
+fn an_explanation_has_the_owner_of_the_key() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let owner = |user: &str| {
+        let shown = explain(&api, &json!({ "method": "GET", "path": "/t/get", "user": user }));
+        assert!(!shown.to_string().contains("sk-upstream"), "{shown}");
+        let code = shown["way"]["fault"]["code"].as_str().unwrap_or_default().to_owned();
+        (shown["way"]["owner"].as_str().map(str::to_owned), code)
+    };
+    let (bob, _) = api.user("bob");
+    assert_eq!(owner("bob"), (None, "credential_missing".to_owned()));
+    api.done("PUT /admin/credentials/everybody", &json!({ "providers": { "t": { "apiKey": KEY } } }));
+    assert_eq!(owner(&bob).0.as_deref(), Some("everybody"));
+    api.done(&format!("PATCH /admin/users/{bob}"), &json!({ "group": "red" }));
+    api.done("PUT /admin/credentials/groups/red", &json!({ "providers": { "t": { "apiKey": KEY } } }));
+    assert_eq!(owner("bob").0.as_deref(), Some("group:red"));
+    api.done(
+        &format!("PATCH /admin/users/{bob}/creds"),
+        &json!({ "providers": { "t": { "apiKey": KEY } } }),
+    );
+    assert_eq!(owner("bob").0.as_deref(), Some(bob.as_str()));
+    api.done(&format!("PATCH /admin/users/{bob}"), &json!({ "disabled": true }));
+    assert_eq!(owner("bob").1, "user_disabled");
+    // The API has two users of one name.
+    api.user("bob");
+    let (status, code, message) = (404, "not_found", "2 users have this name: give the id of one");
+    api.fails(
+        EXPLAIN,
+        &json!({ "method": "GET", "path": "/t/get", "user": "bob" }),
+        (status, code, message),
+    );
+}
+
+#[test]
+fn a_request_that_cannot_be_explained_is_refused_by_its_part() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let body = |more: Value| {
+        let mut body = json!({ "method": "GET", "path": "/t/get" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (body, message) in [
+        (
+            body(json!({ "path": "t/get" })),
+            "/path: it is no path and no URL: begin with `/`, and percent-encode special characters",
+        ),
+        (body(json!({ "method": "G T" })), "/method: it is no method: give one such as `POST`"),
+        (
+            body(json!({ "headers": { "a b": "c" } })),
+            "/headers/a b: it is no header: a name has no spaces, and a value is one line",
+        ),
+        (
+            body(json!({ "user": "ada", "credentials": { "apiKey": SECRET } })),
+            "/credentials: with `user`, the stored credentials count: leave one of the two out",
+        ),
+        (
+            body(json!({ "credentials": { "apikey": SECRET } })),
+            "/credentials/apikey: the provider has no such field; did you mean `apiKey`?",
+        ),
+        (body(json!({ "token": "tok_1" })), "/token: it needs `user`, whose token it is"),
+        (body(json!({ "scopes": ["/"] })), "/scopes/0: a scope is written `provider` or `provider/endpoint`"),
+    ] {
+        api.fails(EXPLAIN, &body, (400, "invalid_request", message));
+    }
+    let nobody = body(json!({ "user": "nobody" }));
+    api.fails(EXPLAIN, &nobody, (404, "not_found", "No user has this id or name"));
+    let token = body(json!({ "user": "ada", "token": "tok_0000000000000000" }));
+    api.fails(EXPLAIN, &token, (404, "not_found", "This user has no such token"));
+    for line in [EXPLAIN, CHECK] {
+        assert_eq!(api.with(&world.token).call(line, &json!({})).status, 401, "users have no such call");
+    }
+}
+
+#[test]
+fn a_text_is_checked_among_the_files_that_serve() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let before = world.home.contents();
+    let new = check(&api, "new.toml", &other("new", ""));
+    assert_eq!((&new["ok"], codes(&new)), (&json!(true), vec![]), "{new}");
+    assert_eq!((&new["widens"], &new["diff"]["verdict"]), (&json!(true), &json!("widened")));
+    assert_eq!(new["diff"]["groups"][0]["providers"], json!(["new"]));
+    assert_eq!(new["diff"]["groups"][0]["became"], "added");
+
+    let host = format!("http://{}", world.host);
+    let same = check(&api, "t.toml", &format!("# a remark\n{}", provider(&host, "")));
+    assert_eq!((&same["diff"]["verdict"], &same["widens"]), (&json!("same"), &json!(false)), "{same}");
+
+    let typo = check(&api, "t.toml", &provider(&host, "").replace("label", "labl"));
+    assert_eq!((&typo["ok"], codes(&typo), &typo["diff"]), (&json!(false), vec!["TG010"], &Value::Null));
+    let finding = &typo["findings"][0];
+    let text = provider(&host, "").replace("label", "labl");
+    let (start, end) =
+        (finding["span"]["start"]["byte"].as_u64().unwrap(), finding["span"]["end"]["byte"].as_u64().unwrap());
+    assert_eq!(&text[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()], "labl");
+    assert_eq!((&finding["severity"], &finding["span"]["start"]["line"]), (&json!("error"), &json!(9)));
+    assert!(finding["help"].as_str().unwrap().contains("label"), "{finding}");
+    assert_eq!(finding["span"]["file"], typo["file"]);
+    assert!(typo["codes"]["TG010"].as_str().unwrap().contains("no such key"));
+
+    let clash = check(&api, "new.toml", &PROVIDER.replace("title", "base_url = \"https://x.test\"\ntitle"));
+    assert!(codes(&clash).iter().any(|code| *code == "TG040" || *code == "TG041"), "{clash}");
+    assert_eq!(world.home.contents(), before, "nothing is written");
+}
+
+#[test]
+fn a_shared_file_is_checked_with_the_providers_that_use_it() {
+    let uses = "extends = \"mine\"\ntitle = \"T\"\nbase_url = \"https://t.test\"\n";
+    let preset = "path_prefix = \"/{provider}\"\n[endpoint.one]\nmethod = \"GET\"\npath = \"/one\"\n";
+    let home = Home::new(&[("t", uses), ("presets/mine", preset), ("presets/spare", preset)]);
+    let gateway = home.serve(&[]);
+    let token = std::fs::read_to_string(home.data().join("admin-token")).unwrap();
+    let api = Api::new(gateway.address, token.trim_end());
+    let more = check(&api, "presets/mine.toml", &format!("{preset}[endpoint.two]\nmethod = \"GET\"\npath = \"/two\"\n"));
+    assert_eq!((&more["ok"], &more["widens"]), (&json!(true), &json!(true)), "{more}");
+    assert_eq!(more["diff"]["groups"][0]["providers"], json!(["t"]), "{more}");
+    let bad = check(&api, "presets/mine.toml", &preset.replace("GET", "G T"));
+    assert_eq!((&bad["ok"], &bad["diff"]), (&json!(false), &Value::Null), "{bad}");
+    // A preset that no provider uses yet is there for one that would.
+    let spare = check(&api, "new.toml", &uses.replace("mine", "spare"));
+    assert_eq!((&spare["ok"], codes(&spare)), (&json!(true), vec![]), "{spare}");
+    let prices = "currency = \"USD\"\n[[price]]\nmodels = [\"m\"]\ninput = 1\noutput = 2\n";
+    let prices = check(&api, "prices/more.toml", prices);
+    assert!(prices["findings"].is_array(), "{prices}");
+}
+
+#[test]
+fn a_hostile_text_costs_little_and_stays_secret() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let tables: String = (0..100_000).map(|number| format!("[t{number}]\n")).collect();
+    for text in [
+        tables,
+        format!("x = {}", "[".repeat(200_000)),
+        format!("x = {}1{}", "{ a = ".repeat(50_000), "}".repeat(50_000)),
+        format!("x{} = 1", ".a".repeat(100_000)),
+        "\u{feff}\0\u{1b}[31m".to_owned(),
+        "\"".repeat(1 << 19),
+        "#".repeat((1 << 20) + 1),
+    ] {
+        let checked = check(&api, "hostile.toml", &text);
+        assert_eq!((&checked["ok"], &checked["diff"]), (&json!(false), &Value::Null));
+        let found = checked["findings"].as_array().unwrap();
+        assert!((1..=1000).contains(&found.len()), "{}", found.len());
+    }
+    let body = json!({ "file": "a.toml", "text": "#".repeat(3 << 20) });
+    assert_eq!(api.call(CHECK, &body).status, 413);
+    for file in ["../a.toml", "a.txt", "x/a.toml", "/etc/a.toml", "a"] {
+        let reply = api.call(CHECK, &json!({ "file": file, "text": "" }));
+        assert_eq!((reply.status, &reply.body["error"]["code"]), (400, &json!("invalid_request")), "{file}");
+    }
+    let leaky = check(&api, "new.toml", &format!("{SECRET} = 1\ntitle = \"{SECRET}\"\n"));
+    assert!(!leaky.to_string().contains(SECRET), "{leaky}");
+    let log = world.gateway.log();
+    assert!(!log.is_empty() && !log.iter().any(|line| line.contains(SECRET) || line.contains("t99999")));
+}
+
+#[test]
+fn a_provider_that_serves_is_shown() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let shown = api.done("GET /admin/providers/t", &Value::Null);
+    assert_eq!(shown["provider"]["title"], "Test");
+    assert_eq!(shown["provider"]["section"], "providers.t");
+    assert_eq!(shown["provider"]["endpoints"][1]["path"], "/post");
+    assert_eq!(shown["origins"], json!([format!("http://{}", world.host)]));
+    assert_eq!(api.get("GET /admin/providers/nothing").status, 404);
+}
