@@ -28,7 +28,8 @@ impl<'h> StoredFacts<'h> {
         let Some(section) = &hit.provider.section else { return Ok(None) };
         let group = user.group.clone().map(Owner::Group);
         let mut sealed = Vec::new();
-        for owner in [Some(Owner::User(user.id.clone())), group, Some(Owner::Everybody)].into_iter().flatten() {
+        for owner in [Some(Owner::User(user.id.clone())), group, Some(Owner::Everybody)].into_iter().flatten()
+        {
             sealed.extend(store.credentials(&owner).await?);
         }
         sealed.retain(|one| one.section == section.name);

@@ -152,10 +152,10 @@ fn about(code: Code) -> String {
 impl CheckFinding {
     fn new(one: &Diagnostic, sources: &Sources) -> Self {
         let entry = one.code.entry();
-        let related = one.related.iter().map(|(at, message)| CheckPlace {
-            span: CheckSpan::new(at, sources),
-            message: message.clone(),
-        });
+        let related = one
+            .related
+            .iter()
+            .map(|(at, message)| CheckPlace { span: CheckSpan::new(at, sources), message: message.clone() });
         Self {
             code: one.code.as_str().to_owned(),
             lint: entry.lint.map(str::to_owned),

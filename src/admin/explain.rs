@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderName, HeaderValue, Method, Request as HttpRequest, StatusCode, Uri, Version, request::Parts};
+use http::{
+    HeaderName, HeaderValue, Method, Request as HttpRequest, StatusCode, Uri, Version, request::Parts,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -196,13 +198,11 @@ fn assumed_caller(asked: &ExplainRequest, hit: Option<&Hit>) -> Result<Caller, F
     let sections = hit.into_iter().flat_map(|hit| &hit.provider.section);
     let known: Vec<&str> =
         sections.flat_map(|section| &section.fields).map(|field| field.value.name.as_str()).collect();
-    if let Some(unknown) = asked.credentials.keys().find(|field| hit.is_some() && !known.contains(&field.as_str())) {
+    if let Some(unknown) =
+        asked.credentials.keys().find(|field| hit.is_some() && !known.contains(&field.as_str()))
+    {
         let problem = format!("the provider has no such field; {}", hint(unknown, &known));
-        return Err(pointer::fault(
-            &format!("/credentials/{}", step(unknown)),
-            Cause::UnknownKey,
-            problem,
-        ));
+        return Err(pointer::fault(&format!("/credentials/{}", step(unknown)), Cause::UnknownKey, problem));
     }
     let held = asked.credentials.iter();
     let held = held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value.as_str()))));

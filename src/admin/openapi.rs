@@ -208,7 +208,11 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
         all.push(FaultKind::OtherUser);
     }
     let on_files = matches!(operation.id, OperationId::Files(_));
-    if operation.access != Access::Public && operation.method != "GET" && !on_files && !operation.id.only_reads() {
+    if operation.access != Access::Public
+        && operation.method != "GET"
+        && !on_files
+        && !operation.id.only_reads()
+    {
         all.push(FaultKind::ChangeUnconfirmed);
     }
     if operation.body.is_some() {

@@ -82,7 +82,10 @@ pub struct ServingProvider {
 pub(super) fn serving(name: &str, request: &Request) -> ApiResult {
     let mut providers = request.table.providers.iter();
     let found = providers.find(|one| one.name.as_str() == name).ok_or_else(|| {
-        Fault::new(FaultKind::NotFound, "No provider of this name serves: `GET /admin/providers` shows the state of each file")
+        Fault::new(
+            FaultKind::NotFound,
+            "No provider of this name serves: `GET /admin/providers` shows the state of each file",
+        )
     })?;
     let document = ServingProvider {
         provider: provider(found, Reach(None)),

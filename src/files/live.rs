@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::{
-    Config, ServedFiles, Status, served::ServedInputs, snapshot::ServingFiles, state::ReloadState, tree::Inputs,
+    Config, ServedFiles, Status, served::ServedInputs, snapshot::ServingFiles, state::ReloadState,
+    tree::Inputs,
 };
 use crate::table::Table;
 

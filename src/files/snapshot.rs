@@ -161,7 +161,8 @@ impl ServingFiles {
     /// of a shared file, it has one of them.
     fn tree(&self) -> SourceTree {
         let mut files = Inputs::clone(&self.shared);
-        let served = self.served.providers.values().flatten().filter(|(_, text)| text.folder != Folder::Policy);
+        let served =
+            self.served.providers.values().flatten().filter(|(_, text)| text.folder != Folder::Policy);
         files.extend(served.chain(&self.served.prices).map(|(file, text)| (file.clone(), text.clone())));
         SourceTree(files)
     }
@@ -216,8 +217,20 @@ mod tests {
             assert_eq!(FilePlace::parse(path), expected, "{path}");
         }
         for path in [
-            "", ".toml", "acme", "acme.txt", "../policy.toml", "/acme.toml", "apis/../acme.toml", "a/b.toml",
-            "apis/x/y.toml", "./acme.toml", ".hidden.toml", "providers/acme.toml", "a\\b.toml", "apis/",
+            "",
+            ".toml",
+            "acme",
+            "acme.txt",
+            "../policy.toml",
+            "/acme.toml",
+            "apis/../acme.toml",
+            "a/b.toml",
+            "apis/x/y.toml",
+            "./acme.toml",
+            ".hidden.toml",
+            "providers/acme.toml",
+            "a\\b.toml",
+            "apis/",
         ] {
             assert_eq!(FilePlace::parse(path), None, "{path}");
         }

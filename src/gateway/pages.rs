@@ -14,13 +14,11 @@ use crate::{
     admin::{self, Principal, ProbeTarget, SignedIn},
     decide::{ApiCall, PageOrigin, SessionCookie},
     fault::Fault,
-    pages::{self, Area, PageRequest, PageResponse, SignInProblem},
+    pages::{self, Area, PageRequest, PageResponse, PageRoute, SignInProblem},
     rewrite::TokenPart,
     secret::Secret,
 };
 
-/// The largest form: as large as the largest body of an API call.
-const MAX_FORM: usize = admin::MAX_BODY;
 /// The largest sign-in form. It is read before anybody is known.
 const MAX_SIGN_IN: usize = 4096;
 /// The field of the sign-in form.
@@ -74,11 +72,12 @@ async fn page(
         }
         (method, _) => match worker.signed_in(session).await? {
             Some(signed_in) => {
+                let Some(route) = pages::find(area, method, path) else { return Ok(pages::not_found(area)) };
                 let form = match *method {
-                    Method::POST => read_form(incoming, MAX_FORM, context).await?,
+                    Method::POST => read_form(incoming, route.max_form(), context).await?,
                     _ => Bytes::new(),
                 };
-                show(request, signed_in, (area, path), form).await
+                Ok(show(request, signed_in, &route, form).await)
             }
             None => {
                 let ended = (method == Method::POST).then_some(SignInProblem::Ended);
@@ -98,21 +97,15 @@ async fn read_form(
     Ok(form)
 }
 
-async fn show(
-    request: InFlight<'_>,
-    signed_in: SignedIn,
-    (area, path): (Area, &str),
-    form: Bytes,
-) -> Result<PageResponse, Fault> {
+async fn show(request: InFlight<'_>, signed_in: SignedIn, route: &PageRoute, form: Bytes) -> PageResponse {
     let head = request.head;
-    let Some(route) = pages::find(area, &head.method, path) else { return Ok(pages::not_found(area)) };
     let who = match &signed_in.principal {
         Principal::User(caller) => caller.name.clone(),
         Principal::Admin | Principal::Local => "admin".to_owned(),
     };
     let public_url = public_url(request);
     let page = PageRequest { query: head.uri.query(), form, public_url: &public_url, who: &who };
-    Ok(pages::answer(&route, &page, &SessionApi { request, signed_in }).await)
+    pages::answer(route, &page, &SessionApi { request, signed_in }).await
 }
 
 /// The address at which people reach tollgate: that of the settings, or else the one that the browser asked for.

@@ -26,6 +26,11 @@ impl Form {
         self.0.iter().find(|(one, _)| one == name).map(|(_, value)| value.trim())
     }
 
+    /// The text of the field with this name, as it was sent. Empty if there is none.
+    pub(super) fn exact(&self, name: &str) -> &str {
+        self.0.iter().find(|(one, _)| one == name).map_or("", |(_, value)| value)
+    }
+
     /// The texts of all fields with this name that are not empty.
     pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
         self.0

@@ -28,6 +28,8 @@ const CONFIG: &[Tab] = &[("", "Keys"), ("/connect", "Connect"), ("/usage", "Usag
 const CONSOLE: &[Tab] = &[
     ("", "Overview"),
     ("/providers", "Providers"),
+    ("/explain", "Explain"),
+    ("/check", "Check"),
     ("/users", "Users"),
     ("/shared", "Shared keys"),
     ("/tokens", "Tokens"),

@@ -3,6 +3,10 @@
 use http::Method;
 
 use super::console::{keys::KeyOwner, user::Change};
+use crate::admin::MAX_BODY;
+
+/// The largest form with the text of a file: a text of 1 MiB, of which a form may encode each byte as three.
+const MAX_TEXT_FORM: usize = (3 << 20) + 4096;
 
 /// The pages of one audience, below one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +45,11 @@ pub(super) enum Page {
     RevokeToken,
     Overview,
     Files,
+    File,
     Reload,
+    Explain,
+    Check,
+    CheckText,
     AllUsage,
     Users,
     CreateUser,
@@ -61,11 +69,18 @@ pub(super) enum Page {
 }
 
 impl PageRoute {
+    /// The largest form that the page takes, in bytes.
+    pub fn max_form(&self) -> usize {
+        if self.page == Page::CheckText { MAX_TEXT_FORM } else { MAX_BODY }
+    }
+
     /// The path of the tab that the navigation marks.
     pub(super) fn tab(&self) -> &'static str {
         match self.page {
             Page::Keys | Page::SaveKeys | Page::ConfirmKey | Page::Overview => "",
-            Page::Files | Page::Reload => "/providers",
+            Page::Files | Page::File | Page::Reload => "/providers",
+            Page::Explain => "/explain",
+            Page::Check | Page::CheckText => "/check",
             Page::Usage | Page::AllUsage => "/usage",
             Page::Connect | Page::ConnectOne | Page::Probe => "/connect",
             Page::Users
@@ -105,7 +120,11 @@ const PAGES: &[(Area, &str, &str, Page)] = &[
     (Area::Config, "POST", "/tokens/*/revoke", Page::RevokeToken),
     (Area::Console, "GET", "", Page::Overview),
     (Area::Console, "GET", "/providers", Page::Files),
+    (Area::Console, "GET", "/providers/item", Page::File),
     (Area::Console, "POST", "/providers/reload", Page::Reload),
+    (Area::Console, "GET", "/explain", Page::Explain),
+    (Area::Console, "GET", "/check", Page::Check),
+    (Area::Console, "POST", "/check", Page::CheckText),
     (Area::Console, "GET", "/usage", Page::AllUsage),
     (Area::Console, "GET", "/users", Page::Users),
     (Area::Console, "POST", "/users", Page::CreateUser),

@@ -43,11 +43,24 @@ fn the_api_and_the_command_explain_alike() {
         ("post", "/t/get", &ada, &["--as", "ada"]),
         ("GET", "/t/gett", &Value::Null, &[]),
         ("GET", "/health", &Value::Null, &[]),
-        ("GET", "/t/get", &json!({ "headers": { "x-a": "b" }, "credentials": { "apiKey": KEY } }), &[
-            "-H", "x-a: b", "--credential", &format!("apiKey={KEY}"),
-        ]),
-        ("GET", "/t/get", &json!({ "kind": "manage", "scopes": ["t"] }), &["--kind", "manage", "--scope", "t"]),
-        ("GET", "/t/get", &json!({ "user": "ada", "scopes": ["t/post"] }), &["--as", "ada", "--scope", "t/post"]),
+        (
+            "GET",
+            "/t/get",
+            &json!({ "headers": { "x-a": "b" }, "credentials": { "apiKey": KEY } }),
+            &["-H", "x-a: b", "--credential", &format!("apiKey={KEY}")],
+        ),
+        (
+            "GET",
+            "/t/get",
+            &json!({ "kind": "manage", "scopes": ["t"] }),
+            &["--kind", "manage", "--scope", "t"],
+        ),
+        (
+            "GET",
+            "/t/get",
+            &json!({ "user": "ada", "scopes": ["t/post"] }),
+            &["--as", "ada", "--scope", "t/post"],
+        ),
     ] {
         let mut body = json!({ "method": method, "path": path });
         body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
@@ -65,7 +78,8 @@ fn the_api_and_the_command_explain_alike() {
         assert_eq!(shown, printed, "{method} {path} {body}");
         assert!(!shown.to_string().contains(KEY), "{shown}");
     }
-    let url = explain(&api, &json!({ "method": "GET", "path": "https://gateway.test/t/get#x", "user": "ada" }));
+    let url =
+        explain(&api, &json!({ "method": "GET", "path": "https://gateway.test/t/get#x", "user": "ada" }));
     assert_eq!(url["request"], json!({ "method": "GET", "path": "/t/get" }));
 }
 
@@ -86,21 +100,14 @@ fn an_explanation_has_the_owner_of_the_key() {
     api.done(&format!("PATCH /admin/users/{bob}"), &json!({ "group": "red" }));
     api.done("PUT /admin/credentials/groups/red", &json!({ "providers": { "t": { "apiKey": KEY } } }));
     assert_eq!(owner("bob").0.as_deref(), Some("group:red"));
-    api.done(
-        &format!("PATCH /admin/users/{bob}/creds"),
-        &json!({ "providers": { "t": { "apiKey": KEY } } }),
-    );
+    api.done(&format!("PATCH /admin/users/{bob}/creds"), &json!({ "providers": { "t": { "apiKey": KEY } } }));
     assert_eq!(owner("bob").0.as_deref(), Some(bob.as_str()));
     api.done(&format!("PATCH /admin/users/{bob}"), &json!({ "disabled": true }));
     assert_eq!(owner("bob").1, "user_disabled");
     // The API has two users of one name.
     api.user("bob");
     let (status, code, message) = (404, "not_found", "2 users have this name: give the id of one");
-    api.fails(
-        EXPLAIN,
-        &json!({ "method": "GET", "path": "/t/get", "user": "bob" }),
-        (status, code, message),
-    );
+    api.fails(EXPLAIN, &json!({ "method": "GET", "path": "/t/get", "user": "bob" }), (status, code, message));
 }
 
 #[test]
@@ -163,8 +170,10 @@ fn a_text_is_checked_among_the_files_that_serve() {
     assert_eq!((&typo["ok"], codes(&typo), &typo["diff"]), (&json!(false), vec!["TG010"], &Value::Null));
     let finding = &typo["findings"][0];
     let text = provider(&host, "").replace("label", "labl");
-    let (start, end) =
-        (finding["span"]["start"]["byte"].as_u64().unwrap(), finding["span"]["end"]["byte"].as_u64().unwrap());
+    let (start, end) = (
+        finding["span"]["start"]["byte"].as_u64().unwrap(),
+        finding["span"]["end"]["byte"].as_u64().unwrap(),
+    );
     assert_eq!(&text[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()], "labl");
     assert_eq!((&finding["severity"], &finding["span"]["start"]["line"]), (&json!("error"), &json!(9)));
     assert!(finding["help"].as_str().unwrap().contains("label"), "{finding}");
@@ -184,7 +193,11 @@ fn a_shared_file_is_checked_with_the_providers_that_use_it() {
     let gateway = home.serve(&[]);
     let token = std::fs::read_to_string(home.data().join("admin-token")).unwrap();
     let api = Api::new(gateway.address, token.trim_end());
-    let more = check(&api, "presets/mine.toml", &format!("{preset}[endpoint.two]\nmethod = \"GET\"\npath = \"/two\"\n"));
+    let more = check(
+        &api,
+        "presets/mine.toml",
+        &format!("{preset}[endpoint.two]\nmethod = \"GET\"\npath = \"/two\"\n"),
+    );
     assert_eq!((&more["ok"], &more["widens"]), (&json!(true), &json!(true)), "{more}");
     assert_eq!(more["diff"]["groups"][0]["providers"], json!(["t"]), "{more}");
     let bad = check(&api, "presets/mine.toml", &preset.replace("GET", "G T"));

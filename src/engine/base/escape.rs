@@ -85,7 +85,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
 
 /// The text with a visible character in place of each hidden one that is not ASCII: the renderer shows those itself. Its
 /// length stays the same, so that spans stay valid.
-pub(super) fn same_length(text: &str) -> Cow<'_, str> {
+pub fn same_length(text: &str) -> Cow<'_, str> {
     replaced(
         text,
         |c| !c.is_ascii() && is_hidden(c),

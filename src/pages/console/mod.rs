@@ -1,7 +1,10 @@
 //! The pages below `/console`, for operators.
 
+pub(super) mod check;
+pub(super) mod explain;
 pub(super) mod files;
 pub(super) mod keys;
+mod listing;
 pub(super) mod overview;
 pub(super) mod shared;
 pub(super) mod tokens;
@@ -9,8 +12,8 @@ pub(super) mod usage;
 pub(super) mod user;
 pub(super) mod users;
 
-use super::form::Form;
-use crate::rewrite::value_of;
+use super::{client::with_query, form::Form, frame::Frame};
+use crate::{pipeline::Folder, rewrite::value_of};
 
 /// The messages of changes that were made, by their word in `?done=` of the page that follows.
 const DONE: &[(&str, &str)] = &[
@@ -38,6 +41,20 @@ fn revocation(path: &str, form: &Form) -> (String, &'static str) {
     }
 }
 
+/// The path of a file below the providers directory: `acme.toml`, `apis/acme.toml`.
+fn file_name(path: &str) -> &str {
+    let Some((above, file)) = path.rsplit_once('/') else { return path };
+    let start = above.rfind('/').map_or(0, |slash| slash + 1);
+    let folder = &above[start..];
+    let is_folder = !folder.is_empty() && Folder::named(folder).is_some();
+    if is_folder { &path[start..] } else { file }
+}
+
+/// The page of a file.
+fn file_page(frame: &Frame, path: &str) -> String {
+    with_query(&frame.path("/providers/item"), &[("file", file_name(path))])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +78,21 @@ mod tests {
         {
             let (path, word) = revocation("/t", &Form::parse(form.as_bytes()));
             assert_eq!((path.as_str(), word), expected, "{form}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_below_the_directory() {
+        for (path, expected) in [
+            ("/etc/tollgate/providers.d/acme.toml", "acme.toml"),
+            ("/etc/tollgate/providers.d/apis/acme.toml", "apis/acme.toml"),
+            ("providers.d/presets/a.toml", "presets/a.toml"),
+            ("presets/a.toml", "presets/a.toml"),
+            ("built-in/acme.toml", "acme.toml"),
+            ("acme.toml", "acme.toml"),
+            ("/acme.toml", "acme.toml"),
+        ] {
+            assert_eq!(file_name(path), expected, "{path}");
         }
     }
 }

@@ -1,0 +1,171 @@
+//! What would become of a request: the verdict, then the request as it would be sent, each header with the rule that
+//! decided about it. The address holds the question, so that a person can send it to another.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{
+    super::{
+        client::{Api, Client, with_query},
+        frame::Frame,
+        response::PageResponse,
+    },
+    file_name, file_page,
+};
+use crate::{
+    explain::{Action, Explanation, Header, Nearest, Position, Route},
+    fault::{Fault, FaultKind},
+    rewrite::value_of,
+};
+
+/// The methods that the form offers.
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+
+#[derive(Template)]
+#[template(path = "console/explain.html")]
+struct ExplainPage<'p> {
+    frame: &'p Frame,
+    methods: &'static [&'static str],
+    asked: &'p Asked,
+    explained: Option<&'p Explanation>,
+    problem: Problem,
+}
+
+/// The question, as typed.
+#[derive(Debug, Default)]
+struct Asked {
+    method: String,
+    path: String,
+    user: String,
+}
+
+/// What is wrong with the question, by its field.
+#[derive(Debug, Default)]
+struct Problem {
+    path: Option<String>,
+    user: Option<String>,
+    other: Option<String>,
+}
+
+/// The page.
+pub(in super::super) async fn show(
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+    query: Option<&str>,
+) -> Result<PageResponse, Fault> {
+    let asked = Asked::of(query);
+    if asked.path.is_empty() {
+        return Ok(page(frame, &asked, None, Problem::default()));
+    }
+    let mut body = json!({ "method": asked.method, "path": asked.path });
+    if !asked.user.is_empty() {
+        body["user"] = asked.user.as_str().into();
+    }
+    match client.send::<Explanation>(Method::POST, "/admin/explain", &body).await {
+        Ok(explained) => Ok(page(frame, &asked, Some(&explained), Problem::default())),
+        Err(fault) => Ok(page(frame, &asked, None, Problem::of(&fault))),
+    }
+}
+
+fn page(frame: &Frame, asked: &Asked, explained: Option<&Explanation>, problem: Problem) -> PageResponse {
+    let status = if problem.is_any() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    PageResponse::html(status, &ExplainPage { frame, methods: &METHODS, asked, explained, problem })
+}
+
+impl Asked {
+    fn of(query: Option<&str>) -> Self {
+        let text = |name| value_of(query, name).unwrap_or_default().trim().to_owned();
+        let method = Some(text("method").to_ascii_uppercase()).filter(|method| !method.is_empty());
+        Self { method: method.unwrap_or_else(|| "POST".to_owned()), path: text("path"), user: text("user") }
+    }
+
+    /// True for a method that the form does not offer: the address may name any.
+    fn is_other_method(&self) -> bool {
+        !METHODS.contains(&self.method.as_str())
+    }
+}
+
+impl Problem {
+    fn of(fault: &Fault) -> Self {
+        let pointer = fault.at.as_deref().unwrap_or_default();
+        let plain = fault.message.strip_prefix(pointer).and_then(|rest| rest.strip_prefix(": "));
+        let message = Some(plain.unwrap_or(&fault.message).to_owned());
+        match pointer {
+            "/path" => Self { path: message, ..Self::default() },
+            "/user" => Self { user: message, ..Self::default() },
+            _ if fault.kind == FaultKind::InvalidRequest => {
+                Self { other: Some(fault.message.clone().into_owned()), ..Self::default() }
+            }
+            _ => Self { other: message, ..Self::default() },
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        self.path.is_some() || self.user.is_some() || self.other.is_some()
+    }
+}
+
+/// The address of the explanation of a request.
+pub(super) fn address(frame: &Frame, method: &str, path: &str, user: &str) -> String {
+    with_query(&frame.path("/explain"), &[("method", method), ("path", path), ("user", user)])
+}
+
+/// A path of an endpoint as a request could have it: each `{name}` is its name.
+pub(super) fn example_path(path: &str) -> String {
+    path.replace(['{', '}'], "")
+}
+
+/// An action in a word.
+fn word(action: &Action) -> &'static str {
+    match action {
+        Action::Kept => "kept",
+        Action::LetThrough => "let through",
+        Action::Removed => "removed",
+        Action::Added => "added",
+        Action::Set => "set",
+    }
+}
+
+/// The owner of the credential that is used, in words.
+fn owner(route: &Route, explained: &Explanation) -> String {
+    let user = explained.caller.user.as_deref();
+    match (route.owner.as_deref(), user) {
+        (Some("everybody"), _) => "shared with everybody".to_owned(),
+        (Some(owner), user) => match owner.strip_prefix("group:") {
+            Some(group) => format!("shared with the group {group}"),
+            None => format!("{}'s own", user.unwrap_or(owner)),
+        },
+        (None, _) if route.auth.is_empty() => "the provider takes none".to_owned(),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+/// The headers that are sent, or those that are removed.
+fn headers(route: &Route, sent: bool) -> Vec<Header> {
+    route.headers.iter().filter(|one| one.values.is_empty() != sent).cloned().collect()
+}
+
+/// The explanation of the nearest endpoint.
+fn nearest_address(frame: &Frame, near: &Nearest, asked: &Asked) -> String {
+    address(frame, &near.method, &example_path(&near.path), &asked.user)
+}
+
+/// A position as `file:line`.
+fn place(at: &Position) -> String {
+    format!("{}:{}", file_name(&at.file), at.line)
+}
+
+/// Milliseconds of a timeout, in seconds.
+fn seconds(ms: &u128) -> String {
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
+}
+
+/// A size in bytes, in the largest unit that is whole.
+fn size(bytes: &u64) -> String {
+    match bytes {
+        bytes if *bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if *bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} bytes"),
+    }
+}
