@@ -58,6 +58,15 @@ pub(super) fn time(utc: &str) -> String {
     utc.get(..16).unwrap_or(utc).replacen('T', " ", 1)
 }
 
+/// A message in pieces, each with true if it stands between backticks, which are left out.
+pub(super) fn ticked(message: &str) -> Vec<(&str, bool)> {
+    if !message.matches('`').count().is_multiple_of(2) {
+        return vec![(message, false)];
+    }
+    let pieces = message.split('`').enumerate().map(|(index, piece)| (piece, index % 2 == 1));
+    pieces.filter(|(piece, is_code)| *is_code || !piece.is_empty()).collect()
+}
+
 /// The host of an origin, with the port if it has one.
 pub(super) fn host(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, host)| host)
@@ -96,6 +105,18 @@ mod tests {
             [(0, 0, "0 %"), (0, 9, "0 %"), (1, 100_000, "< 0.1 %"), (12, 1000, "1.2 %"), (9, 9, "100 %")]
         {
             assert_eq!(percent(part, whole), expected);
+        }
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        for (message, expected) in [
+            ("", &[][..]),
+            ("plain", &[("plain", false)]),
+            ("`a` is `b`", &[("a", true), (" is ", false), ("b", true)]),
+            ("one ` alone", &[("one ` alone", false)]),
+        ] {
+            assert_eq!(ticked(message), expected, "{message}");
         }
     }
 

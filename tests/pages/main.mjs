@@ -12,6 +12,7 @@ import "./hostile.mjs";
 import "./access.mjs";
 import "./console_overview.mjs";
 import "./console_accounts.mjs";
+import "./console_tools.mjs";
 
 after(async () => {
   await browser.close();

@@ -63,7 +63,9 @@ struct Checked<'p> {
 /// The changes of some providers, or of prices.
 struct Changes<'p> {
     title: String,
-    changes: &'p [Change],
+    /// Those that widen exposure.
+    wider: &'p [Change],
+    others: &'p [Change],
 }
 
 /// The form.
@@ -169,10 +171,17 @@ fn changes(diff: &Diff) -> Vec<Changes<'_>> {
                 ChangeKind::Changed => "changed",
             }
         ),
-        changes: &group.changes,
+        // Those that widen exposure come first.
+        wider: &group.changes[..wider(&group.changes)],
+        others: &group.changes[wider(&group.changes)..],
     });
-    let prices = Some(Changes { title: "Prices".to_owned(), changes: &diff.prices });
-    groups.chain(prices.filter(|prices| !prices.changes.is_empty())).collect()
+    let prices = Some(Changes { title: "Prices:".to_owned(), wider: &[], others: &diff.prices });
+    groups.chain(prices.filter(|prices| !prices.others.is_empty())).collect()
+}
+
+/// The number of changes that widen exposure.
+fn wider(changes: &[Change]) -> usize {
+    changes.partition_point(|one| one.widens.is_some())
 }
 
 /// Some names, and the number of the others.
@@ -189,11 +198,12 @@ fn cut(all: Vec<Changes<'_>>) -> (Vec<Changes<'_>>, usize) {
     let (mut room, mut more) = (MAX_CHANGES, 0);
     let mut kept = Vec::new();
     for one in all {
-        let shown = one.changes.len().min(room);
-        room -= shown;
-        more += one.changes.len() - shown;
-        if shown > 0 {
-            kept.push(Changes { changes: &one.changes[..shown], ..one });
+        let wider = one.wider.len().min(room);
+        let others = one.others.len().min(room - wider);
+        room -= wider + others;
+        more += one.wider.len() + one.others.len() - wider - others;
+        if wider + others > 0 {
+            kept.push(Changes { wider: &one.wider[..wider], others: &one.others[..others], ..one });
         }
     }
     (kept, more)

@@ -1,6 +1,8 @@
 //! What would become of a request: the verdict, then the request as it would be sent, each header with the rule that
 //! decided about it. The address holds the question, so that a person can send it to another.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -32,12 +34,18 @@ struct ExplainPage<'p> {
     problem: Problem,
 }
 
+/// The headers of the form at first: those of an ordinary client, with a stand-in for its token.
+const HEADERS: &str =
+    "authorization: Bearer YOUR-TOKEN\ncontent-type: application/json\nuser-agent: example-client/1.0";
+
 /// The question, as typed.
 #[derive(Debug, Default)]
 struct Asked {
     method: String,
     path: String,
     user: String,
+    /// One a line.
+    headers: String,
 }
 
 /// What is wrong with the question, by its field.
@@ -45,6 +53,7 @@ struct Asked {
 struct Problem {
     path: Option<String>,
     user: Option<String>,
+    headers: Option<String>,
     other: Option<String>,
 }
 
@@ -58,7 +67,14 @@ pub(in super::super) async fn show(
     if asked.path.is_empty() {
         return Ok(page(frame, &asked, None, Problem::default()));
     }
-    let mut body = json!({ "method": asked.method, "path": asked.path });
+    let headers = match asked.headers() {
+        Ok(headers) => headers,
+        Err(problem) => {
+            let problem = Problem { headers: Some(problem), ..Problem::default() };
+            return Ok(page(frame, &asked, None, problem));
+        }
+    };
+    let mut body = json!({ "method": asked.method, "path": asked.path, "headers": headers });
     if !asked.user.is_empty() {
         body["user"] = asked.user.as_str().into();
     }
@@ -77,7 +93,27 @@ impl Asked {
     fn of(query: Option<&str>) -> Self {
         let text = |name| value_of(query, name).unwrap_or_default().trim().to_owned();
         let method = Some(text("method").to_ascii_uppercase()).filter(|method| !method.is_empty());
-        Self { method: method.unwrap_or_else(|| "POST".to_owned()), path: text("path"), user: text("user") }
+        Self {
+            method: method.unwrap_or_else(|| "POST".to_owned()),
+            path: text("path"),
+            user: text("user"),
+            headers: value_of(query, "headers").unwrap_or_else(|| HEADERS.to_owned()).replace("\r\n", "\n"),
+        }
+    }
+
+    /// The headers by name. An error is about the first line that is none.
+    fn headers(&self) -> Result<BTreeMap<String, String>, String> {
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (index, line) in self.headers.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| format!("line {} is not of the form `name: value`", index + 1))?;
+            let known = headers.entry(name.trim().to_ascii_lowercase()).or_default();
+            // Lines of one name are one list (RFC 9110, section 5.2).
+            let comma = if known.is_empty() { "" } else { ", " };
+            *known = format!("{known}{comma}{}", value.trim());
+        }
+        Ok(headers)
     }
 
     /// True for a method that the form does not offer: the address may name any.
@@ -93,6 +129,7 @@ impl Problem {
         let message = Some(plain.unwrap_or(&fault.message).to_owned());
         match pointer {
             "/path" => Self { path: message, ..Self::default() },
+            pointer if pointer.starts_with("/headers") => Self { headers: message, ..Self::default() },
             "/user" => Self { user: message, ..Self::default() },
             _ if fault.kind == FaultKind::InvalidRequest => {
                 Self { other: Some(fault.message.clone().into_owned()), ..Self::default() }
@@ -102,7 +139,7 @@ impl Problem {
     }
 
     fn is_any(&self) -> bool {
-        self.path.is_some() || self.user.is_some() || self.other.is_some()
+        self.path.is_some() || self.user.is_some() || self.headers.is_some() || self.other.is_some()
     }
 }
 
