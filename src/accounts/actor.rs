@@ -11,6 +11,28 @@ use crate::{
     store::{Act, Right},
 };
 
+/// All actions of the audit log.
+pub const ACTIONS: &[&str] = &[
+    "admin_token.create",
+    "admin_token.revoke",
+    "credentials.bind",
+    "credentials.change",
+    "credentials.confirm",
+    "master_key.replace",
+    "master_key.replaced",
+    "paste_token.create",
+    "session.create",
+    "session.end",
+    "store.restore",
+    "token.create",
+    "token.revoke",
+    "token.rotate",
+    "user.change",
+    "user.create",
+    "user.delete",
+    "user.import",
+];
+
 /// The author of a change, and the address it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -56,6 +78,8 @@ impl Actor {
 
     /// The audit entry of a change that the actor makes now.
     pub fn act(&self, action: &'static str, target: &(impl ToString + ?Sized), detail: Value) -> Act {
+        // Filters and pages know the actions of the list alone.
+        debug_assert!(ACTIONS.contains(&action), "`{action}` is missing in the list of actions");
         let Self { who: actor, source, right } = self.clone();
         Act { at_ms: clock::now_ms(), actor, source, right, action, target: target.to_string(), detail }
     }

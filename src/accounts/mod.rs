@@ -36,7 +36,7 @@ mod users;
 mod watch;
 
 pub use self::{
-    actor::Actor,
+    actor::{ACTIONS, Actor},
     cache::{CacheCounts, LocalCache},
     confirm::{
         ConfirmError, ExpectedOrigins, NewOrigins, confirm, moved_to, new_origins, section_and_field,

@@ -4,6 +4,7 @@
 //! Callers are authenticated before a call gets here: nothing here reads a token or a socket. Workers reach it through
 //! `ApiQueue`, since it uses the store; the control socket calls it directly.
 
+mod audit;
 mod body;
 mod check;
 mod credentials;
@@ -38,6 +39,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 pub use self::{
+    audit::{AUDIT_ACTIONS, AuditEntry},
     body::MAX_BODY,
     check::{CheckFinding, CheckPlace, CheckPoint, CheckResult, CheckSpan, MAX_BODY as MAX_CHECK_BODY},
     fields::{

@@ -7,6 +7,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    audit::{self, AuditEntry},
     body::MAX_BODY,
     check::{self, CheckRequest, CheckResult},
     credentials,
@@ -321,7 +322,8 @@ impl Operation {
         self
     }
 
-    const fn usage(mut self, parameters: &'static [Parameter]) -> Self {
+    /// Parameters with `format` among them.
+    const fn with_csv(mut self, parameters: &'static [Parameter]) -> Self {
         self.parameters = parameters;
         self.csv = true;
         self
@@ -358,7 +360,7 @@ type Groups = payloads::ById<Group>;
 type Unconfirmed = payloads::ById<UnconfirmedOwner>;
 type Tokens = payloads::ById<payloads::Token>;
 type AdminTokens = payloads::ById<payloads::AdminToken>;
-type Audit = payloads::ById<payloads::AuditEntry>;
+type Audit = payloads::ById<AuditEntry>;
 type Masked = payloads::MaskedCredentials;
 type Document = payloads::CredentialsDocument;
 
@@ -444,13 +446,14 @@ pub static OPERATIONS: &[Operation] = &[
         .created().faults(KIND),
     new::<payloads::Done>(OperationId::EndAdminSession, "DELETE", "/admin/session", Access::Admin, "Sign out: end the calling session, whose cookie is removed")
         .faults(KIND),
-    new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, oldest entry first; at most 1000 entries a page").paged(),
+    new::<Audit>(OperationId::ListAudit, "GET", "/admin/audit", Access::Admin, "List the audit log, or search it: at most 1000 entries a page, as CSV at most 50000")
+        .paged().with_csv(audit::PARAMETERS),
 
     new::<CredentialFields>(OperationId::GetFields, "GET", "/admin/fields", Access::Admin, "Show the credential fields of the provider files, with the credentials of an owner")
         .parameters(fields::PARAMETERS).faults(NOT_FOUND),
 
-    new::<UsageReport>(OperationId::GetUsage, "GET", "/admin/usage", Access::Admin, "Usage of all users, by dimensions and time").usage(usage::ALL_REPORT),
-    new::<RecentExchanges>(OperationId::GetRecentUsage, "GET", "/admin/usage/recent", Access::Admin, "The last exchanges of all users").usage(usage::ALL_RECENT),
+    new::<UsageReport>(OperationId::GetUsage, "GET", "/admin/usage", Access::Admin, "Usage of all users, by dimensions and time").with_csv(usage::ALL_REPORT),
+    new::<RecentExchanges>(OperationId::GetRecentUsage, "GET", "/admin/usage/recent", Access::Admin, "The last exchanges of all users").with_csv(usage::ALL_RECENT),
 
     new::<RekeyStatus>(OperationId::StartRekey, "POST", "/admin/rekey", Access::Local, "Start a master-key rotation to the key in `master-key.next` (control socket only)")
         .accepted(),
@@ -467,8 +470,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<ReachableProviders>(OperationId::ListMyProviders, "GET", "/auth/providers", Access::User, "List the providers and endpoints that the calling token reaches"),
     new::<ProbeResult>(OperationId::ProbeMyProvider, "POST", "/auth/providers/{name}/probe", Access::User, "Send the request that a provider's file names in `probe`, as the caller's own, and show the answer")
         .faults(&[FaultKind::NotFound, FaultKind::TokenScope, FaultKind::ConfigRejected]),
-    new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").usage(usage::OWN_REPORT),
-    new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").usage(usage::OWN_RECENT),
+    new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").with_csv(usage::OWN_REPORT),
+    new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").with_csv(usage::OWN_RECENT),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token, or the one that the calling session was started with; it and its paste tokens stay valid for an hour")
         .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),

@@ -478,28 +478,6 @@ pub struct MyToken {
     pub made_by: Option<String>,
 }
 
-/// An entry of the audit log.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditEntry {
-    /// The time.
-    pub at: String,
-    /// The same in milliseconds since 1970, the form that is hashed.
-    pub at_ms: u64,
-    /// The actor: a kind and an id, such as `user usr_…`.
-    pub actor: String,
-    /// The actor's address, or `local`.
-    pub source: String,
-    /// The action, such as `user.create`.
-    pub action: String,
-    /// The target: the id of a user or a token, or an owner of credentials.
-    pub target: String,
-    /// Details. Never a secret.
-    pub detail: Value,
-    /// SHA-256, in hex, over the hash of the entry before and all of the above.
-    pub hash: String,
-}
-
 /// Stored credentials, masked. The schema describes the form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]

@@ -3,9 +3,9 @@
 //!
 //! Read next: `parameters`, the query parameters; `ledger::report`, which sums.
 
-mod csv;
+pub(super) mod csv;
 mod document;
-mod parameters;
+pub(super) mod parameters;
 
 use std::collections::BTreeMap;
 
@@ -31,9 +31,8 @@ pub use document::{
     RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow, user_shown,
 };
 pub use parameters::DEFAULT_BY;
-use parameters::Format;
-pub(super) use parameters::Parameters;
 pub(super) use parameters::{ALL_RECENT, ALL_REPORT, OWN_RECENT, OWN_REPORT};
+pub(super) use parameters::{Format, Parameters};
 
 impl Admin {
     /// A report: of one user, or of all.
@@ -177,7 +176,7 @@ impl Admin {
 }
 
 /// The fault for a read that failed. One that takes too long is no failure of the store.
-fn read_fault(error: StoreError) -> Fault {
+pub(super) fn read_fault(error: StoreError) -> Fault {
     match error {
         StoreError::TooLong { limit } => invalid_query(format!(
             "the answer takes longer than {} s: ask for a shorter range, or with filters",

@@ -1,4 +1,4 @@
-//! Operations on users, and the audit log.
+//! Operations on users.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,7 @@ use http::StatusCode;
 
 use super::{
     Admin, ApiResult, Request, Response, body, document, json,
-    page::{Page, invalid_query},
-    payloads::{AuditEntry, ById, MadeUser, NewUser, User, UserPatch},
+    payloads::{MadeUser, NewUser, User, UserPatch},
     pointer, store_fault,
 };
 use crate::{
@@ -17,9 +16,6 @@ use crate::{
     name::{GroupName, Owner, UserId},
     store::{self, DuplicateNames, UserChange},
 };
-
-/// The largest page of the audit log.
-const MAX_ENTRIES: u64 = 1000;
 
 /// The fault for a user who does not exist.
 pub(super) fn user_not_found() -> Fault {
@@ -95,21 +91,6 @@ impl Admin {
             accounts::remove_user(&self.store, &request.actor, &id(text)?).await.map_err(store_fault)?;
         if removed { Ok(Response::done()) } else { Err(user_not_found()) }
     }
-
-    pub(super) async fn list_audit(&self, request: &Request) -> ApiResult {
-        let page = Page::of(request)?.within(MAX_ENTRIES);
-        let number = |text: &String| text.parse::<u64>().ok();
-        let after = page.after.as_ref().map(|text| number(text).ok_or(text)).transpose();
-        let after = after.map_err(|_| {
-            invalid_query("?after=: the number of an entry is written in digits, as in `?after=100`")
-        })?;
-        let entries =
-            self.store.audit_page(after.unwrap_or(0), page.read_limit()).await.map_err(store_fault)?;
-        let mut list =
-            ById(entries.into_iter().map(|entry| (entry.seq.to_string(), listed_entry(entry))).collect());
-        let link = page.truncate(&request.path, &mut list);
-        Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
-    }
 }
 
 /// The fault for a master key that was rotated by another process.
@@ -135,18 +116,5 @@ fn listed(user: &store::User) -> User {
         group: user.group.as_ref().map(GroupName::to_string),
         created_at: utc(user.created_at_ms),
         disabled_at: user.disabled_at_ms.map(utc),
-    }
-}
-
-fn listed_entry(entry: store::AuditEntry) -> AuditEntry {
-    AuditEntry {
-        at: utc(entry.at_ms),
-        at_ms: entry.at_ms,
-        actor: entry.actor,
-        source: entry.source,
-        action: entry.action,
-        target: entry.target,
-        detail: serde_json::from_str(&entry.detail).unwrap_or_default(),
-        hash: entry.hash,
     }
 }

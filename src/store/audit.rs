@@ -233,7 +233,7 @@ impl Store {
         Ok(entry)
     }
 
-    fn entry(&self, row: &SqliteRow) -> Result<AuditEntry> {
+    pub(super) fn entry(&self, row: &SqliteRow) -> Result<AuditEntry> {
         Ok(AuditEntry {
             seq: from_db(self.get(row, "seq")?),
             at_ms: from_db(self.get(row, "at")?),

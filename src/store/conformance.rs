@@ -1,5 +1,6 @@
 //! The conformance suite: tests that every backend has to pass. Each function gets an empty store.
 
+mod audit;
 mod derived;
 mod listing;
 mod sessions;
@@ -38,6 +39,7 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     commits_change_the_data_version(open().await).await;
     invalidations_name_the_affected_users(open().await).await;
     audit_entries_are_chained(open().await).await;
+    audit::it_is_searched(open().await).await;
     leases(open().await).await;
     answers_are_kept_beside_their_login(open().await).await;
     concurrent_creates_are_all_kept(open().await).await;

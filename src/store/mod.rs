@@ -6,6 +6,7 @@
 //! requests. `conformance` is the test suite for any other backend.
 
 mod audit;
+mod audit_search;
 mod backup;
 mod checkpoint;
 mod checksum;
@@ -53,6 +54,7 @@ use tokio::sync::Mutex;
 
 pub use self::{
     audit::{Act, AuditEntry, BrokenChain, GENESIS_HASH, HashChain, Right},
+    audit_search::{AuditActor, AuditFilter, AuditOrder, AuditPage, AuditQuery},
     backup::{BackupError, Inventory, back_up},
     data_dir::{
         DirLock, PrivateFile, Readers, SETUP_LOCK, read_private, read_small, remove_private, replace_private,

@@ -11,8 +11,18 @@ use sqlx::{Connection as _, Row, SqliteConnection};
 use super::StoreError;
 
 /// Migration `n` changes schema `n` to `n + 1`, and sets `user_version`.
-const MIGRATIONS: &[&str] =
-    &[FIRST, ACCOUNTS, MAKERS, OWNERS_OF_MAKERS, KEPT_ANSWERS, USAGE, TEXT_TOKENS, SESSIONS, LISTS];
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    ACCOUNTS,
+    MAKERS,
+    OWNERS_OF_MAKERS,
+    KEPT_ANSWERS,
+    USAGE,
+    TEXT_TOKENS,
+    SESSIONS,
+    LISTS,
+    AUDIT_FILTERS,
+];
 
 const FIRST: &str = "
     CREATE TABLE users (
@@ -332,6 +342,18 @@ const LISTS: &str = "
     CREATE INDEX paste_tokens_by_last_use ON paste_tokens (user_id, last_used_at);
     CREATE INDEX credentials_by_field ON credentials (section, field, origins, owner);
     PRAGMA user_version = 9;
+";
+
+/// The indexes that the audit log is searched by. The actor counts without its token, which has an index of its own.
+const AUDIT_FILTERS: &str = "
+    CREATE INDEX audit_by_actor ON audit (substr(actor, 1, instr(actor || ' token ', ' token ') - 1), seq);
+    CREATE INDEX audit_by_token ON audit (substr(actor, instr(actor, ' token ') + 7), seq)
+        WHERE instr(actor, ' token ') > 0;
+    CREATE INDEX audit_by_action ON audit (action, seq);
+    CREATE INDEX audit_by_target ON audit (target, seq);
+    CREATE INDEX audit_by_source ON audit (source, seq);
+    CREATE INDEX audit_by_time ON audit (at, seq);
+    PRAGMA user_version = 10;
 ";
 
 /// The newest schema that this version knows.

@@ -15,6 +15,7 @@ mod api_fields;
 mod api_self;
 mod api_tools;
 mod asking;
+mod audit;
 mod backup;
 mod broken;
 mod browsers;

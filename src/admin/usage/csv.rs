@@ -138,7 +138,8 @@ fn number(numbers: &BTreeMap<String, u64>, name: &str) -> String {
     numbers.get(name).copied().unwrap_or_default().to_string()
 }
 
-fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
+/// Adds a line of these cells.
+pub(in super::super) fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
     let cells: Vec<String> =
         cells.into_iter().map(|cell| quoted(&as_text(&cell, &escape::line(&cell))).into_owned()).collect();
     text.push_str(&cells.join(","));

@@ -294,6 +294,11 @@ impl UsageFigures {
 }
 
 impl RecentExchange {
+    /// True if a part of the tokens is an estimate.
+    pub fn is_estimated(&self) -> bool {
+        self.estimated_prompt_tokens > 0 || self.estimated_answer_tokens > 0
+    }
+
     pub(super) fn new(exchange: Exchange, priced: &Priced, names: &BTreeMap<String, String>) -> Self {
         let key = exchange.key;
         Self {

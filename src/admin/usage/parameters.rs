@@ -39,7 +39,8 @@ const MAX_VALUE: usize = 256;
 /// The parameters of a page: `page` checks them.
 const PAGE: [&str; 2] = ["limit", "after"];
 
-const fn text(name: &'static str, description: &'static str) -> Parameter {
+/// A parameter that is any text.
+pub(in super::super) const fn text(name: &'static str, description: &'static str) -> Parameter {
     Parameter { name, description, kind: ParameterKind::Text }
 }
 
@@ -47,7 +48,7 @@ const fn filter(name: &'static str) -> Parameter {
     text(name, "Count only exchanges with this value; `-` for those that have none")
 }
 
-const FORMAT: Parameter = Parameter {
+pub(in super::super) const FORMAT: Parameter = Parameter {
     name: "format",
     description: "The format of the answer; `json` if left out",
     kind: ParameterKind::Word(&["json", "csv"]),
@@ -123,7 +124,7 @@ pub(in super::super) static OWN_RECENT: &[Parameter] = RECENT.split_at(RECENT.le
 
 /// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in super::super) enum Format {
     Json,
     Csv,
 }
@@ -203,7 +204,7 @@ impl<'r> Parameters<'r> {
         }
     }
 
-    pub(super) fn format(&self) -> Result<Format, Fault> {
+    pub(in super::super) fn format(&self) -> Result<Format, Fault> {
         match self.value("format").as_deref() {
             None | Some("json") => Ok(Format::Json),
             Some("csv") => Ok(Format::Csv),
@@ -245,7 +246,12 @@ impl<'r> Parameters<'r> {
         Ok(AskedReport { query, every, tz })
     }
 
-    fn hours(&self, zone: &TimeZone, now_ms: u64) -> Result<Hours, Fault> {
+    /// The begin and the end that are given, in milliseconds since 1970.
+    pub(in super::super) fn range(
+        &self,
+        zone: &TimeZone,
+        now_ms: u64,
+    ) -> Result<(Option<u64>, Option<u64>), Fault> {
         let read = |name: &str, edge| {
             let moment = |text: String| {
                 moment(&text, edge, zone, now_ms).ok_or_else(|| {
@@ -256,7 +262,11 @@ impl<'r> Parameters<'r> {
             };
             self.value(name).map(moment).transpose()
         };
-        let given = (read("since", Edge::Since)?, read("until", Edge::Until)?);
+        Ok((read("since", Edge::Since)?, read("until", Edge::Until)?))
+    }
+
+    fn hours(&self, zone: &TimeZone, now_ms: u64) -> Result<Hours, Fault> {
+        let given = self.range(zone, now_ms)?;
         let since = given.0.unwrap_or_else(|| now_ms.saturating_sub(7 * 86_400_000));
         let until = given.1.unwrap_or(now_ms);
         if since <= until {
@@ -268,6 +278,18 @@ impl<'r> Parameters<'r> {
             (Some(_), Some(_)) => "?until=: it is before `since`",
         }))
     }
+}
+
+/// The fault for a name that is none of some.
+pub(in super::super) fn unknown<'n>(
+    parameter: &str,
+    what: &str,
+    name: &str,
+    all: impl IntoIterator<Item = &'n str> + Clone,
+) -> Fault {
+    let near = nearest(name, all.clone()).map(|near| format!("did you mean `{near}`? All"));
+    let begin = near.unwrap_or_else(|| "all".to_owned());
+    invalid_query(format!("?{parameter}=: no such {what}; {begin} are {}", backticked(all)))
 }
 
 fn dimensions(text: &str) -> Result<Vec<Dimension>, Fault> {

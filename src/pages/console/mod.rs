@@ -55,6 +55,11 @@ fn file_page(frame: &Frame, path: &str) -> String {
     with_query(&frame.path("/providers/item"), &[("file", file_name(path))])
 }
 
+/// The page of a user.
+fn user_path(frame: &Frame, id: &str) -> String {
+    frame.path(&format!("/users/{id}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -286,7 +286,8 @@ impl Store {
         self.read(query).await
     }
 
-    async fn each_row(
+    /// Calls `each` with all rows, on a connection for reads that may take long.
+    pub(in super::super) async fn each_row(
         &self,
         reader: UsageReader,
         query: Query,
