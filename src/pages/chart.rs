@@ -73,7 +73,7 @@ impl Chart {
 
 impl Bar {
     fn new(amount: Amount, index: u64, number: u64, top: u64) -> Self {
-        let place = WIDTH / number;
+        let place = (WIDTH / number).max(1);
         // A small amount is seen too.
         let scaled = |part: u64| {
             let height = u128::from(part) * u128::from(HEIGHT) / u128::from(top.max(1));

@@ -34,6 +34,7 @@ const CONSOLE: &[Tab] = &[
     ("/shared", "Shared keys"),
     ("/tokens", "Tokens"),
     ("/usage", "Usage"),
+    ("/audit", "Audit"),
 ];
 
 #[derive(Template)]

@@ -111,6 +111,8 @@ async fn render(
         Page::CheckText => console::check::check(client, frame, &form()).await,
         Page::Reload => console::files::reload(client, frame).await,
         Page::AllUsage => console::usage::show(client, frame, request.query).await,
+        Page::Tail => console::tail::show(client, frame, request.query).await,
+        Page::Audit => console::audit::show(client, frame, request.query).await,
         Page::Users => console::users::show(client, frame, request.query).await,
         Page::CreateUser => console::users::create(client, frame, &form()).await,
         Page::User => console::user::show(client, frame, item, request.query).await,

@@ -51,6 +51,8 @@ pub(super) enum Page {
     Check,
     CheckText,
     AllUsage,
+    Tail,
+    Audit,
     Users,
     CreateUser,
     User,
@@ -81,7 +83,8 @@ impl PageRoute {
             Page::Files | Page::File | Page::Reload => "/providers",
             Page::Explain => "/explain",
             Page::Check | Page::CheckText => "/check",
-            Page::Usage | Page::AllUsage => "/usage",
+            Page::Usage | Page::AllUsage | Page::Tail => "/usage",
+            Page::Audit => "/audit",
             Page::Connect | Page::ConnectOne | Page::Probe => "/connect",
             Page::Users
             | Page::CreateUser
@@ -126,6 +129,8 @@ const PAGES: &[(Area, &str, &str, Page)] = &[
     (Area::Console, "GET", "/check", Page::Check),
     (Area::Console, "POST", "/check", Page::CheckText),
     (Area::Console, "GET", "/usage", Page::AllUsage),
+    (Area::Console, "GET", "/usage/tail", Page::Tail),
+    (Area::Console, "GET", "/audit", Page::Audit),
     (Area::Console, "GET", "/users", Page::Users),
     (Area::Console, "POST", "/users", Page::CreateUser),
     (Area::Console, "GET", "/users/*", Page::User),

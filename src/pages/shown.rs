@@ -6,6 +6,8 @@ use crate::{money::Amounts, numbers::grouped};
 
 /// The units of rough numbers, the largest first.
 const UNITS: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
+/// The text in place of none.
+pub(super) const NONE: &str = "–";
 /// The mark of numbers that hold estimates.
 const ESTIMATED: &str = "~";
 
@@ -35,7 +37,7 @@ pub(super) fn exact(number: impl Borrow<u64>, estimated: bool) -> String {
 pub(super) fn cost(amounts: &BTreeMap<String, String>, estimated: bool) -> String {
     let amounts = Amounts::read(amounts);
     if amounts.is_empty() {
-        "–".to_owned()
+        NONE.to_owned()
     } else {
         format!("{}{amounts}", if estimated { ESTIMATED } else { "" })
     }
@@ -65,6 +67,41 @@ pub(super) fn ticked(message: &str) -> Vec<(&str, bool)> {
     }
     let pieces = message.split('`').enumerate().map(|(index, piece)| (piece, index % 2 == 1));
     pieces.filter(|(piece, is_code)| *is_code || !piece.is_empty()).collect()
+}
+
+/// A time of the API, to the second: `2026-11-29 16:40:05`.
+pub(super) fn seconds(utc: &str) -> String {
+    utc.get(..19).unwrap_or(utc).replacen('T', " ", 1)
+}
+
+/// The same without the year: `11-29 16:40:05`.
+pub(super) fn day_time(utc: &str) -> String {
+    utc.get(5..19).unwrap_or(utc).replacen('T', " ", 1)
+}
+
+/// A text, or a dash in place of an empty one.
+pub(super) fn dash(text: &str) -> &str {
+    if text.is_empty() { NONE } else { text }
+}
+
+/// The words of a name such as `upstream_error`.
+pub(super) fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// The class of an outcome's mark.
+pub(super) fn outcome_class(outcome: &str) -> &'static str {
+    match outcome {
+        "success" => "good",
+        "refused" | "client_left" => "warn",
+        _ => "bad",
+    }
+}
+
+/// The type of the input for a day. A text that is no day, such as an age, would vanish from one for dates.
+pub(super) fn date_input(value: &str) -> &'static str {
+    let is_day = value.len() == 10 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if value.is_empty() || is_day { "date" } else { "text" }
 }
 
 /// The host of an origin, with the port if it has one.
@@ -97,6 +134,22 @@ mod tests {
         }
         assert_eq!(rough(7, true), "~7");
         assert_eq!(exact(1234, true), "~1,234");
+    }
+
+    #[test]
+    fn times_are_cut() {
+        let at = "2026-11-29T16:40:05Z";
+        assert_eq!(time(at), "2026-11-29 16:40");
+        assert_eq!(
+            (seconds(at), day_time(at)),
+            ("2026-11-29 16:40:05".to_owned(), "11-29 16:40:05".to_owned())
+        );
+        assert_eq!((seconds("x"), day_time("x")), ("x".to_owned(), "x".to_owned()));
+        for (value, kind) in
+            [("", "date"), ("2026-11-29", "date"), ("7d", "text"), ("2026-11-29T16:40:05Z", "text")]
+        {
+            assert_eq!(date_input(value), kind, "{value}");
+        }
     }
 
     #[test]

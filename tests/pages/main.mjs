@@ -13,6 +13,7 @@ import "./access.mjs";
 import "./console_overview.mjs";
 import "./console_accounts.mjs";
 import "./console_tools.mjs";
+import "./console_audit.mjs";
 
 after(async () => {
   await browser.close();

@@ -17,6 +17,11 @@ export async function call(method, path, body) {
   }
 }
 
+/** Reads a document. If the sign-in has ended, that is the answer: nothing asks for the token. */
+export function get(path) {
+  return send("GET", path);
+}
+
 async function send(method, path, body, headers = {}) {
   const request = { method, headers, cache: "no-store", redirect: "error" };
   if (body !== undefined) {

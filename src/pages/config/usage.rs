@@ -50,6 +50,8 @@ const DEFAULT: Range = RANGES[1];
 const TOP: &str = "50";
 /// The exchanges that the chart of the last hour adds up: as many as the API returns at once.
 const EXCHANGES: usize = 1000;
+/// The exchanges that the page lists.
+const LAST: &str = "10";
 const PART_MS: u64 = 5 * 60_000;
 /// The parts that the last hour touches.
 const PARTS: u64 = 13;
@@ -68,6 +70,8 @@ struct UsagePage<'p> {
     total: &'p UsageFigures,
     rows: &'p [UsageRow],
     unpriced: usize,
+    /// The last exchanges, the newest first.
+    last: Vec<&'p RecentExchange>,
     /// True if usage waits for the store, and is in no sum.
     pending: bool,
 }
@@ -92,6 +96,8 @@ pub(in super::super) async fn show(
             (parts.rows.iter().map(amount).collect(), None)
         }
     };
+    let last = with_query("/auth/usage/recent", &[("limit", LAST)]);
+    let last: RecentExchanges = client.get(&last).await?;
     let page = UsagePage {
         frame,
         ranges: &RANGES,
@@ -102,6 +108,7 @@ pub(in super::super) async fn show(
         total: &models.total,
         rows: &models.rows,
         unpriced: models.unpriced.len(),
+        last: last.exchanges.iter().rev().collect(),
         pending: models.pending.is_some(),
     };
     Ok(PageResponse::html(StatusCode::OK, &page))

@@ -2,12 +2,14 @@
 
 pub(super) mod check;
 pub(super) mod explain;
+pub(super) mod audit;
 pub(super) mod files;
 pub(super) mod keys;
 mod listing;
 pub(super) mod overview;
 pub(super) mod shared;
 pub(super) mod tokens;
+pub(super) mod tail;
 pub(super) mod usage;
 pub(super) mod user;
 pub(super) mod users;
@@ -100,4 +102,9 @@ mod tests {
             assert_eq!(file_name(path), expected, "{path}");
         }
     }
+use super::frame::Frame;
+
+/// The page that the name of a user leads to.
+fn user_path(frame: &Frame, id: &str) -> String {
+    frame.path(&format!("/usage?by=model&user={id}"))
 }
