@@ -1,4 +1,6 @@
-//! `tollgate audit`: verifies the hash chain of the audit log.
+//! `tollgate audit`: lists the audit log, and verifies its hash chain.
+
+mod list;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
@@ -18,6 +20,8 @@ pub struct AuditArgs {
 
 #[derive(Subcommand)]
 enum AuditCommand {
+    /// List entries of the audit log, the newest first, or search them
+    List(list::ListArgs),
     /// Verify the hash chain from its beginning; exit code 1 if an entry was altered or removed
     ///
     /// A truncated end shows only by comparison with a hash kept elsewhere: an earlier head, or the hash of an entry in the log
@@ -32,6 +36,7 @@ enum AuditCommand {
 /// Runs the command.
 pub async fn run(args: AuditArgs, context: &Context<'_>) -> anyhow::Result<()> {
     match args.command {
+        AuditCommand::List(args) => list::run(&args, context).await,
         AuditCommand::Verify { head } => verify(head.as_deref(), context).await?.print(),
     }
 }

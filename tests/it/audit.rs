@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, World};
+use crate::harness::{Api, KEY, World};
 
 /// A formula, for programs that take cells for one.
 const FORMULA: &str = "=HYPERLINK(\"http://evil.test\")";
@@ -29,7 +29,7 @@ impl Log {
         let admin = entries(&api, "order=newest&limit=1")[0].1["actor"].as_str().unwrap().to_owned();
         api.done(&format!("PATCH /admin/users/{user}"), &json!({ "group": "g" }));
         api.with(&token).done("POST /auth/tokens", &json!({ "label": "ci" }));
-        api.done("PUT /admin/credentials/everybody", &json!({}));
+        api.done("PUT /admin/credentials/everybody", &json!({ "providers": { "t": { "apiKey": KEY } } }));
         world.home.done(&["user", "add", "carol"], "");
         api.user("twin");
         api.user("twin");
@@ -105,7 +105,7 @@ fn a_search_that_cannot_be_right_is_refused() {
     );
     check("since=soon", "?since=: give an age (`7d`,");
     check("until=9", "?until=: give an age (`7d`,");
-    check("since=2000-01-02&until=2000-01-01", "?until=: it is before `since`");
+    check("since=2000-01-03&until=2000-01-01", "?until=: it is before `since`");
     check("since=2999-01-01", "?since=: it is in the future");
     check("order=up", "?order=: it is written `oldest` or `newest`");
     check("format=xml", "?format=: it is written `json` or `csv`");
@@ -132,6 +132,22 @@ fn pages_link_to_the_next_with_the_same_filters() {
             assert_eq!(walk(&format!("limit={limit}&{query}")), whole, "{query} by {limit}");
         }
     }
+}
+
+#[test]
+fn the_command_lists_the_same_entries() {
+    let log = Log::new();
+    let home = &log.world.home;
+    let listed = home.done(&["audit", "list", "--action", "user.create", "--limit", "2"], "");
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with(&format!("{} ", log.before + 7)), "{listed}");
+    assert!(lines[0].contains(" user.create usr_") && lines[0].contains(" (twin) by admin adm_"), "{listed}");
+    let csv = home.done(&["audit", "list", "--csv"], "");
+    assert_eq!(csv.lines().count() as u64, 1 + log.before + 7, "{csv}");
+    let json = home.done(&["audit", "list", "--json", "--target", "everybody"], "");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap().as_object().unwrap().len(), 1);
+    let refused = home.run(&["audit", "list", "--actor", "nobody"], "");
+    assert!(refused.code == 1 && refused.err.contains("`--actor`: no user has this name"), "{refused:?}");
 }
 
 #[test]

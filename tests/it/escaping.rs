@@ -140,6 +140,8 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("credential confirm HOSTILE", true),
         ("credential recover HOSTILE providers.good.apiKey", true),
         ("credential remove HOSTILE providers.good.apiKey", true),
+        ("audit list --actor HOSTILE", false),
+        ("audit list --target HOSTILE", false),
         ("audit verify --head HOSTILE", false),
         ("backup HOSTILE/x", true),
         ("restore HOSTILE", true),
