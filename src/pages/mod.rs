@@ -15,6 +15,7 @@ mod console;
 mod form;
 mod frame;
 mod keys_form;
+mod over_time;
 mod response;
 mod route;
 mod shown;

@@ -8,6 +8,7 @@ use super::super::{
     chart::{Amount, Chart},
     client::{Api, Client, with_query},
     frame::Frame,
+    over_time::{Part, all_parts},
     response::PageResponse,
     shown,
 };
@@ -93,7 +94,7 @@ pub(in super::super) async fn show(
         }
         Every::Unit(unit) => {
             let parts = report(client, range, &[("by", "none"), ("every", unit)]).await?;
-            (parts.rows.iter().map(amount).collect(), None)
+            (all_parts(&parts).iter().map(amount).collect(), None)
         }
     };
     let last = with_query("/auth/usage/recent", &[("limit", LAST)]);
@@ -145,9 +146,8 @@ fn last_hour(exchanges: &[RecentExchange], now_ms: u64) -> (Vec<Amount>, Option<
     (amounts, within.map(|at| short(at).to_owned()))
 }
 
-fn amount(row: &UsageRow) -> Amount {
-    let time = row.time.as_deref().unwrap_or_default();
-    Amount { time: short(time).to_owned(), total: row.sums.tokens, estimated: row.sums.estimated_tokens() }
+fn amount((time, sums): &Part) -> Amount {
+    Amount { time: short(time).to_owned(), total: sums.tokens, estimated: sums.estimated_tokens() }
 }
 
 /// The part of a time that tells it from its neighbours: the hour of a day, the day of a month.

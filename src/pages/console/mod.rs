@@ -104,7 +104,7 @@ mod tests {
     }
 use super::frame::Frame;
 
-/// The page that the name of a user leads to.
+/// The page of a user.
 fn user_path(frame: &Frame, id: &str) -> String {
-    frame.path(&format!("/usage?by=model&user={id}"))
+    frame.path(&format!("/users/{id}"))
 }

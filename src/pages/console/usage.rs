@@ -8,6 +8,7 @@ use super::super::{
     client::{Api, Client, with_query},
     form::Form,
     frame::Frame,
+    over_time::{Part, all_parts},
     response::PageResponse,
     shown,
 };
@@ -52,6 +53,10 @@ const TOP: &str = "50";
 /// The longest range whose chart has hours, and the longest whose chart has days.
 const MAX_HOURS: u64 = 72;
 const MAX_DAYS: u64 = 120;
+/// The rows of the chart's numbers that are shown, the last ones.
+const MAX_NUMBERS: usize = 400;
+/// The hours that a range of a day touches.
+const DAY_HOURS: usize = 25;
 
 #[derive(Template)]
 #[template(path = "console/usage.html")]
@@ -78,7 +83,9 @@ struct Found<'p> {
 struct OverTime<'p> {
     chart: Chart,
     unit: &'p str,
+    /// The last rows, and the number of those before.
     rows: &'p [UsageRow],
+    omitted: usize,
     csv: String,
 }
 
@@ -265,11 +272,10 @@ pub(in super::super) async fn show(
     let found = report.as_ref().map(|report| Found {
         report,
         rows: report.rows.iter().map(|row| (cells(&asked, frame, report, row), row)).collect(),
-        over_time: parts.as_ref().map(|parts| OverTime {
-            chart: chart(&asked, unit, parts),
-            unit,
-            rows: &parts.rows,
-            csv: csv(&over_time),
+        over_time: parts.as_ref().map(|parts| {
+            let omitted = parts.rows.len().saturating_sub(MAX_NUMBERS);
+            let (rows, csv) = (&parts.rows[omitted..], csv(&over_time));
+            OverTime { chart: chart(&asked, unit, parts), unit, rows, omitted, csv }
         }),
         csv: csv(&by),
     });
@@ -313,16 +319,16 @@ fn unit<'a>(asked: &'a Asked, report: &UsageReport) -> &'a str {
 }
 
 fn chart(asked: &Asked, unit: &str, parts: &UsageReport) -> Chart {
-    let is_long = parts.rows.len() > 26;
-    let amount = |row: &UsageRow| {
-        let time = label(row.time.as_deref().unwrap_or_default(), unit, is_long);
+    let all = all_parts(parts);
+    let amount = |(time, sums): &Part| {
+        let time = label(time, unit, all.len() > DAY_HOURS);
         match asked.chart.as_str() {
-            "requests" => Amount { time, total: row.sums.requests, estimated: 0 },
-            _ => Amount { time, total: row.sums.tokens, estimated: row.sums.estimated_tokens() },
+            "requests" => Amount { time, total: sums.requests, estimated: 0 },
+            _ => Amount { time, total: sums.tokens, estimated: sums.estimated_tokens() },
         }
     };
     let title = if asked.chart == "requests" { "Requests" } else { "Tokens" };
-    Chart::new(title, parts.rows.iter().map(amount).collect())
+    Chart::new(title, all.iter().map(amount).collect())
 }
 
 /// The part of a time that differs from its neighbours.
