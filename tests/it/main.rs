@@ -14,6 +14,7 @@ mod api_admin;
 mod api_fields;
 mod api_self;
 mod api_tools;
+mod console_tools;
 mod asking;
 mod audit;
 mod backup;
