@@ -39,6 +39,8 @@ const ORDER: Parameter = Parameter {
 pub(super) static USERS: &[Parameter] = &[SEARCH, GROUP, ORDER];
 /// Those of a number of users.
 pub(super) static FILTERS: &[Parameter] = &[SEARCH, GROUP];
+/// The groups of a page at most, and without `?limit=`.
+const MAX_GROUPS: u64 = 100;
 /// Between the id and the value of a place in a list.
 const SEPARATOR: char = '~';
 
@@ -121,7 +123,7 @@ impl Admin {
     }
 
     pub(super) async fn list_groups(&self, request: &Request) -> ApiResult {
-        let page = Page::of(request)?;
+        let page = Page::of(request)?.within(MAX_GROUPS);
         let none = || invalid_query("?after=: it is the name of a group");
         let after = page.after.as_deref().map(|name| GroupName::new(name).ok_or_else(none)).transpose()?;
         let found = self.store.listed_groups(after.as_ref(), page.read_limit()).await.map_err(store_fault)?;

@@ -434,7 +434,7 @@ pub static OPERATIONS: &[Operation] = &[
         .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
 
     new::<Unconfirmed>(OperationId::ListUnconfirmedCreds, "GET", "/admin/credentials/unconfirmed", Access::Admin, "List the owners of credentials that wait for a confirmation; at most 100 owners a page").paged(),
-    new::<Groups>(OperationId::ListGroups, "GET", "/admin/groups", Access::Admin, "List the groups that users are in or that have credentials, by name").paged(),
+    new::<Groups>(OperationId::ListGroups, "GET", "/admin/groups", Access::Admin, "List the groups that users are in or that have credentials, by name; at most 100 a page").paged(),
     new::<ReachableProviders>(OperationId::ListEndpoints, "GET", "/admin/endpoints", Access::Admin, "List the providers that serve, with their endpoints"),
 
     new::<AdminTokens>(OperationId::ListAdminTokens, "GET", "/admin/tokens", Access::Admin, "List admin tokens").paged(),

@@ -1,6 +1,8 @@
 //! The form of a new token, and the answer to it: the token, which is shown once, with a first call. Users have it for their own
 //! tokens, operators for those of a user.
 
+use std::borrow::Borrow;
+
 use serde_json::{Value, json};
 
 use super::{clients, form::Form};
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// Lifetimes that the form offers, in days; zero for no expiry.
-const LIFETIMES: [(u64, &str); 5] =
+pub(super) const LIFETIMES: [(u64, &str); 5] =
     [(0, "Never"), (1, "After a day"), (7, "After a week"), (30, "After 30 days"), (90, "After 90 days")];
 const DAY_MS: u64 = 86_400_000;
 /// The word for a token with scopes.
@@ -54,24 +56,24 @@ pub(super) struct Example {
 }
 
 impl TokenForm<'_> {
-    pub(super) fn lifetimes(&self) -> &'static [(u64, &'static str)] {
-        &LIFETIMES
-    }
-
     /// The text that the refused form had in a field.
     pub(super) fn text(&self, name: &str) -> &str {
         self.typed.text(name)
     }
 
     /// True if the refused form had this choice of a field.
-    pub(super) fn has(&self, name: &str, value: impl ToString) -> bool {
-        let value = value.to_string();
+    pub(super) fn has(&self, name: &str, value: &str) -> bool {
         self.typed.all(name).any(|one| one == value)
     }
 
-    /// The scope of an endpoint.
-    pub(super) fn scope(&self, provider: &str, endpoint: &str) -> String {
-        format!("{provider}/{endpoint}")
+    /// True if the refused form had this lifetime, in days.
+    pub(super) fn has_days(&self, days: impl Borrow<u64>) -> bool {
+        self.typed.text("days").parse() == Ok(*days.borrow())
+    }
+
+    /// True if the refused form had this endpoint.
+    pub(super) fn has_scope(&self, provider: &str, endpoint: &str) -> bool {
+        self.has("scope", &format!("{provider}/{endpoint}"))
     }
 
     pub(super) fn is_limited(&self) -> bool {

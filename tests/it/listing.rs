@@ -14,7 +14,8 @@ fn names(api: &Api, query: &str) -> Vec<String> {
         assert!(users.len() <= 2);
         names.extend(users.values().map(|one| one["name"].as_str().unwrap().to_owned()));
         let Some(link) = page.link else { return names };
-        next = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        let path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap();
+        path.clone_into(&mut next);
     }
 }
 
