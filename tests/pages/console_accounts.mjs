@@ -143,3 +143,22 @@ check("accessible: the list of users, filtered, empty and refused", async ({ ope
   }
   await tollgate.end();
 });
+
+check("many providers are searched in the form of a new token, and what is chosen stays in sight", async ({ open }) => {
+  const many = Array.from({ length: 13 }, (_, number) => [`p${number}.toml`, provider(fake.port, { title: `Provider ${number}` })]);
+  const tollgate = await Tollgate.start(Object.fromEntries(many));
+  const user = await tollgate.user();
+  const page = await signInConsole(await open(), tollgate);
+  await page.goto(`${tollgate.url}/console/users/${user.id}`);
+  const shown = () => page.locator("#scopes > :not([hidden])").count();
+  assert.equal(await shown(), 13);
+  await page.getByRole("checkbox", { name: "Provider 7" }).check();
+  await page.getByLabel("Search providers and endpoints").fill("provider 12");
+  assert.equal(await shown(), 2);
+  await accessible(page, "user: scopes are searched");
+  await page.getByRole("button", { name: "Create token" }).click();
+  await page.locator("#made").waitFor();
+  const tokens = Object.values(await tollgate.call("GET", `/admin/users/${user.id}/tokens`));
+  assert.ok(tokens.some((one) => one.scopes?.join() === "p7"), JSON.stringify(tokens));
+  await tollgate.end();
+});
