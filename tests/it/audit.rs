@@ -166,7 +166,7 @@ fn csv_has_the_same_entries_and_no_formula() {
             "{query}"
         );
         let link = answer.head.get("link").map(str::to_owned);
-        (String::from_utf8(answer.body.to_vec()).unwrap(), link)
+        (String::from_utf8(answer.body).unwrap(), link)
     };
     let (text, link) = csv("order=newest&limit=2&action=user.create");
     let lines: Vec<&str> = text.lines().collect();

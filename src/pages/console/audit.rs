@@ -153,7 +153,9 @@ fn add_pairs(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
             }
         }
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            items.iter().for_each(|item| add_pairs(name, item, pairs));
+            for item in items {
+                add_pairs(name, item, pairs);
+            }
         }
         Value::Array(items) if items.is_empty() => {}
         Value::Array(items) => {

@@ -6,7 +6,7 @@ use crate::store::{Act, AuditActor, AuditFilter, AuditOrder, AuditQuery, Store, 
 /// Adds an entry.
 async fn entry(store: &Store, number: u64, at_ms: u64, actor: &str, action: &'static str, target: &str) {
     let (actor, target, source) = (actor.to_owned(), target.to_owned(), format!("192.0.2.{}", number % 2));
-    let act = Act { at_ms, actor, action, target, source, ..act() };
+    let act = Act { at_ms, actor, source, action, target, ..act() };
     let user = super::user(1).id;
     assert!(store.update_user(&user, &UserChange::default(), &act).await.unwrap().is_some());
 }
