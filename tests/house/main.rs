@@ -227,13 +227,18 @@ fn modules_of_files_use_only_those_above_them() {
 /// stand, and it would be sent upstream.
 #[test]
 fn a_request_reads_the_current_configuration_once() {
+    const EVENTS: &str = "gateway/events.rs";
     let reads = |room: &str| -> Vec<String> {
-        let sources = sources().into_iter().filter(|(path, _)| path.starts_with(room));
+        let is_of = |path: &str| path.starts_with(room) && (path == EVENTS) == (room == EVENTS);
+        let sources = sources().into_iter().filter(|(path, _)| is_of(path));
         let code = sources.map(|(path, source)| code(without_tests(&path, &source), false));
         let lines = code.flat_map(|code| code.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
         lines.filter(|line| line.contains("live.") || line.contains(".snapshot(")).collect()
     };
     assert_eq!(reads("gateway/"), ["let table = worker.live.snapshot();"]);
+    // A stream of events sends nothing upstream. It makes one call of the API after the other, each with its own snapshot.
+    let of_events = ["let status = self.worker.live.status();", "table: self.worker.live.snapshot(),"];
+    assert_eq!(reads(EVENTS), of_events);
     // Calls of the API get the snapshot of the request that they came with.
     let snapshots = reads("admin/").into_iter().filter(|line| line.contains("snapshot"));
     assert_eq!(snapshots.collect::<Vec<_>>(), ["Self::Live(files) => files.live.snapshot(),"]);
