@@ -20,6 +20,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 export TOLLGATE_DATA=$work/data TOLLGATE_PROVIDERS=$PWD/providers.d no_proxy=127.0.0.1
 cd "$work"
 as_new() { as "$("$tollgate" user add "$1" 2>/dev/null)"; }
+touch log
 "$tollgate" serve --listen 127.0.0.1:0 --workers 1 --access-log false --trusted-proxies 127.0.0.1 >out 2>log &
 for _ in $(seq 100); do
   url=$(sed -n 's/.*"message":"listening","address":"\([^"]*\)".*/http:\/\/\1/p' log)

@@ -16,7 +16,7 @@ use tollgate::clock::now_ms;
 
 use crate::failing_disk::Lock;
 use crate::harness::{
-    Answer, DiskFault, Exchange, Fault, FaultyDisk, Framing, Home, LIMIT, Message, Next, Upstream, Wire,
+    Answer, Api, DiskFault, Exchange, Fault, FaultyDisk, Framing, Home, LIMIT, Message, Next, Upstream, Wire,
     World, provider_with_login,
 };
 
@@ -430,6 +430,9 @@ fn a_login_that_was_revoked_is_not_tried_again() {
     for _ in 0..5 {
         play.uses("a1");
     }
+    let admin = Api::admin(&play.world);
+    let found = admin.done("GET /admin/overview", &serde_json::Value::Null)["attention"][0].clone();
+    assert_eq!((&found["kind"], &found["severity"]), (&"refresh_failed".into(), &"error".into()), "{found}");
     store(&play.world.home, "b1", "s1", 100);
     let mut client = play.asks_until_called("s1", "Bearer a1", &revoked);
     let exchange = play.get("b1");

@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, Exchange, Wire, World, eventually, provider};
+use tollgate::clock::now_ms;
+
+use crate::harness::{Answer, Api, Exchange, Home, Wire, World, eventually, provider, provider_with_login};
 
 const NONE: &Value = &Value::Null;
 
@@ -136,6 +138,28 @@ fn what_needs_attention_is_named_until_it_is_mended() {
     world.home.write("t", &provider(&format!("http://{}", world.host), ""));
     reload();
     eventually("nothing needs attention", || attention(&overview(&admin)).is_empty());
+}
+
+#[test]
+fn a_shared_login_that_ends_without_a_refresh_token_is_named() {
+    let file = provider_with_login("http://127.0.0.1:9", "http://127.0.0.1:9/token");
+    let home = Home::new(&[("t", &file)]);
+    let gateway = home.serve(&[]);
+    let token = std::fs::read_to_string(home.data().join("admin-token")).unwrap();
+    let admin = Api::new(gateway.address, token.trim_end());
+    let check = |path: &str, login: Value, expected: &[(&str, &str)]| {
+        let document = json!({ "providers": { "t": { "login": login } } });
+        admin.done(&format!("PATCH /admin/credentials/{path}"), &document);
+        let expected: Vec<_> =
+            expected.iter().map(|(severity, kind)| ((*severity).to_owned(), (*kind).to_owned())).collect();
+        eventually("the overview names the logins", || attention(&overview(&admin)) == expected);
+    };
+    let hours = |number: u64| now_ms() + number * 3_600_000;
+    check("everybody", json!({ "accessToken": "a", "expiresAt": hours(48) }), &[]);
+    check("groups/g", json!({ "accessToken": "a", "refreshToken": "r", "expiresAt": hours(1) }), &[]);
+    check("everybody", json!({ "accessToken": "a", "expiresAt": hours(2) }), &[("warning", "login_expires")]);
+    let text = overview(&admin)["attention"][0]["message"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("The login `providers.t.login` of everybody expires at "), "{text}");
 }
 
 #[test]

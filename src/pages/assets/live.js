@@ -118,7 +118,7 @@ function show(overview) {
     errors: percent(now.errors, now.requests),
     failed: `${now.errors.toLocaleString("en")} failed`,
     p50: times ? milliseconds(times.p50Ms) : "–",
-    slow: times ? `95 %: ${milliseconds(times.p95Ms)}, 99 %: ${milliseconds(times.p99Ms)}` : "no answer yet",
+    slow: times ? `p95 ${milliseconds(times.p95Ms)}, p99 ${milliseconds(times.p99Ms)}` : "no answer yet",
     streams: String(now.streams),
     inflight: `${now.inFlight.now} of ${now.inFlight.max} requests`,
     connections: String(now.connections.now),
