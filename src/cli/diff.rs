@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use super::{check, print_error};
 use crate::{
-    compile::{self, PriceFile, Prices, Provider},
+    compile::{self, ClientFile, Clients, PriceFile, Prices, Provider},
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
@@ -73,7 +73,10 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
         output::note_line(note).context("failed to print")?;
     }
     let prices = [old.prices, new.prices].map(Prices::new);
-    let diff = diff::diff(&old.providers, &new.providers).with_prices(&prices[0], &prices[1]);
+    let clients = [old.clients, new.clients].map(Clients::new);
+    let diff = diff::diff(&old.providers, &new.providers)
+        .with_prices(&prices[0], &prices[1])
+        .with_clients(&clients[0], &clients[1]);
     let printed = match args.format {
         DiffFormat::Human => output::print(&diff::human(&diff)),
         DiffFormat::Markdown => output::print(&diff::markdown(&diff)),
@@ -88,6 +91,7 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
 struct FileSet {
     providers: Vec<Arc<Provider>>,
     prices: Vec<Arc<PriceFile>>,
+    clients: Vec<Arc<ClientFile>>,
     sources: Sources,
     found: Vec<Diagnostic>,
 }
@@ -97,6 +101,7 @@ impl FileSet {
         let compiled = compile::compile(&loaded.files);
         self.providers.extend(compiled.providers);
         self.prices.extend(compiled.prices);
+        self.clients.extend(compiled.clients);
         self.found.extend(loaded.diagnostics);
         self.found.extend(compiled.diagnostics);
         self.found.sort();

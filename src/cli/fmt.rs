@@ -217,6 +217,7 @@ fn kind_of(path: &Path) -> FileKind {
         Folder::Gateways => FileKind::Gateway,
         Folder::Apis => FileKind::Api,
         Folder::Prices => FileKind::Prices,
+        Folder::Clients => FileKind::Client,
         Folder::Policy => FileKind::Policy,
     }
 }
@@ -236,7 +237,12 @@ pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let beside = match folder_of(path) {
         _ if kind == FileKind::Policy => 0,
         Folder::Providers => 1,
-        Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Prices | Folder::Policy => 2,
+        Folder::Presets
+        | Folder::Gateways
+        | Folder::Apis
+        | Folder::Prices
+        | Folder::Clients
+        | Folder::Policy => 2,
     };
     format!("#:schema {}{file}", "../".repeat(near.unwrap_or(beside)))
 }

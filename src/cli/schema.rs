@@ -1,4 +1,4 @@
-//! `tollgate schema`: prints or writes the JSON schemas of provider, client and settings files, and the `OpenAPI` document.
+//! `tollgate schema`: prints or writes the JSON schemas of provider files, settings files, and the `OpenAPI` document.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use super::whole_file;
 use crate::{
     admin,
     output::{self, Document},
-    pages, settings,
+    settings,
     syntax::{self, Draft},
 };
 
 /// Print the JSON schema of a kind of file, or write all schemas
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `provider`, `gateway`, `api`, `prices`, `policy`, `client` or `settings`; or `openapi`, the document of the HTTP API
+    /// `provider`, `gateway`, `api`, `prices`, `client`, `policy` or `settings`; or `openapi`, the document of the HTTP API
     #[arg(
-        value_parser = ["provider", "gateway", "api", "prices", "policy", "client", "settings", "openapi"],
+        value_parser = ["provider", "gateway", "api", "prices", "client", "policy", "settings", "openapi"],
         default_value = "provider"
     )]
     kind: String,
@@ -35,9 +35,7 @@ pub fn all() -> Vec<(String, String)> {
     let files = drafts.into_iter().flat_map(|(draft, folder)| {
         let kinds =
             syntax::FileKind::ALL.iter().map(move |kind| (kind.stem(), syntax::schema_text(*kind, draft)));
-        let others =
-            [("settings", settings::schema_text(draft)), ("client", pages::client_schema_text(draft))];
-        let all = kinds.chain(others);
+        let all = kinds.chain([("settings", settings::schema_text(draft))]);
         all.map(move |(stem, text)| (format!("{folder}{stem}.schema.json"), text))
     });
     files.chain([("openapi.json".to_owned(), admin::openapi())]).collect()

@@ -270,12 +270,12 @@ fn place(loaded: &Loaded, at: &Location) -> String {
     format!("{}:{}", at.file, loaded.sources.line_column(at).0)
 }
 
-/// The name of a file without `.toml`, with its folder if that is `presets`, `gateways`, `apis` or `prices`.
+/// The name of a file without `.toml`, with its folder if that is `presets`, `gateways`, `apis`, `prices` or `clients`.
 fn short(file: &str) -> &str {
     let from = |front: &str| front.rfind('/').map_or(0, |slash| slash + 1);
     let name = from(file);
     let folder = from(&file[..name.saturating_sub(1)]);
-    let shared = matches!(&file[folder..name], "presets/" | "gateways/" | "apis/" | "prices/");
+    let shared = matches!(&file[folder..name], "presets/" | "gateways/" | "apis/" | "prices/" | "clients/");
     file[if shared { folder } else { name }..].trim_end_matches(".toml")
 }
 

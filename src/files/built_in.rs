@@ -19,9 +19,6 @@ pub type Hash = [u8; 32];
 /// The directory in the shown path of a built-in file.
 pub const BUILT_IN: &str = "built-in";
 
-/// The folder of the files of clients.
-const CLIENTS: &str = "clients";
-
 /// The files of `providers.d` when this binary was built.
 pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/providers.d");
 
@@ -65,15 +62,6 @@ impl BuiltIn {
 /// All built-in files.
 pub(super) fn files() -> &'static [BuiltIn] {
     &FILES
-}
-
-/// The built-in files of clients, `clients/*.toml`: the path as shown, and the text. No provider is compiled from them.
-pub fn clients() -> impl Iterator<Item = (String, &'static str)> {
-    let files = EMBEDDED.get_dir(CLIENTS).into_iter().flat_map(Dir::files);
-    files.map(|file| {
-        let text = file.contents_utf8().expect("tests parse all built-in files");
-        (Path::new(BUILT_IN).join(file.path()).display().to_string(), text)
-    })
 }
 
 /// The built-in file of a folder with a text of this hash.

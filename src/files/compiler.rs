@@ -1,6 +1,6 @@
 //! The engine's pipeline with the vars and the lint levels of this process: texts become providers.
 //!
-//! It stores no provider and decides nothing about one. Providers and price files are compiled apart. Read next: `last_good` for the providers that serve.
+//! It stores no provider and decides nothing about one. Providers and independent files are compiled apart. Read next: `last_good` for the providers that serve.
 
 use std::{
     cell::RefCell,
@@ -16,12 +16,12 @@ use crate::{
     bind,
     budget::Budget,
     clock::now_ms,
-    compile::{self, PriceFile, VarSource},
+    compile::{self, ClientFile, PriceFile, VarSource},
     day::Day,
     diag::Diagnostic,
     lint::{self, Levels},
     name::FileName,
-    pipeline::{self, Built, Folder, InputFile, Loaded, PriceJudgement},
+    pipeline::{self, Built, FileJudgement, Folder, IndependentFile, InputFile, Loaded},
     variables::EnvAllow,
 };
 
@@ -50,8 +50,8 @@ impl Compiler {
         wanted: impl Fn(&FileName) -> bool,
         known: Option<Vec<Diagnostic>>,
     ) -> (Loaded, Built) {
-        // A price file without a valid name is reported here, with all other such files.
-        let files = tree.input_files().filter(|(_, one)| one.folder != Folder::Prices || one.name.is_none());
+        // An independent file without a valid name is reported here, with all other such files.
+        let files = tree.input_files().filter(|(_, one)| !one.folder.is_independent() || one.name.is_none());
         let files = files.map(|(file, input)| {
             // The tests of an api need no other file: those of a built-in text passed when the binary was built.
             let is_known = input.is_built_in && input.folder == Folder::Apis;
@@ -66,29 +66,33 @@ impl Compiler {
         (loaded, built)
     }
 
-    /// Compiles the price files of `tree` that are `wanted`, each by itself: one document is in memory at a time.
-    pub(super) fn compile_prices(
+    /// Compiles the independent files of a kind in `tree` that are `wanted`, each by itself: one document is in memory at a
+    /// time.
+    pub(super) fn compile_independent<T: IndependentFile>(
         &mut self,
         tree: &SourceTree,
         wanted: impl Fn(&FileName) -> bool,
-    ) -> BTreeMap<FileName, PriceJudgement> {
-        let is_wanted = |one: &InputFile<'_>| one.folder == Folder::Prices && one.name.is_some_and(&wanted);
+    ) -> BTreeMap<FileName, FileJudgement<T>> {
+        let is_wanted = |one: &InputFile<'_>| one.folder == T::FOLDER && one.name.is_some_and(&wanted);
         let mut judged = BTreeMap::new();
         for file in tree.input_files().filter(|(_, one)| is_wanted(one)) {
             let parsed = pipeline::parse([file], |_| false);
             let built = pipeline::build(&Loaded { levels: self.lints.clone(), ..parsed }, |_| Ok(None));
             self.steps += built.used.steps;
-            judged.extend(built.prices);
+            judged.extend(T::judgements(built));
         }
         judged
     }
 
     /// The lints of price files beside each other and beside the provider files of `tree`.
     pub(super) fn lint_prices(&self, prices: &[Arc<PriceFile>], tree: &SourceTree) -> Vec<Diagnostic> {
-        let providers = tree.0.values().filter(|text| text.folder == Folder::Providers);
-        let providers: Vec<&str> =
-            providers.filter_map(|text| text.name.as_ref()).map(FileName::as_str).collect();
-        self.lints.apply(lint::prices(prices, &providers, Some(Day::of_seconds(now_ms() / 1000))))
+        let today = Some(Day::of_seconds(now_ms() / 1000));
+        self.lints.apply(lint::prices(prices, &names(tree, Folder::Providers), today))
+    }
+
+    /// The lints of files of clients beside the api files of `tree`.
+    pub(super) fn lint_clients(&self, clients: &[Arc<ClientFile>], tree: &SourceTree) -> Vec<Diagnostic> {
+        self.lints.apply(lint::clients(clients, &names(tree, Folder::Apis)))
     }
 
     /// The steps of all judgements so far.
@@ -126,4 +130,10 @@ impl Compiler {
     pub(super) fn vars_mut(&mut self) -> &mut Vars {
         &mut self.vars
     }
+}
+
+/// The names of the files of a folder.
+fn names(tree: &SourceTree, folder: Folder) -> Vec<&str> {
+    let files = tree.0.values().filter(|text| text.folder == folder);
+    files.filter_map(|text| text.name.as_ref()).map(FileName::as_str).collect()
 }

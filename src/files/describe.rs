@@ -12,8 +12,8 @@ use super::{
     FileState, FileStatus, Finding, SourceTree, Status, StatusCounts, Watching,
     built_in::BUILT_IN,
     evaluate::Evaluation,
+    independent::{self, Independent},
     last_good::LastGoodSet,
-    price_files::PriceFiles,
     source_file::{Hash, SourceFile},
     tree,
 };
@@ -45,7 +45,8 @@ struct FileSince {
 /// A file that the document lists.
 struct ListedFile<'a> {
     provider: Option<&'a FileName>,
-    prices: Option<&'a FileName>,
+    /// Its folder and name, if it is an independent file.
+    independent: Option<(Folder, &'a FileName)>,
     state: FileState,
     /// The hash of the text, or `None` if the file does not exist.
     hash: Option<Hash>,
@@ -61,8 +62,8 @@ pub(super) struct StatusInput<'a> {
     pub omitted: usize,
     /// The last good versions, this scan's included.
     pub last_good: &'a LastGoodSet,
-    /// The price files, this scan's included.
-    pub prices: &'a PriceFiles,
+    /// The independent files, this scan's included.
+    pub independent: &'a Independent,
     pub watching: Watching,
     /// True if the table changed.
     pub table_changed: bool,
@@ -103,7 +104,8 @@ impl StatusRecord {
         };
         if table_changed {
             status.since = utc(now_ms());
-            status.hash = hex::encode(&outcome.last_good.hash(outcome.prices.inputs().map(|(_, text)| text)));
+            let independent = outcome.independent.inputs().map(|(_, text)| text);
+            status.hash = hex::encode(&outcome.last_good.hash(independent));
         }
         status.files = self.files(outcome);
         status.counts = StatusCounts::of(&status.files);
@@ -121,12 +123,13 @@ impl StatusRecord {
         let mut findings = by_file(outcome.findings);
         let listed = self.list(outcome, &findings);
         let (mut since, mut files) = (BTreeMap::new(), Vec::with_capacity(listed.len()));
-        for (shown, ListedFile { provider, prices, state, hash }) in listed {
+        for (shown, ListedFile { provider, independent, state, hash }) in listed {
             let since_now = self.since(&shown, state, hash);
             let serving = provider.and_then(|name| evaluation.reconciled.serving.get(name));
             let because = provider.and_then(|name| evaluation.blocked_by.get(name)).into_iter().flatten();
             let stale = provider.and_then(|name| outcome.last_good.get(name)?.files.stale);
-            let stale = stale.or_else(|| outcome.prices.stale(prices?));
+            let stale = stale
+                .or_else(|| independent.and_then(|(folder, name)| outcome.independent.stale(folder, name)));
             // The stored time survives a restart.
             let stored = stale.filter(|_| state == FileState::Stale);
             let stored = stored.map(|stale| stale.since_ms);
@@ -157,21 +160,22 @@ impl StatusRecord {
         for (name, one) in &reconciled.serving {
             let shown = one.good.compiled.at.file.clone();
             let state = FileState::of(Some(one.stale));
-            let gone = ListedFile { provider: Some(name), prices: None, state, hash: None };
+            let gone = ListedFile { provider: Some(name), independent: None, state, hash: None };
             files.entry(shown).or_insert(gone);
         }
-        for (name, one) in &outcome.evaluation.prices.serving {
-            let state = FileState::of(Some(one.stale));
-            let gone = ListedFile { provider: None, prices: Some(name), state, hash: None };
-            if !one.file.built_in {
-                files.entry(one.file.file.clone()).or_insert(gone);
+        let filled_in = outcome.independent.filled_in();
+        for (folder, name, file, stale) in independent::serving(&outcome.evaluation.independent) {
+            let (independent, state) = (Some((folder, name)), FileState::of(Some(stale)));
+            let gone = ListedFile { provider: None, independent, state, hash: None };
+            if !files.contains_key(file) && !filled_in.contains(&**file) {
+                files.insert(file.clone(), gone);
             }
         }
         if let Source::Directory(dir) = &self.source {
             for Rejected { name, .. } in &reconciled.rejected {
                 let shown = tree::display_path(dir, Folder::Providers, name);
                 let state = FileState::Rejected;
-                let gone = ListedFile { provider: Some(name), prices: None, state, hash: None };
+                let gone = ListedFile { provider: Some(name), independent: None, state, hash: None };
                 files.entry(shown).or_insert(gone);
             }
         }
@@ -198,19 +202,22 @@ fn present<'a>(
         !text.filled_in || text.folder == Folder::Providers || findings.contains_key(shown)
     };
     let listed = tree.0.iter().filter(|(shown, text)| is_listed(shown, text));
+    let serving_independent: BTreeMap<_, _> = independent::serving(&evaluation.independent)
+        .map(|(folder, name, _, stale)| ((folder, name), stale))
+        .collect();
     let files = listed.map(|(shown, text)| {
-        let named = |folder| text.name.as_ref().filter(|_| text.folder == folder);
-        let (provider, prices) = (named(Folder::Providers), named(Folder::Prices));
+        let provider = text.name.as_ref().filter(|_| text.folder == Folder::Providers);
+        let independent = text.name.as_ref().filter(|_| text.folder.is_independent());
+        let independent = independent.map(|name| (text.folder, name));
         let serving = |name| evaluation.reconciled.serving.get(name).map(|one| one.stale);
-        let serving_prices = |name| evaluation.prices.serving.get(name).map(|one| one.stale);
-        let state = match (provider, prices) {
+        let state = match (provider, independent) {
             (Some(name), _) => FileState::of(serving(name)),
-            (None, Some(name)) => FileState::of(serving_prices(name)),
+            (None, Some(file)) => FileState::of(serving_independent.get(&file).copied()),
             (None, None) if other_text.contains(&**shown) => FileState::Stale,
             (None, None) if text.name.is_none() || bad.contains(&**shown) => FileState::Rejected,
             (None, None) => FileState::Live,
         };
-        (shown.clone(), ListedFile { provider, prices, state, hash: Some(text.hash) })
+        (shown.clone(), ListedFile { provider, independent, state, hash: Some(text.hash) })
     });
     files.collect()
 }

@@ -12,17 +12,17 @@ use std::{
 use super::{
     Finding, SourceTree,
     compiler::Compiler,
+    independent::Independent,
     judged::{self, JudgedFiles},
     last_good::LastGoodSet,
     last_good_dir::LastGoodFiles,
-    price_files::PriceFiles,
 };
 use crate::{
     compile::Rejected,
     diag::{Diagnostic, Sources},
     name::FileName,
     pipeline,
-    reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, ReconciledPrices, reconcile},
+    reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, ReconciledIndependent, reconcile},
 };
 
 /// The most findings that a status document holds.
@@ -37,8 +37,8 @@ pub(super) struct Evaluation {
     pub blocked_by: BTreeMap<FileName, BTreeSet<Arc<str>>>,
     /// The reason why the whole reload changed nothing.
     pub problem: Option<String>,
-    /// The price files that are to serve.
-    pub prices: ReconciledPrices,
+    /// The files of prices and clients that are to serve.
+    pub independent: ReconciledIndependent,
     /// Providers that are stale only because `strict` refused the reload: their own files are good.
     pub held_back: BTreeSet<FileName>,
 }
@@ -80,7 +80,7 @@ pub(super) fn evaluate(
     stored: BTreeMap<FileName, LastGoodFiles>,
     last_good: &mut LastGoodSet,
     judged: &mut JudgedFiles,
-    price_files: &mut PriceFiles,
+    independent: &mut Independent,
     compiler: &mut Compiler,
 ) -> Evaluation {
     last_good.rebind(compiler);
@@ -105,11 +105,12 @@ pub(super) fn evaluate(
     diagnostics.extend(reconciled.diagnostics.iter().cloned());
     let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
     diagnostics.extend(judged.unused_gateways(serving, &reconciled.rejected));
-    let (prices, found) = price_files.judge(tree, compiler);
+    let (independent, found) = independent.judge(tree, compiler);
     diagnostics.extend(found);
-    diagnostics.extend(compiler.lint_prices(&prices.current(), tree));
+    diagnostics.extend(compiler.lint_prices(&independent.prices.current(), tree));
+    diagnostics.extend(compiler.lint_clients(&independent.clients.current(), tree));
     pipeline::sort(&mut diagnostics);
-    Evaluation { reconciled, diagnostics, blocked_by, prices, ..Evaluation::default() }
+    Evaluation { reconciled, diagnostics, blocked_by, independent, ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since the directory is missing or empty. `rejected` are the providers that were out of
@@ -118,7 +119,7 @@ pub(super) fn hold(
     problem: &str,
     rejected: Vec<Rejected>,
     last_good: &mut LastGoodSet,
-    price_files: &PriceFiles,
+    independent: &Independent,
     compiler: &mut Compiler,
 ) -> Evaluation {
     last_good.rebind(compiler);
@@ -127,8 +128,8 @@ pub(super) fn hold(
     let current = rejected.chain(known).collect();
     let problem = format!("{problem}: the last good files go on serving; restore the directory");
     let reconciled = reconcile(current, &last_good.good());
-    let prices = price_files.hold(None);
-    Evaluation { reconciled, problem: Some(problem), prices, ..Evaluation::default() }
+    let independent = independent.hold(None);
+    Evaluation { reconciled, problem: Some(problem), independent, ..Evaluation::default() }
 }
 
 /// Keeps everything as it was, since `strict` is on and the evaluation has errors. `rejected` are the providers that
@@ -138,7 +139,7 @@ pub(super) fn refuse(
     evaluation: Evaluation,
     rejected: Vec<Rejected>,
     last_good: &LastGoodSet,
-    price_files: &PriceFiles,
+    independent: &Independent,
     compiler: &mut Compiler,
 ) -> Evaluation {
     let unchanged = last_good.unchanged(tree, compiler);
@@ -150,8 +151,8 @@ pub(super) fn refuse(
     let good = evaluation.reconciled.serving.iter().filter(|(_, one)| !one.stale);
     let held_back = good.map(|(name, _)| name.clone()).collect();
     let problem = "`strict` is on and a file has errors: the reload changed nothing".into();
-    let prices = price_files.hold(Some(tree));
-    Evaluation { reconciled, problem: Some(problem), held_back, prices, ..evaluation }
+    let independent = independent.hold(Some(tree));
+    Evaluation { reconciled, problem: Some(problem), held_back, independent, ..evaluation }
 }
 
 fn bad(good: &Good) -> CurrentVersion {

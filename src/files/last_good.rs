@@ -205,7 +205,7 @@ impl LastGoodSet {
         self.providers.insert(name, LastGood { good, files, fingerprints });
     }
 
-    /// SHA-256 over all texts that serve, those of price files included. It leaves the directory's path out: nodes with the
+    /// SHA-256 over all texts that serve, those of independent files included. It leaves the directory's path out: nodes with the
     /// same files have the same.
     pub(super) fn hash<'t>(&'t self, prices: impl Iterator<Item = &'t Arc<SourceFile>>) -> Hash {
         let texts =

@@ -1,5 +1,5 @@
 //! The last good versions on disk, for the next start: `data/last-good/index.json` lists the files of each provider, and
-//! each price file, by SHA-256, and each text is a file of that name beside it.
+//! each independent file, by SHA-256, and each text is a file of that name beside it.
 //!
 //! The index is replaced atomically, and a text is used only if its hash matches. A killed process loses nothing that was
 //! stored. A loss of power may lose a text that was just written, but never yields half of one.
@@ -36,7 +36,7 @@ const MAX_SYNCED: usize = 100;
 const DIRECTORY: &str = "last-good";
 const INDEX: &str = "index.json";
 
-/// The stored form of the last good version of one provider or one price file.
+/// The stored form of the last good version of one provider or one independent file.
 #[derive(Debug, Clone)]
 pub(super) struct LastGoodFiles {
     /// The files that it was compiled from.
@@ -78,6 +78,8 @@ struct Index {
     providers: BTreeMap<String, IndexEntry>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     prices: BTreeMap<String, IndexEntry>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    clients: BTreeMap<String, IndexEntry>,
 }
 
 /// All stored versions, by name.
@@ -85,6 +87,7 @@ struct Index {
 pub(super) struct StoredFiles {
     pub providers: BTreeMap<FileName, LastGoodFiles>,
     pub prices: BTreeMap<FileName, LastGoodFiles>,
+    pub clients: BTreeMap<FileName, LastGoodFiles>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,11 +158,13 @@ impl LastGoodDir {
             });
             files.collect()
         };
-        let (providers, prices) = (intact(&index.providers), intact(&index.prices));
+        let [providers, prices, clients] = [&index.providers, &index.prices, &index.clients].map(&mut intact);
         // After any damage, the next save writes every text again.
-        let all_intact = providers.len() == index.providers.len() && prices.len() == index.prices.len();
+        let all_intact = providers.len() == index.providers.len()
+            && prices.len() == index.prices.len()
+            && clients.len() == index.clients.len();
         self.saved = all_intact.then_some(index);
-        Ok(StoredFiles { providers, prices })
+        Ok(StoredFiles { providers, prices, clients })
     }
 
     /// Reads a text, if it is intact. Providers that use the same file share it.
@@ -183,8 +188,9 @@ impl LastGoodDir {
         &mut self,
         providers: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
         prices: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        clients: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
     ) {
-        match self.try_save(providers, prices) {
+        match self.try_save(providers, prices, clients) {
             Ok(()) if std::mem::take(&mut self.is_failing) => log::saved_again(),
             Err(problem) if !std::mem::replace(&mut self.is_failing, true) => log::save_failed(&problem),
             Ok(()) | Err(_) => {}
@@ -196,6 +202,7 @@ impl LastGoodDir {
         &mut self,
         providers: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
         prices: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        clients: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
     ) -> Result<(), String> {
         let entry = |(name, files): (&FileName, &LastGoodFiles)| (name.to_string(), IndexEntry::of(files));
         let index = Index {
@@ -203,11 +210,12 @@ impl LastGoodDir {
             source: self.source.clone(),
             providers: providers.clone().map(entry).collect(),
             prices: prices.clone().map(entry).collect(),
+            clients: clients.clone().map(entry).collect(),
         };
         if self.saved.as_ref() == Some(&index) {
             return Ok(());
         }
-        let texts = providers.chain(prices).flat_map(|(_, files)| files.inputs.values());
+        let texts = providers.chain(prices).chain(clients).flat_map(|(_, files)| files.inputs.values());
         self.write(&index, texts)
             .map_err(|error| format!("`{}` cannot be written: {error}", self.dir.display()))?;
         self.saved = Some(index);
@@ -295,7 +303,7 @@ mod tests {
     /// The versions that another process loads: of each provider its texts, and the time since which it is stale.
     fn found(data: &Path, providers: &str) -> Result<String, String> {
         let files = LastGoodDir::new(data, Path::new(providers)).try_load()?;
-        let shown = files.providers.iter().chain(&files.prices).map(|(name, one)| {
+        let shown = files.providers.iter().chain(&files.prices).chain(&files.clients).map(|(name, one)| {
             let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
             format!("{name}: {} {:?}", texts.join("+"), one.stale.map(|stale| stale.since_ms))
         });
@@ -305,7 +313,7 @@ mod tests {
     fn save(dir: &mut LastGoodDir, all: &[(&str, LastGoodFiles)]) {
         let all: BTreeMap<FileName, LastGoodFiles> =
             all.iter().map(|(name, files)| (FileName::new(name).unwrap(), files.clone())).collect();
-        dir.try_save(all.iter(), std::iter::empty()).unwrap();
+        dir.try_save(all.iter(), std::iter::empty(), std::iter::empty()).unwrap();
     }
 
     fn texts(data: &Path) -> usize {
@@ -356,6 +364,7 @@ mod tests {
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
         let error = LastGoodDir::new(&data.path().join("last-good/index.json"), Path::new("p")).try_save(
             [(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter(),
+            std::iter::empty(),
             std::iter::empty(),
         );
         assert!(error.unwrap_err().contains("cannot be written"));

@@ -33,7 +33,7 @@ mod judged;
 
 mod last_good;
 
-mod price_files;
+mod independent;
 
 mod evaluate;
 
@@ -49,7 +49,7 @@ mod change_events;
 
 mod reload;
 
-pub use built_in::{BUILT_IN, clients};
+pub use built_in::BUILT_IN;
 pub use config::{Config, InitialDiagnostics, StartError};
 pub use last_good_dir::has_last_good;
 pub use live::{Live, ReloadError};

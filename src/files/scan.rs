@@ -10,10 +10,9 @@ use std::{
 
 use super::{Finding, Status};
 use crate::{
-    compile::Prices,
     name::FileName,
-    pipeline::Folder,
-    reconcile::{Reconciled, ReconciledPrices, Serving, ServingPrices},
+    pipeline::IndependentFile,
+    reconcile::{Reconciled, ReconciledFiles, ReconciledIndependent, Serving, ServingFile},
     table::Table,
 };
 
@@ -50,7 +49,7 @@ pub(super) struct ScanReport {
     pub duration: Duration,
 }
 
-/// Names of providers and price files: those that differ from the table before, and those that are not live.
+/// Names of providers and independent files: those that differ from the table before, and those that are not live.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub added: Vec<String>,
@@ -61,8 +60,13 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Compares a table with the providers and price files that are to replace it. A price file is named with its folder.
-    pub(super) fn between(table: &Table, reconciled: &Reconciled, prices: &ReconciledPrices) -> Self {
+    /// Compares a table with the providers and independent files that are to replace it. An independent file is named with its
+    /// folder.
+    pub(super) fn between(
+        table: &Table,
+        reconciled: &Reconciled,
+        independent: &ReconciledIndependent,
+    ) -> Self {
         let before: BTreeMap<_, _> = table.providers.iter().map(|one| (&one.name, one)).collect();
         let mut changes = Self::default();
         for (name, Serving { good, stale }) in &reconciled.serving {
@@ -78,14 +82,15 @@ impl Changes {
         let removed = before.keys().filter(|name| !reconciled.serving.contains_key(**name));
         changes.removed.extend(removed.map(ToString::to_string));
         changes.rejected.extend(reconciled.rejected.iter().map(|one| one.name.to_string()));
-        changes.add_prices(&table.prices, prices);
+        changes.add(table.prices.files(), &independent.prices);
+        changes.add(table.clients.files(), &independent.clients);
         changes
     }
 
-    fn add_prices(&mut self, before: &Prices, outcome: &ReconciledPrices) {
-        let shown = |name: &FileName| format!("{}/{name}", Folder::Prices.name());
-        let before: BTreeMap<_, _> = before.files().iter().map(|one| (&one.name, one)).collect();
-        for (name, ServingPrices { file, stale }) in &outcome.serving {
+    fn add<T: IndependentFile>(&mut self, before: &[Arc<T>], outcome: &ReconciledFiles<T>) {
+        let shown = |name: &FileName| format!("{}/{name}", T::FOLDER.name());
+        let before: BTreeMap<_, _> = before.iter().map(|one| (one.name(), one)).collect();
+        for (name, ServingFile { file, stale }) in &outcome.serving {
             match before.get(name) {
                 None => self.added.push(shown(name)),
                 Some(known) if !Arc::ptr_eq(known, file) => self.changed.push(shown(name)),
@@ -100,7 +105,7 @@ impl Changes {
         self.rejected.extend(outcome.rejected.iter().map(shown));
     }
 
-    /// True if other providers or prices are to serve than before.
+    /// True if other files are to serve than before.
     pub(super) fn any(&self) -> bool {
         !(self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty())
     }

@@ -20,6 +20,9 @@ pub struct ServedFiles {
     /// Price files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<ServedFile>,
+    /// Files of clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ServedFile>,
     /// All texts by SHA-256.
     pub texts: BTreeMap<String, String>,
 }
@@ -43,6 +46,7 @@ pub struct ServedFile {
 pub(super) struct ServedInputs {
     pub providers: InputsByProvider,
     pub prices: Inputs,
+    pub clients: Inputs,
     /// The providers before vars are filled in, compiled from those texts.
     pub compiled: BTreeMap<FileName, Arc<compile::Provider>>,
     /// The route table of those providers.
@@ -60,6 +64,7 @@ impl ServedFiles {
             all.providers.insert(provider.to_string(), list);
         }
         all.prices = all.add(&served.prices);
+        all.clients = all.add(&served.clients);
         all
     }
 
@@ -80,8 +85,8 @@ impl ServedFiles {
         list
     }
 
-    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree; price files have one of
-    /// their own.
+    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree; files of prices and
+    /// clients have one of their own.
     pub fn trees(&self) -> Vec<SourceTree> {
         let mut trees: BTreeMap<Vec<&ServedFile>, SourceTree> = BTreeMap::new();
         for inputs in self.providers.values() {
@@ -91,8 +96,9 @@ impl ServedFiles {
                 tree.0.extend(self.source_file(input));
             }
         }
-        let prices = SourceTree(self.prices.iter().filter_map(|input| self.source_file(input)).collect());
-        trees.into_values().chain([prices]).collect()
+        let independent = self.prices.iter().chain(&self.clients);
+        let independent = SourceTree(independent.filter_map(|input| self.source_file(input)).collect());
+        trees.into_values().chain([independent]).collect()
     }
 
     fn source_file(&self, input: &ServedFile) -> Option<(Arc<str>, Arc<SourceFile>)> {

@@ -28,7 +28,7 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// the same time stamp, since some file systems store whole seconds.
 const RACY_MS: u64 = 3_000;
 
-/// A provider file, preset, gateway, api, price file or policy, as read.
+/// A provider file, preset, gateway, api, file of prices or of a client, or policy, as read.
 #[derive(Debug)]
 pub struct SourceFile {
     /// Its folder.

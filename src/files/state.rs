@@ -16,11 +16,11 @@ use super::{
     compiler::Compiler,
     describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
+    independent::Independent,
     judged::JudgedFiles,
     last_good::{LastGoodSet, is_same},
     last_good_dir::{LastGoodDir, LastGoodFiles, StoredFiles},
     log,
-    price_files::PriceFiles,
     scan::{Changes, ScanReport},
     served::ServedInputs,
     tree::{Inputs, policy_path},
@@ -28,7 +28,7 @@ use super::{
     watch::WatchPaths,
 };
 use crate::{
-    compile::Rejected,
+    compile::{Clients, Prices, Rejected},
     diag::Sources,
     name::FileName,
     pipeline::{self, Folder},
@@ -51,7 +51,7 @@ pub(super) struct ReloadState {
     /// The files as of the last scan that found any.
     tree: SourceTree,
     last_good: LastGoodSet,
-    prices: PriceFiles,
+    independent: Independent,
     table: Arc<Table>,
     record: StatusRecord,
 }
@@ -75,8 +75,8 @@ impl ReloadState {
             reported_steps: 0,
             tree: SourceTree::default(),
             last_good: LastGoodSet::default(),
-            prices: PriceFiles::default(),
-            table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new(), Arc::default())),
+            independent: Independent::default(),
+            table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new())),
             record: StatusRecord::new(config.source.clone()),
             config,
         }
@@ -88,11 +88,12 @@ impl ReloadState {
         watching: Watching,
     ) -> Result<(ScanReport, InitialDiagnostics), StartError> {
         let began = Instant::now();
-        let StoredFiles { providers, prices } = self.stored();
+        let StoredFiles { providers, prices, clients } = self.stored();
         let read = self.read(providers.values().any(LastGoodFiles::has_own_provider));
         let (unchanged, changed) = split(providers, read.as_ref().ok());
         self.last_good.restore(changed, &mut self.compiler);
-        self.prices.restore(prices, read.as_ref().ok(), &mut self.compiler);
+        self.independent.prices.restore(prices, read.as_ref().ok(), &mut self.compiler);
+        self.independent.clients.restore(clients, read.as_ref().ok(), &mut self.compiler);
         let rejected = self.expire();
         let evaluation = match &read {
             Ok(tree) => self.evaluate(tree, unchanged),
@@ -133,7 +134,7 @@ impl ReloadState {
             Ok(tree) => {
                 let evaluation = self.evaluate(tree, BTreeMap::new());
                 if self.config.strict && evaluation.has_errors() {
-                    refuse(tree, evaluation, rejected, &self.last_good, &self.prices, &mut self.compiler)
+                    refuse(tree, evaluation, rejected, &self.last_good, &self.independent, &mut self.compiler)
                 } else {
                     evaluation
                 }
@@ -149,7 +150,7 @@ impl ReloadState {
     }
 
     fn hold(&mut self, problem: &str, rejected: Vec<Rejected>) -> Evaluation {
-        hold(problem, rejected, &mut self.last_good, &self.prices, &mut self.compiler)
+        hold(problem, rejected, &mut self.last_good, &self.independent, &mut self.compiler)
     }
 
     fn stored(&mut self) -> StoredFiles {
@@ -171,8 +172,8 @@ impl ReloadState {
     }
 
     fn evaluate(&mut self, tree: &SourceTree, stored: BTreeMap<FileName, LastGoodFiles>) -> Evaluation {
-        let Self { last_good, judged, prices, compiler, .. } = self;
-        let evaluation = evaluate(tree, stored, last_good, judged, prices, compiler);
+        let Self { last_good, judged, independent, compiler, .. } = self;
+        let evaluation = evaluate(tree, stored, last_good, judged, independent, compiler);
         self.link_steps += evaluation.reconciled.steps;
         evaluation
     }
@@ -205,7 +206,7 @@ impl ReloadState {
             findings: &findings,
             omitted,
             last_good: &self.last_good,
-            prices: &self.prices,
+            independent: &self.independent,
             watching,
             table_changed,
         });
@@ -234,16 +235,18 @@ impl ReloadState {
     /// Makes the chosen providers the last good ones, and builds a new table if it would differ.
     fn take_over(&mut self, tree: &SourceTree, evaluation: &Evaluation) -> (bool, Changes) {
         let reconciled = &evaluation.reconciled;
-        let changes = Changes::between(&self.table, reconciled, &evaluation.prices);
+        let changes = Changes::between(&self.table, reconciled, &evaluation.independent);
         let is_first = self.record.current().generation == 0;
         let table_changed = is_first || changes.any() || self.table.rejected != reconciled.rejected;
         self.last_good.update(tree, reconciled, &evaluation.held_back, &mut self.compiler);
-        self.prices.take(&evaluation.prices, tree);
+        self.independent.take(&evaluation.independent, tree);
         if table_changed {
             let compiled: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
             let bound = reconciled.serving.values().map(|one| one.good.bound.clone()).collect();
-            let prices = Arc::new(evaluation.prices.prices());
-            self.table = Arc::new(pipeline::table(&compiled, bound, reconciled.rejected.clone(), prices));
+            let prices = Arc::new(Prices::new(evaluation.independent.prices.files()));
+            let clients = Arc::new(Clients::new(evaluation.independent.clients.files()));
+            let table = pipeline::table(&compiled, bound, reconciled.rejected.clone());
+            self.table = Arc::new(table.with_prices(prices).with_clients(clients));
         }
         (table_changed, changes)
     }
@@ -277,9 +280,14 @@ impl ReloadState {
 
     /// The texts that serve.
     pub(super) fn served(&self) -> ServedInputs {
-        let prices = self.prices.inputs().map(|(file, text)| (file.clone(), text.clone())).collect();
-        let (compiled, table) = (self.last_good.compiled(), self.table.clone());
-        ServedInputs { providers: self.last_good.served(), prices, compiled, table }
+        let Independent { prices, clients } = &self.independent;
+        ServedInputs {
+            providers: self.last_good.served(),
+            prices: prices.served(),
+            clients: clients.served(),
+            compiled: self.last_good.compiled(),
+            table: self.table.clone(),
+        }
     }
 
     /// The shared files of the last scan: presets, gateways, apis and the policy.
@@ -291,7 +299,8 @@ impl ReloadState {
     /// Stores the last good versions for a restart.
     pub(super) fn save(&mut self) {
         if let Some(last_good_dir) = &mut self.last_good_dir {
-            last_good_dir.save(self.last_good.stored(), self.prices.stored());
+            let Independent { prices, clients } = &self.independent;
+            last_good_dir.save(self.last_good.stored(), prices.stored(), clients.stored());
         }
     }
 }

@@ -195,9 +195,9 @@ impl SourceTree {
         self.insert(path, text);
     }
 
-    /// Adds the built-in presets, gateways, apis and prices that the directory lacks, so that a provider file works in any
+    /// Adds the built-in presets, gateways, apis, prices and clients that the directory lacks, so that a provider file works in any
     /// directory. Their tests ran when the binary was built. The built-in providers are added to a directory that has files
-    /// of other kinds and no provider: a first price file takes no provider out of service.
+    /// of other kinds and no provider: a first file of prices or of a client takes no provider out of service.
     fn fill_in(&mut self) {
         let is_own = |folder| self.0.values().any(|one| one.folder == folder);
         let needs_providers =

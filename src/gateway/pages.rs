@@ -104,7 +104,13 @@ async fn show(request: InFlight<'_>, signed_in: SignedIn, route: &PageRoute, for
         Principal::Admin | Principal::Local => "admin".to_owned(),
     };
     let public_url = public_url(request);
-    let page = PageRequest { query: head.uri.query(), form, public_url: &public_url, who: &who };
+    let page = PageRequest {
+        query: head.uri.query(),
+        form,
+        public_url: &public_url,
+        clients: &request.table.clients,
+        who: &who,
+    };
     pages::answer(route, &page, &SessionApi { request, signed_in }).await
 }
 

@@ -1,5 +1,7 @@
 //! The frame around every page: title, navigation, the person who is signed in.
 
+use std::sync::Arc;
+
 use askama::Template;
 use http::StatusCode;
 
@@ -8,7 +10,10 @@ use super::{
     response::PageResponse,
     route::{Area, PageRoute},
 };
-use crate::fault::{Fault, FaultKind};
+use crate::{
+    compile::Clients,
+    fault::{Fault, FaultKind},
+};
 
 /// The frame of one page.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(super) struct Frame {
     pub(super) who: String,
     /// The address at which people reach tollgate.
     pub(super) public_url: String,
+    /// The clients that can be set up.
+    pub(super) clients: Arc<Clients>,
 }
 
 /// A page of the navigation: its path below the area, and its title.
@@ -56,12 +63,13 @@ struct Problem<'p> {
 impl Frame {
     pub(super) fn new(route: &PageRoute, request: &PageRequest<'_>) -> Self {
         let (who, public_url) = (request.who.to_owned(), request.public_url.to_owned());
-        Self { area: route.area, current: route.tab(), who, public_url }
+        let clients = Arc::clone(request.clients);
+        Self { area: route.area, current: route.tab(), who, public_url, clients }
     }
 
     /// The frame of a page for nobody in particular.
     pub(super) fn bare(area: Area) -> Self {
-        Self { area, current: "", who: String::new(), public_url: String::new() }
+        Self { area, current: "", who: String::new(), public_url: String::new(), clients: Arc::default() }
     }
 
     /// The path of an asset.

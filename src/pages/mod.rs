@@ -23,12 +23,16 @@ mod token_form;
 
 pub use self::{
     client::Api,
-    clients::{ClientFile, schema_text as client_schema_text},
     response::PageResponse,
     route::{Area, PageRoute, find},
 };
 use self::{client::Client, form::Form, frame::Frame, route::Page};
-use crate::fault::{Fault, FaultKind};
+use std::sync::Arc;
+
+use crate::{
+    compile::Clients,
+    fault::{Fault, FaultKind},
+};
 use bytes::Bytes;
 
 /// A request for a page by somebody who is signed in.
@@ -40,6 +44,8 @@ pub struct PageRequest<'r> {
     pub form: Bytes,
     /// The address at which people reach tollgate, without a slash at the end.
     pub public_url: &'r str,
+    /// The clients of the request's snapshot.
+    pub clients: &'r Arc<Clients>,
     /// The name of the person, as pages show it.
     pub who: &'r str,
 }

@@ -5,10 +5,12 @@ use std::borrow::Borrow;
 
 use serde_json::{Value, json};
 
-use super::{clients, form::Form};
+use super::{clients, form::Form, frame::Frame};
 use crate::{
     admin::{MadeToken, ReachableProvider, Token},
     clock::{now_ms, utc},
+    compile::Clients,
+    syntax::ClientKind,
 };
 
 /// Lifetimes that the form offers, in days; zero for no expiry.
@@ -127,20 +129,26 @@ impl Made {
     }
 
     /// A first call with it.
-    pub(super) fn example(&self, providers: &[ReachableProvider], server: &str) -> Option<Example> {
-        example(self.usage.as_ref()?, providers, server)
+    pub(super) fn example(&self, frame: &Frame, providers: &[ReachableProvider]) -> Option<Example> {
+        example(self.usage.as_ref()?, &frame.clients, providers, &frame.public_url)
     }
 }
 
 /// Commands for the first provider that a client in a shell can call.
-fn example(usage: &TokenUse, providers: &[ReachableProvider], server: &str) -> Option<Example> {
+fn example(
+    usage: &TokenUse,
+    clients: &Clients,
+    providers: &[ReachableProvider],
+    server: &str,
+) -> Option<Example> {
     let TokenUse::Calls(scopes) = usage else {
         let code = format!("curl {server}/auth/me -H \"Authorization: Bearer {}\"", clients::TOKEN);
         return Some(Example { provider: None, code });
     };
     let mut reached = providers.iter().filter_map(|provider| reached(provider, scopes.as_deref()));
     reached.find_map(|provider| {
-        let setup = clients::setups(&provider, server, None).into_iter().find(|one| one.kind.is_shell())?;
+        let setup = clients::setups(clients, &provider, server, None);
+        let setup = setup.into_iter().find(|one| one.kind == ClientKind::Shell)?;
         let code = setup.steps.into_iter().next()?.code;
         Some(Example { provider: Some((provider.name, provider.title)), code })
     })
@@ -180,9 +188,10 @@ mod tests {
             serde_json::from_value(provider).unwrap()
         };
         let providers: [ReachableProvider; 2] = [provider("a"), provider("b")];
+        let shipped = clients::shipped();
         let check = |scopes: Option<&[&str]>, expected: Option<&str>| {
             let scopes = scopes.map(|scopes| scopes.iter().map(|one| (*one).to_owned()).collect());
-            let found = example(&TokenUse::Calls(scopes), &providers, "http://g.example");
+            let found = example(&TokenUse::Calls(scopes), &shipped, &providers, "http://g.example");
             let name = found.as_ref().and_then(|one| one.provider.as_ref()).map(|(name, _)| name.as_str());
             assert_eq!(name, expected);
             if let Some(example) = found {
@@ -200,7 +209,7 @@ mod tests {
         check(Some(&["a/speak"]), None);
         check(Some(&["c"]), None);
         check(Some(&[]), None);
-        let manage = example(&TokenUse::Manage, &providers, "http://g.example").unwrap();
+        let manage = example(&TokenUse::Manage, &shipped, &providers, "http://g.example").unwrap();
         assert!(manage.provider.is_none() && manage.code.contains("http://g.example/auth/me"));
     }
 }

@@ -21,7 +21,6 @@ use tollgate::{
     files,
     name::FileName,
     origin::Origin,
-    pages::ClientFile,
     pipeline, secret_scan,
     settings::Source,
     syntax,
@@ -310,7 +309,7 @@ fn the_guide_is_true() {
         } else if block.contains("[[price]]") {
             syntax::parse::<syntax::Prices>(&"guide".into(), block).1
         } else if block.contains("[[speaks]]") {
-            ClientFile::parse(&"guide".into(), block).err().unwrap_or_default()
+            syntax::parse::<syntax::Client>(&"guide".into(), block).1
         } else if *block == api_of(&guide) {
             syntax::parse::<syntax::Api>(&"guide".into(), block).1
         } else {
@@ -331,6 +330,9 @@ fn the_guide_is_true() {
         .insert(FileName::new("lab-1").unwrap(), syntax::parse(&"lab-1.toml".into(), &lab).0);
     let (parsed, _) = syntax::parse(&"prices/acme.toml".into(), prices);
     loaded.files.prices.insert(FileName::new("acme").unwrap(), parsed);
+    let client = blocks.iter().find(|block| block.contains("[[speaks]]")).unwrap();
+    let (parsed, _) = syntax::parse(&"clients/acme-code.toml".into(), client);
+    loaded.files.clients.insert(FileName::new("acme-code").unwrap(), parsed);
     let (parsed, _) = syntax::parse(&"apis/acme-chat.toml".into(), api_of(&guide));
     loaded.files.apis.insert(FileName::new("acme-chat").unwrap(), parsed);
     let shipped = compile::compile(&files::load(&Source::Embedded).unwrap().files).fixtures.len();

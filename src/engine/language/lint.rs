@@ -3,6 +3,7 @@
 //! Lints of a document are in `document`, lints of a compiled provider in `provider`. Each file is read once, so that
 //! lints scale to ten thousand files. A lint never changes the meaning of a file.
 
+mod clients;
 mod document;
 mod prices;
 mod provider;
@@ -23,6 +24,7 @@ use crate::{
     },
 };
 
+pub use clients::clients;
 pub use prices::prices;
 
 /// The level of a lint.
@@ -87,6 +89,9 @@ pub struct Levels {
     /// A wire format whose usage no test covers [default: warn]
     #[schemars(example = &"allow")]
     pub untested_usage: Option<Level>,
+    /// A client that speaks a wire format without an api file [default: warn]
+    #[schemars(example = &"deny")]
+    pub unknown_api: Option<Level>,
 }
 
 impl Levels {
@@ -107,6 +112,7 @@ impl Levels {
             Code::FutureDate => self.future_date,
             Code::DoubleCount => self.double_count,
             Code::UntestedUsage => self.untested_usage,
+            Code::UnknownApi => self.unknown_api,
             _ => None,
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     },
     language::{
         compile,
-        compile::{Compiled, Files, PriceFile, Rejected},
+        compile::{ClientFile, Compiled, Files, PriceFile, Rejected},
         lint, syntax,
         variables::EnvAllow,
     },
@@ -36,6 +36,8 @@ pub enum Folder {
     Apis,
     /// `prices`.
     Prices,
+    /// `clients`.
+    Clients,
     /// Next to the directory: `policy.toml` only.
     Policy,
 }
@@ -59,7 +61,8 @@ pub struct InputFile<'t> {
 
 impl Folder {
     /// The folders of the directory.
-    pub const ALL: [Self; 5] = [Self::Providers, Self::Presets, Self::Gateways, Self::Apis, Self::Prices];
+    pub const ALL: [Self; 6] =
+        [Self::Providers, Self::Presets, Self::Gateways, Self::Apis, Self::Prices, Self::Clients];
 
     /// The folder with this path relative to the providers directory.
     pub fn named(name: &str) -> Option<Self> {
@@ -70,7 +73,15 @@ impl Folder {
     pub fn is_shared(self) -> bool {
         match self {
             Self::Presets | Self::Gateways | Self::Apis | Self::Policy => true,
-            Self::Providers | Self::Prices => false,
+            Self::Providers | Self::Prices | Self::Clients => false,
+        }
+    }
+
+    /// True if no other file depends on its files: each is judged by itself.
+    pub fn is_independent(self) -> bool {
+        match self {
+            Self::Prices | Self::Clients => true,
+            Self::Providers | Self::Presets | Self::Gateways | Self::Apis | Self::Policy => false,
         }
     }
 
@@ -82,6 +93,7 @@ impl Folder {
             Self::Gateways => "gateways",
             Self::Apis => "apis",
             Self::Prices => "prices",
+            Self::Clients => "clients",
             Self::Policy => "..",
         }
     }
@@ -102,6 +114,8 @@ pub struct Loaded {
     pub providers: BTreeMap<Arc<str>, FileName>,
     /// The price files, and their names.
     pub prices: BTreeMap<Arc<str>, FileName>,
+    /// The files of clients, and their names.
+    pub clients: BTreeMap<Arc<str>, FileName>,
     /// The built-in files. Their lints are not reported, since the author cannot change them.
     pub filled_in: BTreeSet<Arc<str>>,
     /// The shared files that were judged before.
@@ -165,6 +179,7 @@ impl Loaded {
         match text.folder {
             Folder::Providers => drop(self.providers.insert(file.clone(), name.clone())),
             Folder::Prices => drop(self.prices.insert(file.clone(), name.clone())),
+            Folder::Clients => drop(self.clients.insert(file.clone(), name.clone())),
             Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => {}
         }
         if text.folder == Folder::Prices && text.filled_in {
@@ -176,6 +191,11 @@ impl Loaded {
             Folder::Gateways => keep(&mut files.gateways, name, file, text, |one| &mut one.test),
             Folder::Apis => keep(&mut files.apis, name, file, text, |one| &mut one.test),
             Folder::Prices => keep(&mut files.prices, name, file, text, |one| &mut one.test),
+            Folder::Clients => {
+                let (slot, found) = slot(file, text);
+                files.clients.insert(name.clone(), slot);
+                found
+            }
             Folder::Policy => {
                 let (slot, found) = slot(file, text);
                 files.policy = Some((file.clone(), slot));
@@ -221,6 +241,15 @@ impl Loaded {
     /// Lints of price files beside each other and beside these provider files.
     pub fn lint_prices(&self, prices: &[Arc<PriceFile>], providers: &[&str]) -> Vec<Diagnostic> {
         self.levels.apply(lint::prices(prices, providers, self.today))
+    }
+
+    /// Lints of files of clients beside these wire formats.
+    pub fn lint_clients(&self, clients: &[Arc<ClientFile>], apis: &[&str]) -> Vec<Diagnostic> {
+        self.lint(lint::clients(clients, apis))
+    }
+
+    pub(super) fn api_names(&self) -> Vec<&str> {
+        self.files.apis.keys().map(FileName::as_str).collect()
     }
 
     pub(super) fn provider_names(&self) -> Vec<&str> {

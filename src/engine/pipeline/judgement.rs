@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{documents::Loaded, report_budgets, sort};
+use super::{
+    documents::{Folder, Loaded},
+    report_budgets, sort,
+};
 use crate::{
     base::{
         budget::{Budget, Used},
@@ -14,7 +17,7 @@ use crate::{
     },
     language::{
         bind, compile,
-        compile::{Compiled, PriceFile, Rejected, VarSource},
+        compile::{ClientFile, Compiled, PriceFile, Rejected, VarSource},
         variables,
     },
     tools::{
@@ -29,7 +32,9 @@ pub struct Built {
     /// The providers.
     pub providers: BTreeMap<FileName, Judgement>,
     /// The price files.
-    pub prices: BTreeMap<FileName, PriceJudgement>,
+    pub prices: BTreeMap<FileName, FileJudgement<PriceFile>>,
+    /// The files of clients.
+    pub clients: BTreeMap<FileName, FileJudgement<ClientFile>>,
     /// Findings of presets, gateways, apis and the policy by themselves, and of names of files. An error takes the providers
     /// that use the file out of service.
     pub shared: Vec<Diagnostic>,
@@ -52,21 +57,69 @@ pub struct Judgement {
     pub found: Vec<Diagnostic>,
 }
 
-/// The result for one price file by itself.
-#[derive(Debug, Clone, Default)]
-pub struct PriceJudgement {
-    /// Its prices; none if the file has an error.
-    pub good: Option<Arc<PriceFile>>,
+/// The result for one independent file by itself.
+#[derive(Debug)]
+pub struct FileJudgement<T> {
+    /// Its meaning; none if the file has an error.
+    pub good: Option<Arc<T>>,
     /// All findings about it.
     pub found: Vec<Diagnostic>,
+}
+
+/// A compiled file that no other file depends on.
+pub trait IndependentFile: Sized {
+    /// The folder of such files.
+    const FOLDER: Folder;
+
+    /// Its name.
+    fn name(&self) -> &FileName;
+
+    /// Its file.
+    fn file(&self) -> &Arc<str>;
+
+    /// The results for all such files.
+    fn judgements(built: Built) -> BTreeMap<FileName, FileJudgement<Self>>;
+}
+
+impl IndependentFile for PriceFile {
+    const FOLDER: Folder = Folder::Prices;
+
+    fn name(&self) -> &FileName {
+        &self.name
+    }
+
+    fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    fn judgements(built: Built) -> BTreeMap<FileName, FileJudgement<Self>> {
+        built.prices
+    }
+}
+
+impl IndependentFile for ClientFile {
+    const FOLDER: Folder = Folder::Clients;
+
+    fn name(&self) -> &FileName {
+        &self.name
+    }
+
+    fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    fn judgements(built: Built) -> BTreeMap<FileName, FileJudgement<Self>> {
+        built.clients
+    }
 }
 
 impl Built {
     /// All findings.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         let prices = self.prices.values().flat_map(|one| &one.found);
+        let clients = self.clients.values().flat_map(|one| &one.found);
         let providers = self.providers.values().flat_map(|one| &one.found);
-        providers.chain(prices).chain(&self.shared).chain(&self.compiled)
+        providers.chain(prices).chain(clients).chain(&self.shared).chain(&self.compiled)
     }
 }
 
@@ -86,7 +139,8 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     let errors = found.iter().filter(|one| one.is_error());
     let bad: BTreeSet<Arc<str>> = errors.map(|one| one.at.file.clone()).collect();
     let mut findings = FindingsByFile::new(found, loaded);
-    let prices = judge_prices(loaded, &compiled, &mut findings);
+    let prices = judge_files(&loaded.prices, &compiled.prices, &compiled, &mut findings);
+    let clients = judge_files(&loaded.clients, &compiled.clients, &compiled, &mut findings);
     let mut providers = BTreeMap::new();
     for rejected in compiled.rejected {
         let name = rejected.name.clone();
@@ -116,29 +170,31 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     }
     let mut own: BTreeSet<&Diagnostic> = compiled.by_provider.values().flatten().collect();
     own.extend(prices.values().flat_map(|one| &one.found));
+    own.extend(clients.values().flat_map(|one| &one.found));
     let compile = compiled.diagnostics.iter().filter(|one| !own.contains(one)).cloned().collect();
     let mut shared = findings.shared;
     sort(&mut shared);
-    Built { providers, prices, shared, compiled: compile, used: compiled.budgets.used() }
+    Built { providers, prices, clients, shared, compiled: compile, used: compiled.budgets.used() }
 }
 
-/// Judges each price file by itself.
-fn judge_prices(
-    loaded: &Loaded,
+/// Judges each independent file of a kind by itself. `good` are those that compile.
+fn judge_files<T: IndependentFile>(
+    files: &BTreeMap<Arc<str>, FileName>,
+    good: &[Arc<T>],
     compiled: &Compiled,
     findings: &mut FindingsByFile,
-) -> BTreeMap<FileName, PriceJudgement> {
+) -> BTreeMap<FileName, FileJudgement<T>> {
     let mut judged = BTreeMap::new();
-    for (file, name) in &loaded.prices {
-        let mut found: Vec<Diagnostic> = findings.prices.remove(file).unwrap_or_default();
+    for (file, name) in files {
+        let mut found: Vec<Diagnostic> = findings.independent.remove(file).unwrap_or_default();
         // Of a file over its budget, nothing else is known.
         if !compiled.budgets.of(file).is_exceeded() {
             found.extend(compiled.diagnostics.iter().filter(|one| one.at.file == *file).cloned());
         }
         sort(&mut found);
-        let good = compiled.prices.iter().find(|one| one.file == *file).cloned();
+        let good = good.iter().find(|one| one.file() == file).cloned();
         let good = good.filter(|_| !found.iter().any(Diagnostic::is_error));
-        judged.insert(name.clone(), PriceJudgement { good, found });
+        judged.insert(name.clone(), FileJudgement { good, found });
     }
     judged
 }
@@ -161,10 +217,10 @@ fn bound(
     CurrentVersion::Bad(Rejected { unusable_var, ..Rejected::from(&**provider) })
 }
 
-/// Findings, by the file of a provider or of prices that they are about.
+/// Findings, by the file of a provider or the independent file that they are about.
 struct FindingsByFile {
     own: BTreeMap<FileName, Vec<Diagnostic>>,
-    prices: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    independent: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     shared: Vec<Diagnostic>,
 }
 
@@ -176,8 +232,10 @@ impl FindingsByFile {
         }
         let names = loaded.providers.iter();
         let own = names.filter_map(|(file, name)| Some((name.clone(), by_file.remove(file)?))).collect();
-        let prices = by_file.extract_if(.., |file, _| loaded.prices.contains_key(file)).collect();
-        Self { own, prices, shared: by_file.into_values().flatten().collect() }
+        let is_independent =
+            |file: &Arc<str>| loaded.prices.contains_key(file) || loaded.clients.contains_key(file);
+        let independent = by_file.extract_if(.., |file, _| is_independent(file)).collect();
+        Self { own, independent, shared: by_file.into_values().flatten().collect() }
     }
 
     fn of(&mut self, name: &FileName, compiled: Option<&Vec<Diagnostic>>) -> Vec<Diagnostic> {

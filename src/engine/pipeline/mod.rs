@@ -14,10 +14,10 @@ use std::{
 };
 
 use crate::{
-    base::{budget::Budgets, diag::Diagnostic},
+    base::{budget::Budgets, diag::Diagnostic, name::FileName},
     language::{
         bind, compile,
-        compile::{Compiled, Prices, Rejected, VarSource},
+        compile::{Clients, Compiled, Prices, Rejected, VarSource},
         variables,
     },
     request::table::{self, Table},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use documents::{Folder, InputFile, Loaded, parse};
-pub use judgement::{Built, Judgement, PriceJudgement, build};
+pub use judgement::{Built, FileJudgement, IndependentFile, Judgement, build};
 
 /// The result for a set of files.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(loaded.lint_each(&compiled));
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
     all.extend(loaded.lint_prices(&compiled.prices, &loaded.provider_names()));
+    all.extend(loaded.lint_clients(&compiled.clients, &loaded.api_names()));
     all.extend(prove::check_policy(&loaded.files, &compiled).into_diagnostics());
     report_budgets(&mut all, &compiled.budgets);
     sort(&mut all);
@@ -71,8 +72,9 @@ fn report_budgets(found: &mut Vec<Diagnostic>, budgets: &Budgets) {
 pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) -> Assembled {
     let built = build(loaded, value);
     let mut diagnostics: Vec<Diagnostic> = built.diagnostics().cloned().collect();
-    let prices: Vec<_> = built.prices.values().filter_map(|one| one.good.clone()).collect();
+    let (prices, clients) = (good_of(&built.prices), good_of(&built.clients));
     diagnostics.extend(loaded.lint_prices(&prices, &loaded.provider_names()));
+    diagnostics.extend(loaded.lint_clients(&clients, &loaded.api_names()));
     let current = built.providers.into_iter().map(|(name, one)| (name, one.current)).collect();
     let reconciled = reconcile(current, &BTreeMap::new());
     diagnostics.extend(reconciled.diagnostics);
@@ -81,19 +83,24 @@ pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) 
     sort(&mut diagnostics);
     let providers: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
     let bound = reconciled.serving.into_values().map(|one| one.good.bound).collect();
-    let table = table(&providers, bound, reconciled.rejected, Arc::new(Prices::new(prices)));
+    let table = table(&providers, bound, reconciled.rejected);
+    let table = table.with_prices(Arc::new(Prices::new(prices)));
+    let table = table.with_clients(Arc::new(Clients::new(clients)));
     Assembled { table, providers, diagnostics }
 }
 
-/// The table of providers without conflicts.
+fn good_of<T>(judged: &BTreeMap<FileName, FileJudgement<T>>) -> Vec<Arc<T>> {
+    judged.values().filter_map(|one| one.good.clone()).collect()
+}
+
+/// The table of providers without conflicts. It has no prices and no clients.
 pub fn table(
     compiled: &[Arc<compile::Provider>],
     bound: Vec<Arc<bind::Provider>>,
     rejected: Vec<Rejected>,
-    prices: Arc<Prices>,
 ) -> Table {
     let compiled: Vec<_> = compiled.iter().map(Arc::as_ref).collect();
-    Table::new(bound, rejected, &compiled).with_prices(prices)
+    Table::new(bound, rejected, &compiled)
 }
 
 /// Sorts findings and removes repetitions: each provider of a gateway reports the gateway's vars.

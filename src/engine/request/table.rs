@@ -41,6 +41,8 @@ pub struct Table {
     pub fields: DeclaredFields,
     /// The prices of models. No decision about a request depends on them.
     pub prices: Arc<compile::Prices>,
+    /// The clients that pages show. No decision about a request depends on them.
+    pub clients: Arc<compile::Clients>,
     own: LocationsByPrefix,
 }
 
@@ -401,14 +403,20 @@ impl Table {
         let own = LocationsByPrefix::new(&providers);
         let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
         let cors = Cors::of(compiled.iter().copied());
-        let prices = Arc::default();
-        Self { tree, providers, rejected, token_locations, cors, fields, prices, own }
+        let (prices, clients) = (Arc::default(), Arc::default());
+        Self { tree, providers, rejected, token_locations, cors, fields, prices, clients, own }
     }
 
     /// The same table with these prices.
     #[must_use]
     pub fn with_prices(self, prices: Arc<compile::Prices>) -> Self {
         Self { prices, ..self }
+    }
+
+    /// The same table with these clients.
+    #[must_use]
+    pub fn with_clients(self, clients: Arc<compile::Clients>) -> Self {
+        Self { clients, ..self }
     }
 
     /// The provider that issues paste tokens at a path. Linear in the providers: never called for a proxied request.

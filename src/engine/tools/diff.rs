@@ -4,6 +4,7 @@
 //!
 //! It never shows what looks like a key. Read next: `facts`, which lists what is compared; `widens`, which rates it.
 
+mod clients;
 mod facts;
 mod prices;
 mod reached;
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::name::FileName,
-    language::compile::{Prices, Provider},
+    language::compile::{Clients, Prices, Provider},
 };
 
 pub use show::{human, markdown};
@@ -34,7 +35,7 @@ use widens::Rating;
 #[serde(rename_all = "kebab-case")]
 #[expect(
     missing_docs,
-    reason = "the tables and keys of a provider file, the origins that are called, and prices"
+    reason = "the tables and keys of a provider file, the origins that are called, prices, and clients"
 )]
 #[schemars(rename = "DiffSubject")]
 pub enum Subject {
@@ -60,6 +61,7 @@ pub enum Subject {
     PasteToken,
     Probe,
     Price,
+    Client,
 }
 
 /// A difference.
@@ -127,6 +129,8 @@ pub struct Diff {
     pub groups: Vec<Group>,
     /// Those of prices. They neither widen nor narrow access.
     pub prices: Vec<Change>,
+    /// Those of clients: texts on pages. They neither widen nor narrow access.
+    pub clients: Vec<Change>,
 }
 
 /// Providers with the same differences, each with its own texts of them.
@@ -171,7 +175,7 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
         Some(false) => Verdict::Different,
         Some(true) => Verdict::Widened,
     };
-    Diff { verdict, groups, prices: Vec::new() }
+    Diff { verdict, groups, prices: Vec::new(), clients: Vec::new() }
 }
 
 impl Diff {
@@ -181,6 +185,14 @@ impl Diff {
         let prices = prices::changes(old, new);
         let verdict = if prices.is_empty() { self.verdict } else { self.verdict.max(Verdict::Different) };
         Self { verdict, prices, ..self }
+    }
+
+    /// Adds the differences of clients.
+    #[must_use]
+    pub fn with_clients(self, old: &Clients, new: &Clients) -> Self {
+        let clients = clients::changes(old, new);
+        let verdict = if clients.is_empty() { self.verdict } else { self.verdict.max(Verdict::Different) };
+        Self { verdict, clients, ..self }
     }
 }
 

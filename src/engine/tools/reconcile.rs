@@ -6,7 +6,7 @@
 //!
 //! It reads nothing and keeps nothing: current and last good versions are arguments. Read next: `docs/adr/0006`.
 
-mod prices;
+mod independent;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use crate::{
     request::table::{self, Conflict},
 };
 
-pub use prices::{ReconciledPrices, ServingPrices, reconcile_prices};
+pub use independent::{ReconciledFiles, ReconciledIndependent, ServingFile, reconcile_files};
 
 /// A provider that can serve.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::name::FileName;
+use crate::{compile, name::FileName, syntax};
 
 const SERVER: &str = "https://gateway.example";
 
@@ -15,8 +15,18 @@ fn provider(endpoints: &[(&str, &str)]) -> ReachableProvider {
     serde_json::from_value(provider).unwrap()
 }
 
-fn client(text: &str) -> &'static ClientFile {
-    Box::leak(Box::new(ClientFile::parse(&"clients/demo.toml".into(), text).unwrap()))
+fn client(text: &str) -> Clients {
+    let (slot, found) = syntax::parse(&"clients/demo.toml".into(), text);
+    assert_eq!(found, []);
+    let mut files = compile::Files::default();
+    files.clients.insert(FileName::new("demo").unwrap(), slot);
+    Clients::new(compile::compile(&files).clients)
+}
+
+/// The code of the first step for a provider with these endpoints.
+fn code(clients: &Clients, endpoints: &[(&str, &str)], model: Option<&str>) -> Option<String> {
+    let setups = setups(clients, &provider(endpoints), SERVER, model);
+    setups.into_iter().next().map(|setup| setup.steps[0].code.clone())
 }
 
 fn speaking(api: &str, path: &str, code: &str) -> String {
@@ -25,38 +35,31 @@ fn speaking(api: &str, path: &str, code: &str) -> String {
     )
 }
 
-/// Each shipped client parses, names known apis, and renders for an endpoint of each of them.
+/// Each shipped client renders for an endpoint of each of its formats.
 #[test]
 fn shipped_clients_are_good() {
-    let loaded = files::load(&crate::settings::Source::Embedded).unwrap();
-    let apis: BTreeSet<&str> = loaded.files.apis.keys().map(FileName::as_str).collect();
-    assert!(apis.len() > 10, "the shipped apis are read");
-    for (file, text) in files::clients() {
-        let client = ClientFile::parse(&file.as_str().into(), text);
-        let client: &ClientFile =
-            Box::leak(Box::new(client.unwrap_or_else(|found| panic!("{file}: {found:?}"))));
+    let shipped = shipped();
+    for client in shipped.files() {
         for speaks in &client.speaks {
-            assert!(apis.contains(&*speaks.api), "{file}: no api is named `{}`", speaks.api);
-            let provider = provider(&[(speaks.api.as_str(), speaks.path.as_str())]);
-            let setup = client.setup(&provider, SERVER, "m-1").unwrap();
-            assert_eq!(setup.base_url, format!("{SERVER}/p"), "{file}");
+            let provider = provider(&[(speaks.api.value.as_str(), speaks.path.as_str())]);
+            let setup = setup(client, &provider, SERVER, "m-1").unwrap();
+            assert_eq!(setup.base_url, format!("{SERVER}/p"), "{}", client.file);
             let code: String = setup.steps.iter().map(|step| step.code.as_str()).collect();
-            assert!(code.contains(SERVER) && code.contains(TOKEN), "{file}: {code}");
-            assert_eq!(placeholders(&code).next(), None, "{file}: {code}");
+            assert!(code.contains(SERVER) && code.contains(TOKEN), "{}: {code}", client.file);
         }
     }
-    assert!(CLIENTS.len() > 8, "the shipped clients are read");
-    let titles: BTreeSet<&str> = CLIENTS.iter().map(|client| client.title.as_str()).collect();
-    assert_eq!(titles.len(), CLIENTS.len(), "no title twice");
-    assert!(CLIENTS.is_sorted_by_key(|client| client.kind));
+    assert!(shipped.files().len() > 8, "the shipped clients are read");
+    let titles: BTreeSet<&str> = shipped.files().iter().map(|client| client.title.as_str()).collect();
+    assert_eq!(titles.len(), shipped.files().len(), "no title twice");
 }
 
 /// Most providers can be called with the shipped clients.
 #[test]
 fn shipped_clients_fit_a_usual_provider() {
+    let shipped = shipped();
     let kinds = |endpoints: &[(&str, &str)]| {
         let kinds: BTreeSet<_> =
-            setups(&provider(endpoints), SERVER, None).iter().map(|one| one.kind).collect();
+            setups(&shipped, &provider(endpoints), SERVER, None).iter().map(|one| one.kind).collect();
         kinds.into_iter().collect::<Vec<_>>()
     };
     let all = [ClientKind::Shell, ClientKind::Tool, ClientKind::Library];
@@ -70,10 +73,9 @@ fn shipped_clients_fit_a_usual_provider() {
 #[test]
 fn a_base_url_is_what_the_clients_own_path_follows() {
     let check = |own: &str, endpoint: &str, expected: Option<&str>| {
-        let setup =
-            client(&speaking("a", own, "{base_url}")).setup(&provider(&[("a", endpoint)]), SERVER, "m");
+        let found = code(&client(&speaking("a", own, "{base_url}")), &[("a", endpoint)], None);
         let expected = expected.map(|path| format!("{SERVER}{path}"));
-        assert_eq!(setup.map(|setup| setup.steps[0].code.clone()), expected, "{own} {endpoint}");
+        assert_eq!(found, expected, "{own} {endpoint}");
     };
     check("/chat/completions", "/v1/chat/completions", Some("/p/v1"));
     check("/chat/completions", "/chat/completions", Some("/p"));
@@ -97,8 +99,7 @@ fn the_first_format_that_the_provider_has_counts() {
         .concat(),
     );
     let check = |endpoints: &[(&str, &str)], expected: Option<&str>| {
-        let setup = client.setup(&provider(endpoints), SERVER, "m");
-        assert_eq!(setup.map(|setup| setup.steps[0].code.clone()).as_deref(), expected, "{endpoints:?}");
+        assert_eq!(code(&client, endpoints, None).as_deref(), expected, "{endpoints:?}");
     };
     check(&[("b", "/b"), ("a", "/a")], Some("A"));
     check(&[("b", "/b"), ("a", "/other")], Some("B"));
@@ -106,16 +107,10 @@ fn the_first_format_that_the_provider_has_counts() {
 }
 
 #[test]
-fn placeholders_are_filled_in_once() {
-    let check = |code: &str, expected: &str| {
-        let provider = provider(&[("a", "/a")]);
-        let setup = client(&speaking("a", "/a", code)).setup(&provider, SERVER, "m-1").unwrap();
-        assert_eq!(setup.steps[0].code, expected);
-    };
-    check("{base_url} {token} {provider} {model}", "https://gateway.example/p TOKEN p m-1");
-    check("{ token } {\"a\": {\"model\": \"{model}\"}}", "{ token } {\"a\": {\"model\": \"m-1\"}}");
-    check("${TOKEN} {env:TOKEN} {} { {{model}}", "${TOKEN} {env:TOKEN} {} { {m-1}");
-    check("é{model}é", "ém-1é");
+fn steps_have_the_values_of_the_provider() {
+    let client = client(&speaking("a", "/a", "{base_url} {token} {provider} {model} { x }\n"));
+    let found = code(&client, &[("a", "/a")], Some("m-1"));
+    assert_eq!(found.as_deref(), Some("https://gateway.example/p TOKEN p m-1 { x }"));
 }
 
 #[test]
@@ -127,30 +122,9 @@ fn a_model_is_harmless_in_code() {
     for bad in ["", "-rf", "a b", "a\"; rm", "$(x)", "`x`", "a\nb", "{token}", "é", &"m".repeat(101)] {
         check(bad, false);
     }
-    let code = |model: Option<&str>| {
-        let setups = setups(&provider(&[("chat-completions", "/chat/completions")]), SERVER, model);
-        setups[0].steps[0].code.clone()
-    };
+    let shipped = shipped();
+    let code =
+        |model: Option<&str>| code(&shipped, &[("chat-completions", "/chat/completions")], model).unwrap();
     assert!(code(Some("used-1")).contains("\"used-1\""));
     assert!(code(Some("a'b")).contains(MODEL) && code(None).contains(MODEL));
-}
-
-#[test]
-fn errors_have_place_reason_and_help() {
-    let check = |text: &str, line: usize, reason: &str, help: &str| {
-        let found = ClientFile::parse(&"clients/demo.toml".into(), text).unwrap_err();
-        let [one] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!(text[..=one.at.start].lines().count(), line, "{one:?}");
-        assert!(one.message.contains(reason), "{one:?}");
-        assert!(one.help.as_deref().unwrap_or_default().contains(help), "{one:?}");
-    };
-    let good = speaking("a", "/a", "");
-    check(&good.replace("title = \"Demo\"\n", ""), 1, "no `title`", "title = ");
-    check(&format!("titel = \"x\"\n{good}"), 1, "`titel`", "`title`");
-    check(&good.replace("tool", "toool"), 2, "none of `shell`, `tool`, `library`", "did you mean `tool`?");
-    check(&good.replace("\"/a\"", "\"a\""), 5, "", "");
-    let unknown = speaking("a", "/a", "{bas_url}");
-    check(&unknown, 8, "`{bas_url}` is no placeholder", "did you mean `{base_url}`?");
-    let foreign = speaking("a", "/a", "{xxxxxxxxxxxx}");
-    check(&foreign, 8, "is no placeholder", "placeholders are `base_url`, `token`, `provider`, `model`");
 }

@@ -32,14 +32,14 @@ struct ListPage<'p> {
 struct OnePage<'p> {
     frame: &'p Frame,
     provider: &'p ReachableProvider,
-    groups: Vec<SetupGroup>,
+    groups: Vec<SetupGroup<'p>>,
     result: Option<Tried>,
 }
 
 /// The clients of one kind.
-struct SetupGroup {
+struct SetupGroup<'p> {
     title: &'static str,
-    setups: Vec<Setup>,
+    setups: Vec<Setup<'p>>,
 }
 
 /// The outcome of "try it".
@@ -63,7 +63,7 @@ pub(in super::super) async fn show(
     frame: &Frame,
     name: &str,
 ) -> Result<PageResponse, Fault> {
-    page(client, frame, name, None).await
+    page(client, frame, (name, None)).await
 }
 
 /// Sends the probe of a provider, and shows the answer.
@@ -77,14 +77,13 @@ pub(in super::super) async fn probe(
         Ok(result) => Tried::Answered(result),
         Err(fault) => Tried::Refused(fault.message.into_owned()),
     };
-    page(client, frame, name, Some(result)).await
+    page(client, frame, (name, Some(result))).await
 }
 
 async fn page(
     client: &Client<'_, impl Api>,
     frame: &Frame,
-    name: &str,
-    result: Option<Tried>,
+    (name, result): (&str, Option<Tried>),
 ) -> Result<PageResponse, Fault> {
     let ReachableProviders { providers } = client.get("/auth/providers").await?;
     let provider = providers.iter().find(|provider| provider.name == name);
@@ -92,7 +91,7 @@ async fn page(
         Fault::new(FaultKind::NotFound, "No provider that you reach has this name: go back to the list")
     })?;
     let model = used_model(client, name).await?;
-    let setups = clients::setups(provider, &frame.public_url, model.as_deref());
+    let setups = clients::setups(&frame.clients, provider, &frame.public_url, model.as_deref());
     let page = OnePage { frame, provider, groups: grouped(setups), result };
     Ok(PageResponse::html(StatusCode::OK, &page))
 }
@@ -104,10 +103,10 @@ async fn used_model(client: &Client<'_, impl Api>, provider: &str) -> Result<Opt
     Ok(report.rows.into_iter().filter_map(|row| row.model).find(|model| !model.is_empty()))
 }
 
-fn grouped(setups: Vec<Setup>) -> Vec<SetupGroup> {
-    let mut groups: Vec<SetupGroup> = Vec::new();
+fn grouped(setups: Vec<Setup<'_>>) -> Vec<SetupGroup<'_>> {
+    let mut groups: Vec<SetupGroup<'_>> = Vec::new();
     for setup in setups {
-        let title = setup.kind.title();
+        let title = clients::kind_title(setup.kind);
         match groups.last_mut().filter(|group| group.title == title) {
             Some(group) => group.setups.push(setup),
             None => groups.push(SetupGroup { title, setups: vec![setup] }),

@@ -146,7 +146,7 @@ async fn page(
         let fields = section.fields.iter().filter(|field| field.stored.is_some());
         fields.flat_map(|field| &field.paste_tokens).map(|place| paste_of(&section.title, place))
     });
-    let example = made.as_ref().and_then(|made| made.example(&reachable.providers, &frame.public_url));
+    let example = made.as_ref().and_then(|made| made.example(frame, &reachable.providers));
     let providers = &reachable.providers;
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = TokensPage {

@@ -184,7 +184,7 @@ async fn page(
     tokens.truncate(LIMIT);
     let Outcome { typed, token, made, problem, done } = outcome;
     let providers = &reachable.providers;
-    let example = made.as_ref().and_then(|made| made.example(providers, &frame.public_url));
+    let example = made.as_ref().and_then(|made| made.example(frame, providers));
     let action = frame.path(&format!("/users/{id}/tokens"));
     let (problems, nothing) = (Problems::default(), Form::default());
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };

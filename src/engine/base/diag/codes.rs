@@ -563,6 +563,26 @@ request = { method = "POST", path = "/demo/chat" }
 answer  = { body = { usage = { all = 3, out = 1 } } }
 expect  = { usage = { input = 2, output = 1 } }"#,
     }
+    /// A client speaks a wire format that no api file describes.
+    UnknownApi = "TG086", Warning, Some("unknown_api") => {
+        why: "No endpoint has this wire format, so that no page shows these steps: the name may be misspelt.",
+        bad: r#"# providers.d/clients/acme.toml
+title = "Acme Code"
+kind  = "tool"
+[[speaks]]
+api  = "mesages"
+path = "/v1/messages"
+step = [{ language = "sh", code = "acme --url {base_url}" }]
+# providers.d/example.toml"#,
+        good: r#"# providers.d/clients/acme.toml
+title = "Acme Code"
+kind  = "tool"
+[[speaks]]
+api  = "messages"
+path = "/v1/messages"
+step = [{ language = "sh", code = "acme --url {base_url}" }]
+# providers.d/example.toml"#,
+    }
 }
 
 impl Code {

@@ -6,6 +6,7 @@
 
 mod api;
 mod blame;
+mod clients;
 mod glob;
 pub mod metering;
 mod parts;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 pub use api::{Api, ErrorValues};
+pub use clients::{ClientFile, Clients, SetupValue, Speaks, Step};
 pub use glob::{Glob, HeaderGlob};
 pub use parts::*;
 pub use pattern::{
@@ -62,6 +64,8 @@ pub struct Files {
     pub prices: BTreeMap<FileName, Slot<syntax::Prices>>,
     /// The built-in price files that the directory lacks.
     pub built_in_prices: BTreeSet<FileName>,
+    /// `clients/*.toml`.
+    pub clients: BTreeMap<FileName, Slot<syntax::Client>>,
     /// `policy.toml`, next to the directory, with its path.
     pub policy: Option<(Arc<str>, Slot<syntax::Policy>)>,
 }
@@ -76,6 +80,7 @@ impl Files {
         self.gateways.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.apis.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.prices.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
+        self.clients.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         if let Some((file, Ok(policy))) = &self.policy {
             budgets.insert(file, policy.used);
         }
@@ -103,6 +108,8 @@ pub struct Compiled {
     pub fixtures: Vec<(Arc<Provider>, Test)>,
     /// The good price files, by name.
     pub prices: Vec<Arc<PriceFile>>,
+    /// The good files of clients, by name.
+    pub clients: Vec<Arc<ClientFile>>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
     /// Those of each provider, also where they are about its preset.
@@ -217,6 +224,7 @@ pub fn compile(files: &Files) -> Compiled {
         provider::fixtures(&fixtures, &shared, &mut compiled);
     }
     compile_prices(files, &mut compiled);
+    compile_clients(files, &mut compiled);
     compiled.diagnostics.sort();
     compiled.diagnostics.dedup();
     compiled
@@ -230,6 +238,15 @@ fn compile_prices(files: &Files, compiled: &mut Compiled) {
         prices::compile(name, parsed, built_in, &budgets.of(&parsed.file))
     });
     compiled.prices = made.into_values().flatten().collect();
+}
+
+/// Compiles the files of clients, each by itself.
+fn compile_clients(files: &Files, compiled: &mut Compiled) {
+    let budgets = compiled.budgets.clone();
+    let made = compile_each(&files.clients, &mut compiled.diagnostics, |name, parsed| {
+        clients::compile(name, parsed, &budgets.of(&parsed.file))
+    });
+    compiled.clients = made.into_values().flatten().collect();
 }
 
 /// The preset that `tollgate new` extends by default.

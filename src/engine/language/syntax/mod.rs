@@ -3,6 +3,7 @@
 //!
 //! `compile` gives the values a meaning. Reads no files. Read next: `document`, the keys of the language.
 
+mod clients;
 mod document;
 mod file_test;
 mod policy;
@@ -28,6 +29,7 @@ use crate::base::{
 };
 
 pub use crate::language::auth::syntax::Auth;
+pub use clients::*;
 pub use document::*;
 pub use file_test::*;
 pub use policy::*;
@@ -61,6 +63,9 @@ pub type Slot<T> = Result<Parsed<T>, Outline>;
 pub trait Document: DeserializeOwned {
     /// The schema, ready to check documents.
     fn checker() -> &'static Checker;
+
+    /// Keeps the text that the document was parsed from, if findings about it lie within values.
+    fn keep_text(&mut self, _text: &str) {}
 }
 
 impl Document for Provider {
@@ -84,6 +89,16 @@ impl Document for Api {
 impl Document for Prices {
     fn checker() -> &'static Checker {
         schema::checker(FileKind::Prices)
+    }
+}
+
+impl Document for Client {
+    fn checker() -> &'static Checker {
+        schema::checker(FileKind::Client)
+    }
+
+    fn keep_text(&mut self, text: &str) {
+        text.clone_into(&mut self.source);
     }
 }
 
@@ -159,7 +174,10 @@ fn parse_within<T: Document>(
     }
     let outline = outline(&value);
     match T::deserialize(&value).or_else(|_| serde_json::from_value(whole(value))) {
-        Ok(document) => (Ok((document, spans, outline)), found),
+        Ok(mut document) => {
+            document.keep_text(text);
+            (Ok((document, spans, outline)), found)
+        }
         Err(error) => {
             // The schema is generated from the same types, so that only values that no schema can reject get here.
             found.push(Diagnostic::new(Code::BadValue, Location::file(file), error.to_string()));

@@ -10,7 +10,7 @@ use jsonschema::{
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{document, policy, prices, spans::Spans, wire_format};
+use super::{clients, document, policy, prices, spans::Spans, wire_format};
 use crate::base::{
     diag::{Code, Diagnostic, MAX_FINDINGS},
     numbers::counted,
@@ -41,13 +41,16 @@ pub enum FileKind {
     Api,
     /// `providers.d/prices/*.toml`.
     Prices,
+    /// `providers.d/clients/*.toml`.
+    Client,
     /// `policy.toml`, next to `providers.d`.
     Policy,
 }
 
 impl FileKind {
     /// All kinds.
-    pub const ALL: &'static [Self] = &[Self::Provider, Self::Gateway, Self::Api, Self::Prices, Self::Policy];
+    pub const ALL: &'static [Self] =
+        &[Self::Provider, Self::Gateway, Self::Api, Self::Prices, Self::Client, Self::Policy];
 
     /// The stem of the schema file.
     pub fn stem(self) -> &'static str {
@@ -56,6 +59,7 @@ impl FileKind {
             Self::Gateway => "gateway",
             Self::Api => "api",
             Self::Prices => "prices",
+            Self::Client => "client",
             Self::Policy => "policy",
         }
     }
@@ -72,6 +76,7 @@ static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provi
 static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
 static API: LazyLock<Checker> = LazyLock::new(Checker::of::<wire_format::Api>);
 static PRICES: LazyLock<Checker> = LazyLock::new(Checker::of::<prices::Prices>);
+static CLIENT: LazyLock<Checker> = LazyLock::new(Checker::of::<clients::Client>);
 static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 
 pub(super) fn checker(kind: FileKind) -> &'static Checker {
@@ -80,6 +85,7 @@ pub(super) fn checker(kind: FileKind) -> &'static Checker {
         FileKind::Gateway => &GATEWAY,
         FileKind::Api => &API,
         FileKind::Prices => &PRICES,
+        FileKind::Client => &CLIENT,
         FileKind::Policy => &POLICY,
     }
 }

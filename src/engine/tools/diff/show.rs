@@ -10,6 +10,8 @@ use crate::base::{
 const NAMES: usize = 5;
 /// The title of changed prices.
 const PRICES: &str = "prices, without effect on access";
+/// The title of changed clients.
+const CLIENTS: &str = "clients, texts on pages without effect on access";
 
 /// As lines.
 pub fn human(diff: &Diff) -> Lines {
@@ -25,10 +27,10 @@ pub fn human(diff: &Diff) -> Lines {
             }
         }
     }
-    if !diff.prices.is_empty() {
+    for (title, changes) in apart(diff) {
         out.push(format_args!(""));
-        out.push(format_args!("{PRICES}:"));
-        for change in &diff.prices {
+        out.push(format_args!("{title}:"));
+        for change in changes {
             let text = values(change, str::to_owned);
             out.push(format_args!("  {} {} {text}", mark(change), change.subject.word()));
         }
@@ -50,7 +52,7 @@ pub fn markdown(diff: &Diff) -> Lines {
             out.push(format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
         }
     }
-    if !diff.groups.is_empty() || !diff.prices.is_empty() {
+    if !diff.groups.is_empty() || apart(diff).next().is_some() {
         out.extend("\n<details><summary>All changes</summary>");
         for group in &diff.groups {
             out.push(format_args!(""));
@@ -62,16 +64,22 @@ pub fn markdown(diff: &Diff) -> Lines {
                 out.push(format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
             }
         }
-        if !diff.prices.is_empty() {
-            out.push(format_args!("\n**{PRICES}:**\n"));
-        }
-        for change in &diff.prices {
-            let text = values(change, code);
-            out.push(format_args!("- {} {} {text}", verb(change), change.subject.word()));
+        for (title, changes) in apart(diff) {
+            out.push(format_args!("\n**{title}:**\n"));
+            for change in changes {
+                let text = values(change, code);
+                out.push(format_args!("- {} {} {text}", verb(change), change.subject.word()));
+            }
         }
         out.extend("\n</details>");
     }
     out
+}
+
+/// The changes that no access depends on, each kind with its title.
+fn apart(diff: &Diff) -> impl Iterator<Item = (&'static str, &[Change])> {
+    let kinds = [(PRICES, &*diff.prices), (CLIENTS, &*diff.clients)];
+    kinds.into_iter().filter(|(_, changes)| !changes.is_empty())
 }
 
 fn summary(diff: &Diff) -> String {
@@ -95,6 +103,9 @@ fn summary(diff: &Diff) -> String {
     let mut counts = counts;
     if !diff.prices.is_empty() {
         counts.push(format!("{} changed", counted(diff.prices.len(), "price")));
+    }
+    if !diff.clients.is_empty() {
+        counts.push(format!("{} of clients changed", counted(diff.clients.len(), "text")));
     }
     match diff.verdict {
         Verdict::Same => "the same: nothing that is served differs".to_owned(),
@@ -210,6 +221,7 @@ impl Subject {
             Self::PasteToken => "paste_token",
             Self::Probe => "probe",
             Self::Price => "price",
+            Self::Client => "client",
         }
     }
 }

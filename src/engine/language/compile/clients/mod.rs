@@ -1,0 +1,134 @@
+//! Clients: the compiled files of tools and libraries that people connect to tollgate. Each has the wire formats that it
+//! speaks, and steps whose texts have placeholders for an address, a token, a provider and a model.
+//!
+//! It knows no provider, no address and no token: pages fill the placeholders in. Read next: `snippet`, the placeholders.
+
+mod snippet;
+
+use std::sync::Arc;
+
+use super::{Compilation, Located, Template};
+use crate::{
+    base::{
+        budget::Budget,
+        diag::{Diagnostic, MAX_FINDINGS},
+        name::FileName,
+    },
+    language::syntax::{self, ClientKind, Parsed},
+};
+
+pub use snippet::SetupValue;
+
+/// A client.
+#[derive(Debug)]
+pub struct ClientFile {
+    /// Its name.
+    pub name: FileName,
+    /// Its file.
+    pub file: Arc<str>,
+    /// The name on pages.
+    pub title: String,
+    /// Its kind.
+    pub kind: ClientKind,
+    /// Its documentation: a URL.
+    pub docs: Option<String>,
+    /// A limit that people should know.
+    pub note: Option<String>,
+    /// The wire formats that it speaks, the preferred one first.
+    pub speaks: Vec<Speaks>,
+}
+
+/// A wire format that a client speaks.
+#[derive(Debug)]
+pub struct Speaks {
+    /// The name of the api, with its place in the file. There may be no such api.
+    pub api: Located<String>,
+    /// The path that the client puts after its base URL.
+    pub path: String,
+    /// The steps to set it up.
+    pub steps: Vec<Step>,
+}
+
+/// A step to set a client up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    /// A sentence before the code.
+    pub text: Option<Template<SetupValue>>,
+    /// The file that the code goes into.
+    pub file: Option<String>,
+    /// The language of the code.
+    pub language: String,
+    /// The code.
+    pub code: Template<SetupValue>,
+}
+
+/// The clients that pages show.
+#[derive(Debug, Default)]
+pub struct Clients(Vec<Arc<ClientFile>>);
+
+impl Clients {
+    /// The clients of these files.
+    pub fn new(mut files: Vec<Arc<ClientFile>>) -> Self {
+        files.sort_by_cached_key(|client| (client.kind, client.title.to_lowercase(), client.name.clone()));
+        Self(files)
+    }
+
+    /// The clients by kind, then by title.
+    pub fn files(&self) -> &[Arc<ClientFile>] {
+        &self.0
+    }
+}
+
+/// Compiles a file.
+pub fn compile(name: &FileName, parsed: &Parsed<syntax::Client>, budget: &Budget) -> Compilation<ClientFile> {
+    let mut reader = Reader { parsed, budget, found: Vec::new() };
+    let document = &parsed.document;
+    let speaks = (0..).zip(&document.speaks).map(|(index, one)| reader.speaks(one, index)).collect();
+    let file = ClientFile {
+        name: name.clone(),
+        file: parsed.file.clone(),
+        title: document.title.clone(),
+        kind: document.kind,
+        docs: document.docs.clone(),
+        note: document.note.clone(),
+        speaks,
+    };
+    let good = reader.found.is_empty() && !budget.is_exceeded();
+    (good.then_some(file), reader.found)
+}
+
+struct Reader<'a> {
+    parsed: &'a Parsed<syntax::Client>,
+    budget: &'a Budget,
+    found: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn speaks(&mut self, speaks: &syntax::Speaks, index: usize) -> Speaks {
+        let pointer = format!("/speaks/{index}");
+        let at = self.parsed.spans.value(&self.parsed.file, &format!("{pointer}/api"));
+        let api = Located { value: speaks.api.clone(), at };
+        let steps = (0..).zip(&speaks.step).map(|(step, one): (usize, _)| {
+            let pointer = format!("{pointer}/step/{step}");
+            let text = one.text.as_deref().map(|text| self.snippet(text, &format!("{pointer}/text")));
+            let code = self.snippet(one.code.trim_end(), &format!("{pointer}/code"));
+            Step { text, file: one.file.clone(), language: one.language.clone(), code }
+        });
+        Speaks { api, path: speaks.path.clone(), steps: steps.collect() }
+    }
+
+    /// A text with placeholders.
+    fn snippet(&mut self, text: &str, pointer: &str) -> Template<SetupValue> {
+        if !self.budget.keep(text.len()) || !self.budget.work(text.len()) {
+            return Template::text("");
+        }
+        let at = self.parsed.spans.value(&self.parsed.file, pointer);
+        let (template, found) = snippet::parse(text, &self.parsed.document.source, &at);
+        let room = (MAX_FINDINGS + 1).saturating_sub(self.found.len());
+        self.found.extend(found.into_iter().take(room));
+        template
+    }
+}
+
+#[cfg(test)]
+mod tests;

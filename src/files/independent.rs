@@ -1,0 +1,208 @@
+//! Files that no other file depends on, of prices and clients: each is judged once for each text, and keeps its last good
+//! version. A file with errors goes on serving in that version; without one, what it has is absent.
+//!
+//! It guarantees that no such file takes a provider out of service: providers are compiled without them. They expose
+//! nothing, so that `max_stale` does not apply. Read next: `evaluate`, which judges; `state`, which takes the outcome over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    SourceFile, SourceTree, compiler::Compiler, last_good_dir::LastGoodFiles, source_file::Hash,
+    staleness::Staleness, tree::Inputs,
+};
+use crate::{
+    compile::{ClientFile, PriceFile},
+    diag::Diagnostic,
+    name::FileName,
+    pipeline::{FileJudgement, Folder, IndependentFile},
+    reconcile::{ReconciledFiles, ReconciledIndependent, ServingFile, reconcile_files},
+};
+
+/// The independent files of all kinds.
+#[derive(Default)]
+pub(super) struct Independent {
+    pub prices: IndependentFiles<PriceFile>,
+    pub clients: IndependentFiles<ClientFile>,
+}
+
+/// A file that serves: its folder, name and path, and true if its version is the last good one.
+pub(super) type ServingPlace<'a> = (Folder, &'a FileName, &'a Arc<str>, bool);
+
+impl Independent {
+    /// Judges the independent files of a tree. Returns the outcome and all findings.
+    pub(super) fn judge(
+        &mut self,
+        tree: &SourceTree,
+        compiler: &mut Compiler,
+    ) -> (ReconciledIndependent, Vec<Diagnostic>) {
+        let (prices, mut found) = self.prices.judge(tree, compiler);
+        let (clients, more) = self.clients.judge(tree, compiler);
+        found.extend(more);
+        (ReconciledIndependent { prices, clients }, found)
+    }
+
+    /// The outcome of a scan that changes nothing. `tree`: none if the directory is missing.
+    pub(super) fn hold(&self, tree: Option<&SourceTree>) -> ReconciledIndependent {
+        ReconciledIndependent { prices: self.prices.hold(tree), clients: self.clients.hold(tree) }
+    }
+
+    /// Makes the outcome for a tree the last good one.
+    pub(super) fn take(&mut self, outcome: &ReconciledIndependent, tree: &SourceTree) {
+        self.prices.take(&outcome.prices, tree);
+        self.clients.take(&outcome.clients, tree);
+    }
+
+    /// The texts that serve, by path.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<SourceFile>)> {
+        self.prices.inputs().chain(self.clients.inputs())
+    }
+
+    /// The time since which a file is stale.
+    pub(super) fn stale(&self, folder: Folder, name: &FileName) -> Option<Staleness> {
+        match folder {
+            Folder::Prices => self.prices.stale(name),
+            Folder::Clients => self.clients.stale(name),
+            Folder::Providers | Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => None,
+        }
+    }
+
+    /// The paths of built-in files that serve since the directory lacks them.
+    pub(super) fn filled_in(&self) -> BTreeSet<&str> {
+        self.inputs().filter(|(_, text)| text.filled_in).map(|(file, _)| &**file).collect()
+    }
+}
+
+/// All independent files that serve.
+pub(super) fn serving(outcome: &ReconciledIndependent) -> impl Iterator<Item = ServingPlace<'_>> {
+    places(&outcome.prices).chain(places(&outcome.clients))
+}
+
+fn places<T: IndependentFile>(files: &ReconciledFiles<T>) -> impl Iterator<Item = ServingPlace<'_>> {
+    files.serving.iter().map(|(name, one)| (T::FOLDER, name, one.file.file(), one.stale))
+}
+
+/// The independent files of a kind: the judgements of the present texts, and the last good versions.
+pub(super) struct IndependentFiles<T> {
+    judged: BTreeMap<FileName, JudgedFile<T>>,
+    good: BTreeMap<FileName, LastGoodFile<T>>,
+}
+
+struct JudgedFile<T> {
+    key: (Hash, bool),
+    judgement: FileJudgement<T>,
+}
+
+struct LastGoodFile<T> {
+    file: Arc<T>,
+    files: LastGoodFiles,
+}
+
+impl<T> Default for IndependentFiles<T> {
+    fn default() -> Self {
+        Self { judged: BTreeMap::new(), good: BTreeMap::new() }
+    }
+}
+
+impl<T: IndependentFile> IndependentFiles<T> {
+    /// Takes over stored versions. Those whose text is that of the tree are judged with it.
+    pub(super) fn restore(
+        &mut self,
+        stored: BTreeMap<FileName, LastGoodFiles>,
+        tree: Option<&SourceTree>,
+        compiler: &mut Compiler,
+    ) {
+        for (name, files) in stored {
+            if tree.is_some_and(|tree| is_present(&files.inputs, tree)) {
+                continue;
+            }
+            let mut judged = compiler.compile_independent::<T>(&SourceTree(files.inputs.clone()), |_| true);
+            if let Some(file) = judged.remove(&name).and_then(|one| one.good) {
+                self.good.insert(name, LastGoodFile { file, files });
+            }
+        }
+    }
+
+    /// Judges the files of a tree: only those that changed are compiled. Returns the outcome and all findings.
+    fn judge(&mut self, tree: &SourceTree, compiler: &mut Compiler) -> (ReconciledFiles<T>, Vec<Diagnostic>) {
+        let keys: BTreeMap<&FileName, (Hash, bool)> =
+            named::<T>(tree).map(|(name, text)| (name, key(text))).collect();
+        self.judged.retain(|name, known| keys.get(name) == Some(&known.key));
+        let new: BTreeSet<&FileName> =
+            keys.keys().filter(|name| !self.judged.contains_key(**name)).copied().collect();
+        if !new.is_empty() {
+            for (name, judgement) in compiler.compile_independent::<T>(tree, |name| new.contains(name)) {
+                if let Some(key) = keys.get(&name) {
+                    self.judged.insert(name, JudgedFile { key: *key, judgement });
+                }
+            }
+        }
+        let current = self.judged.iter().map(|(name, one)| (name, one.judgement.good.clone()));
+        let outcome = reconcile_files(current, |name| self.good.get(name).map(|good| good.file.clone()));
+        let found = self.judged.values().flat_map(|one| one.judgement.found.iter().cloned()).collect();
+        (outcome, found)
+    }
+
+    /// The outcome of a scan that changes nothing. `tree`: none if the directory is missing.
+    fn hold(&self, tree: Option<&SourceTree>) -> ReconciledFiles<T> {
+        let serving = self.good.iter().map(|(name, good)| {
+            let stale = tree.is_none_or(|tree| !is_present(&good.files.inputs, tree));
+            (name.clone(), ServingFile { file: good.file.clone(), stale })
+        });
+        let serving: BTreeMap<_, _> = serving.collect();
+        let present = tree.into_iter().flat_map(named::<T>).map(|(name, _)| name);
+        let rejected = present.filter(|name| !serving.contains_key(*name)).cloned().collect();
+        ReconciledFiles { serving, rejected }
+    }
+
+    /// Makes the outcome for a tree the last good one.
+    fn take(&mut self, outcome: &ReconciledFiles<T>, tree: &SourceTree) {
+        self.good.retain(|name, _| outcome.serving.contains_key(name));
+        for (name, ServingFile { file, stale }) in &outcome.serving {
+            match self.good.get_mut(name) {
+                Some(known) if *stale => drop(known.files.stale.get_or_insert_with(Staleness::begin)),
+                Some(known) if Arc::ptr_eq(&known.file, file) => known.files.stale = None,
+                _ => {
+                    let text = tree.0.get(file.file()).map(|text| (file.file().clone(), text.clone()));
+                    let files = LastGoodFiles { inputs: text.into_iter().collect(), stale: None };
+                    self.good.insert(name.clone(), LastGoodFile { file: file.clone(), files });
+                }
+            }
+        }
+    }
+
+    /// The last good versions, to store for a restart.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (&FileName, &LastGoodFiles)> + Clone {
+        self.good.iter().map(|(name, good)| (name, &good.files))
+    }
+
+    /// The texts that serve, for the document of them.
+    pub(super) fn served(&self) -> Inputs {
+        self.inputs().map(|(file, text)| (file.clone(), text.clone())).collect()
+    }
+
+    fn inputs(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<SourceFile>)> {
+        self.good.values().flat_map(|good| &good.files.inputs)
+    }
+
+    fn stale(&self, name: &FileName) -> Option<Staleness> {
+        self.good.get(name)?.files.stale
+    }
+}
+
+/// The files of a tree that have a valid name.
+fn named<T: IndependentFile>(tree: &SourceTree) -> impl Iterator<Item = (&FileName, &SourceFile)> {
+    let files = tree.0.values().filter(|text| text.folder == T::FOLDER);
+    files.filter_map(|text| Some((text.name.as_ref()?, &**text)))
+}
+
+/// A built-in file with the same text has another place in the order of precedence.
+fn key(text: &SourceFile) -> (Hash, bool) {
+    (text.hash, text.filled_in)
+}
+
+fn is_present(inputs: &Inputs, tree: &SourceTree) -> bool {
+    inputs.iter().all(|(file, text)| tree.hash_of(file) == Some(&text.hash))
+}
