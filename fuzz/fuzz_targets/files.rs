@@ -1,4 +1,4 @@
-//! Any text as a provider file, and as a preset, a gateway and an api of the same name, beside the shipped files.
+//! Any text as a provider file, and as a preset, a gateway, an api and a client of the same name, beside the shipped files.
 //! Nothing panics; each finding is within its file and can be displayed; the same text gives the same findings again.
 
 #![no_main]
@@ -34,11 +34,14 @@ fn put(loaded: &mut Loaded, text: &str) -> Vec<Diagnostic> {
     found.extend(more);
     let (api, more) = syntax::parse(&file("apis/"), text);
     found.extend(more);
+    let (client, more) = syntax::parse(&file("clients/"), text);
+    found.extend(more);
+    loaded.files.clients.insert(name.clone(), client);
     loaded.files.providers.insert(name.clone(), provider);
     loaded.files.presets.insert(name.clone(), preset);
     loaded.files.gateways.insert(name.clone(), gateway);
     loaded.files.apis.insert(name, api);
-    for folder in ["", "presets/", "gateways/", "apis/"] {
+    for folder in ["", "presets/", "gateways/", "apis/", "clients/"] {
         loaded.sources.insert(file(folder), text.into());
     }
     found

@@ -40,6 +40,7 @@ fn cases() -> Vec<Case> {
         ("gateways", "gateways"),
         ("apis", "apis"),
         ("prices", "prices"),
+        ("clients", "clients"),
         ("sets", ""),
     ];
     let mut cases = Vec::new();

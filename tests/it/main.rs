@@ -22,6 +22,7 @@ mod broken;
 mod browsers;
 mod callers;
 mod cli;
+mod clients;
 mod closing;
 mod console_accounts;
 mod crowd;

@@ -7,6 +7,7 @@ use crate::harness::{Message, Wire, World};
 /// The lines of a form that a page of this tollgate posts.
 const OWN: &str = "Origin: http://gateway.test\r\nContent-Type: application/x-www-form-urlencoded\r\n";
 
+/// Sends a request for a page.
 pub fn ask(address: SocketAddr, line: &str, lines: &str, body: &str) -> Message {
     let mut client = Wire::connect(address);
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
@@ -14,6 +15,7 @@ pub fn ask(address: SocketAddr, line: &str, lines: &str, body: &str) -> Message 
     client.answer().unwrap()
 }
 
+/// The text of a page.
 pub fn text(answer: &Message) -> &str {
     std::str::from_utf8(&answer.body).unwrap()
 }

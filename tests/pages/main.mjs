@@ -7,6 +7,7 @@ import { fake } from "./world.mjs";
 
 import "./sign_in.mjs";
 import "./keys.mjs";
+import "./connect.mjs";
 import "./trouble.mjs";
 import "./hostile.mjs";
 import "./access.mjs";

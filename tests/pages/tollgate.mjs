@@ -47,7 +47,7 @@ export class Tollgate {
 
   constructor(files, flags = ["--allow-private"]) {
     this.#flags = flags;
-    mkdirSync(join(this.#dir, "providers.d"));
+    mkdirSync(join(this.#dir, "providers.d/clients"), { recursive: true });
     for (const shared of ["apis", "presets"]) {
       cpSync(resolve("providers.d", shared), join(this.#dir, "providers.d", shared), { recursive: true });
     }

@@ -1,5 +1,6 @@
 //! The work of scans, in steps of the budget: no clock.
 
+mod clients;
 mod prices;
 
 use std::{fmt::Write as _, fs, path::PathBuf};

@@ -28,7 +28,7 @@ pub struct Client {
     #[schemars(example = &"Acme Code calls from its maker's servers: they have to reach this address.", length(max = 1000))]
     pub note: Option<String>,
     /// The wire formats that it speaks. For a provider, the first counts that one of its endpoints has.
-    #[schemars(length(min = 1, max = 16), example = [json!({ "api": "messages", "path": "/v1/messages" })])]
+    #[schemars(length(min = 1, max = 16), example = json!([{ "api": "messages", "path": "/v1/messages" }]))]
     pub speaks: Vec<Speaks>,
     /// The text of the file: a finding about a placeholder lies within a value.
     #[serde(skip)]
@@ -69,7 +69,7 @@ pub struct Speaks {
     #[schemars(example = &"/v1/messages", regex(pattern = "^/"))]
     pub path: String,
     /// The steps to set it up.
-    #[schemars(length(min = 1, max = 16), example = [json!({ "language": "sh", "code": "export ACME_URL={base_url}" })])]
+    #[schemars(length(min = 1, max = 16), example = json!([{ "language": "sh", "code": "export ACME_URL={base_url}" }]))]
     pub step: Vec<Step>,
 }
 

@@ -377,3 +377,49 @@ fn prices_differ_without_a_rating() {
     let widened = Diff { verdict: Verdict::Widened, ..diff(&[], &[]) };
     assert_eq!(widened.with_prices(&price_files(&one), &price_files(&[])).verdict, Verdict::Widened);
 }
+
+/// The client `acme` of a text.
+fn client_file(text: &str) -> crate::language::compile::Clients {
+    let mut files = Files::default();
+    let (slot, found) = syntax::parse(&"acme.toml".into(), text);
+    assert_eq!(found, [], "{text}");
+    files.clients.insert(FileName::new("acme").unwrap(), slot);
+    let compiled = crate::language::compile::compile(&files);
+    assert_eq!(compiled.diagnostics, [], "{text}");
+    crate::language::compile::Clients::new(compiled.clients)
+}
+
+#[test]
+fn clients_differ_without_a_rating() {
+    let text = |title: &str, file: &str, code: &str| {
+        format!(
+            "title = \"{title}\"\nkind = \"tool\"\n[[speaks]]\napi = \"a\"\npath = \"/a\"\nstep = [{{ file = \"{file}\", language = \"sh\", code = \"{code}\" }}]\n"
+        )
+    };
+    let check = |old: &str, new: &str, expected: &[&str]| {
+        let diff = diff(&[], &[]).with_clients(&client_file(old), &client_file(new));
+        let lines = diff.clients.iter().map(|change| {
+            assert_eq!((change.subject, &change.widens), (Subject::Client, &None));
+            let value = |value: &Option<String>| value.clone().unwrap_or_default();
+            format!("{}: {} => {}", change.name, value(&change.old), value(&change.new))
+        });
+        let verdict = if expected.is_empty() { Verdict::Same } else { Verdict::Different };
+        assert_eq!(
+            (lines.collect::<Vec<_>>(), diff.verdict),
+            (expected.iter().map(ToString::to_string).collect(), verdict)
+        );
+    };
+    let one = text("A", "f", "c {model}");
+    check(&one, &one, &[]);
+    check(&one, &format!("# a comment\n{one}"), &[]);
+    check(&one, &text("B", "f", "c {model}"), &["acme: A (tool) => B (tool)"]);
+    check(&one, &text("A", "g", "c {model}"), &["acme a /a: choice 1: 1 step (f) => choice 1: 1 step (g)"]);
+    let other = ["acme a /a: choice 1: 1 step (f) => choice 1: 1 step (f), with other contents"];
+    check(&one, &text("A", "f", "c {token}"), &other);
+    check(&one, &text("A", "f", "c { model}"), &other);
+    let none = crate::language::compile::Clients::default();
+    let added = diff(&[], &[]).with_clients(&none, &client_file(&one));
+    assert_eq!((added.clients.len(), added.verdict), (2, Verdict::Different));
+    let widened = Diff { verdict: Verdict::Widened, ..diff(&[], &[]) };
+    assert_eq!(widened.with_clients(&none, &client_file(&one)).verdict, Verdict::Widened);
+}

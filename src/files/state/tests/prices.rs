@@ -138,7 +138,7 @@ fn a_first_price_file_takes_no_built_in_provider_out_of_service() {
     embedded.start(Watching::Nothing).unwrap();
     let built_in = embedded.table.providers.len();
     assert!(built_in > 1);
-    for folder in ["presets", "gateways", "apis", "prices"] {
+    for folder in ["presets", "gateways", "apis", "prices", "clients"] {
         let files = with_folder(folder);
         let status = files.state.record.current();
         assert_eq!((files.state.table.providers.len(), status.ok), (built_in, true), "{folder}: {status:?}");
@@ -151,6 +151,7 @@ fn a_first_price_file_takes_no_built_in_provider_out_of_service() {
 fn with_folder(folder: &str) -> Directory {
     let text = match folder {
         "prices" => prices(1),
+        "clients" => "title = \"C\"\nkind = \"tool\"\n[[speaks]]\napi = \"messages\"\npath = \"/m\"\nstep = [{ language = \"sh\", code = \"c\" }]\n".to_owned(),
         "gateways" => {
             "title = \"G\"\nbase_url = \"https://g.example/{at}\"\nvars.at.env = \"G_AT\"\n".to_owned()
         }
