@@ -32,7 +32,8 @@ fn check(said: &CommandOutput, code: i32, out: &[&str], err: &[&str]) {
 fn a_fault_of_a_snippet_has_its_line_and_column() {
     let home = Home::new(&[("demo", DEMO), ("clients/acme", &client("Acme", "  acme {base_url/v1"))]);
     let run = |args: &[&str]| home.run(args, "");
-    let human = ["clients/acme.toml:12:8", BROKEN, "write `{base_url}`; a space after the brace makes it text"];
+    let human =
+        ["clients/acme.toml:12:8", BROKEN, "write `{base_url}`; a space after the brace makes it text"];
     check(&run(&["check"]), 1, &["1 error"], &human);
     // Also of the file alone, and of a text that is not stored yet.
     check(&run(&["check", "providers.d/clients/acme.toml"]), 1, &[], &human);
@@ -40,12 +41,16 @@ fn a_fault_of_a_snippet_has_its_line_and_column() {
     let said = home.run(&["check", "-", "--name", "providers.d/clients/acme.toml"], &given);
     check(&said, 1, &[], &["clients/acme.toml:12:1", "did you mean `{token}`?"]);
     let json: Value = serde_json::from_str(&run(&["check", "--format", "json"]).out).unwrap();
-    let found = &json["findings"][0];
-    assert_eq!((&found["code"], found["start"]["line"].as_u64()), (&"TG020".into(), Some(12)), "{json}");
-    assert_eq!(found["start"]["column"].as_u64(), Some(8), "{json}");
+    let start = &json["findings"][0]["span"]["start"];
+    assert_eq!(json["findings"][0]["code"], "TG020");
+    assert_eq!((start["line"].as_u64(), start["column"].as_u64()), (Some(12), Some(8)), "{json}");
     let sarif: Value = serde_json::from_str(&run(&["check", "--format", "sarif"]).out).unwrap();
     let region = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"];
-    assert_eq!((region["startLine"].as_u64(), region["startColumn"].as_u64()), (Some(12), Some(8)), "{sarif}");
+    assert_eq!(
+        (region["startLine"].as_u64(), region["startColumn"].as_u64()),
+        (Some(12), Some(8)),
+        "{sarif}"
+    );
     home.write("clients/acme", &client("Acme", "acme {base_url}/v1 {other code}"));
     check(&run(&["check", "--deny-warnings", "providers.d/clients/acme.toml"]), 0, &["ok"], &[]);
 }
@@ -54,8 +59,8 @@ fn a_fault_of_a_snippet_has_its_line_and_column() {
 fn a_client_is_formatted_by_its_schema() {
     let rough = "kind = 'tool'\ntitle = 'Acme'\n[[speaks]]\nstep = [{ code = 'x', language = 'sh' }]\npath = '/a'\napi = 'messages'\n";
     let home = Home::new(&[("demo", DEMO), ("clients/acme", rough)]);
-    check(&home.run(&["fmt", "providers.d/clients"], ""), 0, &[], &[]);
-    check(&home.run(&["fmt"], ""), 0, &["clients/acme.toml: formatted"], &[]);
+    let file = "providers.d/clients/acme.toml";
+    check(&home.run(&["fmt", file], ""), 0, &["clients/acme.toml: formatted"], &[]);
     let expected = "#:schema ../../schema/client.schema.json\ntitle = \"Acme\"\nkind  = \"tool\"\n\n[[speaks]]\napi  = \"messages\"\npath = \"/a\"\nstep = [{ language = \"sh\", code = \"x\" }]\n";
     assert_eq!(fs::read_to_string(home.providers().join("clients/acme.toml")).unwrap(), expected);
     check(&home.run(&["fmt", "--check"], ""), 1, &["demo.toml: not formatted"], &[]);
@@ -84,7 +89,8 @@ fn a_changed_snippet_is_no_change_of_access() {
 
 #[test]
 fn a_running_server_shows_the_clients_of_its_directory() {
-    let chat = "[endpoint.chat]\nmethod = \"POST\"\npath = \"/v1/chat/completions\"\napi = \"chat-completions\"\n";
+    let chat =
+        "[endpoint.chat]\nmethod = \"POST\"\npath = \"/v1/chat/completions\"\napi = \"chat-completions\"\n";
     let world = World::with(chat, &[]);
     let cookie = sign_in(world.gateway.address, "/config", &world.token);
     let page = || {

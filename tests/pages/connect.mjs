@@ -105,7 +105,8 @@ check("a file of a client is there at the next load, and a broken one changes no
   assert.equal(await steps.locator("h3").textContent(), "Zebra <b>");
   assert.equal(await steps.locator("pre").textContent(), `zebra --url ${tollgate.url}/proxy/acme/v1 --model MODEL`);
   await accessible(one, "connect: a client of the directory");
-  await tollgate.drop("clients/zebra.toml", client("Zebra", "zebra --url {base_url"));
+  const broken = tollgate.drop("clients/zebra.toml", client("Zebra", "zebra --url {base_url"));
+  await assert.rejects(broken, /422.*`\{base_url` without/);
   await one.reload();
   assert.equal(await steps.locator("h3").textContent(), "Zebra <b>");
   await tollgate.drop("clients/zebra.toml", client("Zebra", "zebra"));
