@@ -118,7 +118,7 @@ check("a token with scopes and an end is shown once, reaches no more, and is rev
   await accessible(tokens, "tokens");
   await tokens.getByLabel("Label", { exact: true }).fill("laptop");
   await tokens.getByLabel("Ends").selectOption("After a week");
-  await tokens.getByLabel("Beta", { exact: true }).check();
+  await tokens.getByRole("checkbox", { name: "Beta", exact: true }).check();
   assert.ok(await tokens.getByLabel("Only these").isChecked(), "a choice of providers counts at once");
   await tokens.getByRole("button", { name: "Create token" }).click();
   const made = tokens.locator("#made");
