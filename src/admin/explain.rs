@@ -206,9 +206,10 @@ fn assumed_caller(asked: &ExplainRequest, hit: Option<&Hit>) -> Result<Caller, F
     }
     let held = asked.credentials.iter();
     let held = held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value.as_str()))));
-    let absent_reason = match asked.credentials.is_empty() {
-        true => "no caller is named: give `user` or `credentials`",
-        false => "`credentials` does not give it",
+    let absent_reason = if asked.credentials.is_empty() {
+        "no caller is named: give `user` or `credentials`"
+    } else {
+        "`credentials` does not give it"
     };
     Ok(Caller { access: access(asked)?, ..Caller::given(held, absent_reason) })
 }

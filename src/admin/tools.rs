@@ -68,15 +68,15 @@ mod tests {
         assert_eq!(run(|| 7).await.unwrap(), 7);
         let panicked = run(|| panic!("on purpose")).await.unwrap_err();
         assert_eq!(panicked.kind, FaultKind::StoreUnavailable);
-        let (begun, began) = mpsc::channel();
+        let (begin, began) = mpsc::channel();
         let mut gates = Vec::new();
         let mut jobs = tokio::task::JoinSet::new();
         for _ in 0..MAX_JOBS {
             let (open, gate) = mpsc::channel::<()>();
             gates.push(open);
-            let begun = begun.clone();
+            let begin = begin.clone();
             jobs.spawn(run(move || {
-                begun.send(()).unwrap();
+                begin.send(()).unwrap();
                 gate.recv().unwrap_err();
             }));
         }

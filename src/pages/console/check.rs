@@ -1,6 +1,6 @@
 //! The check of a pasted file: its findings, the text with their places marked, and what it would change. Nothing is written.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -103,6 +103,13 @@ impl Problem {
         let is_file = fault.at.as_deref() == Some("/file");
         let message = fault.message.strip_prefix("/file: ").unwrap_or(&fault.message).to_owned();
         Self { is_file, message }
+    }
+}
+
+impl CheckPage<'_> {
+    /// The problem of the field `file`.
+    fn wrong_file(&self) -> Option<&Problem> {
+        self.problem.as_ref().filter(|problem| problem.is_file)
     }
 }
 
@@ -209,24 +216,19 @@ fn cut(all: Vec<Changes<'_>>) -> (Vec<Changes<'_>>, usize) {
     (kept, more)
 }
 
-/// The problem of the field `file`.
-fn wrong_file(problem: &Option<Problem>) -> Option<&Problem> {
-    problem.as_ref().filter(|problem| problem.is_file)
+fn severity(severity: impl Borrow<Severity>) -> &'static str {
+    severity.borrow().as_str()
 }
 
-fn severity(severity: &Severity) -> &'static str {
-    severity.as_str()
-}
-
-fn class(severity: &Severity) -> &'static str {
-    match severity {
+fn class(severity: impl Borrow<Severity>) -> &'static str {
+    match severity.borrow() {
         Severity::Error => "bad",
         Severity::Warning => "warn",
     }
 }
 
 /// The subject of a change, as `tollgate diff` has it.
-fn subject(subject: &Subject) -> String {
-    let word = serde_json::to_value(subject).ok();
+fn subject(subject: impl Borrow<Subject>) -> String {
+    let word = serde_json::to_value(subject.borrow()).ok();
     word.as_ref().and_then(|word| word.as_str()).unwrap_or_default().replace('-', " ")
 }

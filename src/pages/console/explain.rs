@@ -1,7 +1,7 @@
 //! What would become of a request: the verdict, then the request as it would be sent, each header with the rule that
 //! decided about it. The address holds the question, so that a person can send it to another.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -154,8 +154,8 @@ pub(super) fn example_path(path: &str) -> String {
 }
 
 /// An action in a word.
-fn word(action: &Action) -> &'static str {
-    match action {
+fn word(action: impl Borrow<Action>) -> &'static str {
+    match action.borrow() {
         Action::Kept => "kept",
         Action::LetThrough => "let through",
         Action::Removed => "removed",
@@ -199,10 +199,10 @@ fn seconds(ms: &u128) -> String {
 }
 
 /// A size in bytes, in the largest unit that is whole.
-fn size(bytes: &u64) -> String {
-    match bytes {
-        bytes if *bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-        bytes if *bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+fn size(bytes: impl Borrow<u64>) -> String {
+    match *bytes.borrow() {
+        bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
         bytes => format!("{bytes} bytes"),
     }
 }

@@ -103,16 +103,16 @@ fn line(text: &str, number: usize, range: Range<usize>, marks: &[Mark]) -> Line 
     // Of the same length: marks stay where they are.
     let masked = escape::same_length(&secret_scan::mask(plain)).into_owned();
     let here = marks.iter().filter(|mark| mark.bytes.start <= range.end && mark.bytes.end >= range.start);
-    let mut marked = vec![false; masked.len()];
+    let mut is_marked = vec![false; masked.len()];
     let mut has_empty = false;
     for mark in here {
         let first = mark.bytes.start.saturating_sub(range.start).min(masked.len());
         let last = mark.bytes.end.saturating_sub(range.start).min(masked.len());
-        marked[first..last].fill(true);
+        is_marked[first..last].fill(true);
         // A place without a character, such as the end of a line.
         has_empty |= mark.line == number && first >= last;
     }
-    let mut pieces = pieces(&masked, &marked);
+    let mut pieces = pieces(&masked, &is_marked);
     if has_empty && !pieces.iter().any(|(_, is_marked)| *is_marked) {
         pieces.push(("\u{a0}".to_owned(), true));
     }
