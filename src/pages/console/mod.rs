@@ -102,9 +102,4 @@ mod tests {
             assert_eq!(file_name(path), expected, "{path}");
         }
     }
-use super::frame::Frame;
-
-/// The page of a user.
-fn user_path(frame: &Frame, id: &str) -> String {
-    frame.path(&format!("/users/{id}"))
 }
