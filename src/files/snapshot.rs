@@ -63,8 +63,11 @@ pub struct CheckedText {
 impl FilePlace {
     /// Parses a path below the providers directory. None if no file of providers can be there.
     pub fn parse(path: &str) -> Option<Self> {
-        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-        let folder = Folder::named(folder)?;
+        let (folder, file) = match path.rsplit_once('/') {
+            None => (Folder::Providers, path),
+            Some(("", _)) => return None,
+            Some((name, file)) => (Folder::named(name)?, file),
+        };
         let stem = file.strip_suffix(".toml")?;
         let is_plain = !stem.is_empty() && !stem.starts_with('.') && !stem.contains(['\\', '\0']);
         is_plain.then(|| Self { folder, file: file.to_owned() })

@@ -143,7 +143,7 @@ const ROWS: &[Row] = &[
     Row("", Only, "HEAD /readyz", &[], Nobody, Own(200)),
     Row("The pages, which ask for a token", Only, "GET /config", &["Upgrade: websocket"], Nobody, Own(200)),
     Row("", Only, "GET /console", &[], Known, Own(200)),
-    Row("", Only, "GET /config/", &[], Known, Own(200)),
+    Row("", Only, "GET /config/", &[], Known, Own(303)),
     Row("Nothing is there: as any other path", Only, "POST /health", &[], Nobody, NO_TOKEN),
     Row("", Only, "POST /health", &[], Known, no_route("Route not implemented in AI Gateway: /health")),
     Row("", Only, "PUT /console", &[], Known, no_route("Route not implemented in AI Gateway: /console")),

@@ -279,7 +279,9 @@ fn a_missing_database_is_noticed_and_may_come_back() {
 
 #[test]
 fn a_deleted_or_replaced_database_serves_no_new_caller() {
-    broken(|data| fs::remove_dir_all(data).unwrap(), MOVED, None);
+    // The gateway may make a file meanwhile, so that the directory is not empty.
+    let removed = |data: &Path| (0..100).any(|_| fs::remove_dir_all(data).is_ok());
+    broken(|data| assert!(removed(data)), MOVED, None);
     broken(
         |data| {
             let other = home();

@@ -107,7 +107,7 @@ async fn writes_during_a_rotation_decrypt_with_both_keys() {
     let (dir, none) = (world.dir.path(), KeySources::default());
     prepare_rekey(&world.store, dir, None).await.unwrap();
     let next = key::next(dir).unwrap().unwrap();
-    let act = Actor::own().act("test", "it", json!({}));
+    let act = Actor::own().act("credentials.change", "it", json!({}));
     assert!(world.store.begin_rekey(&world.key.id(), &next.id(), &act).await.unwrap());
     // Here the rotation was interrupted. Processes that start now have both keys.
     let command = MasterKey::load_beside(&none, dir, &world.store).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_rotation_without_its_next_key_cannot_continue() {
     let dir = world.dir.path();
     prepare_rekey(&world.store, dir, None).await.unwrap();
     let next = key::next(dir).unwrap().unwrap();
-    let act = Actor::own().act("test", "it", json!({}));
+    let act = Actor::own().act("credentials.change", "it", json!({}));
     world.store.begin_rekey(&world.key.id(), &next.id(), &act).await.unwrap();
     fs::remove_file(dir.join("master-key.next")).unwrap();
     world.store.clone().close().await;
@@ -230,7 +230,7 @@ async fn credentials_without_origins_are_bound_once() {
             updated_at_ms: 7,
         }));
     }
-    let act = Actor::own().act("test", "it", json!({}));
+    let act = Actor::own().act("credentials.change", "it", json!({}));
     world.store.change_credentials(owner, &world.key.id(), &changes, &act).await.unwrap();
     let to = vec!["https://api.example.com".to_owned()];
     let bind = async || {
