@@ -31,8 +31,10 @@ pub(super) async fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'sta
         let work = move || {
             // Of the thread alone. It may not be allowed.
             let _ = rustix::process::setpriority_process(None, NICE);
-            let _ = reply.send(job());
+            let result = job();
+            // The places are free before the caller goes on.
             drop((place, running));
+            let _ = reply.send(result);
         };
         thread::Builder::new().name("tool".into()).spawn(work).map_err(|_| busy())?;
         // A job that panicked sends nothing.
