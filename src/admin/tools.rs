@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(run(|| 7).await.unwrap(), 7);
         let panicked = run(|| panic!("on purpose")).await.unwrap_err();
         assert_eq!(panicked.kind, FaultKind::StoreUnavailable);
-        let (begin, began) = mpsc::channel();
+        let (begin, running) = mpsc::channel();
         let mut gates = Vec::new();
         let mut jobs = tokio::task::JoinSet::new();
         for _ in 0..MAX_JOBS {
@@ -88,9 +88,9 @@ mod tests {
         let refused = run(|| ()).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::TooManyCalls);
         for _ in 0..MAX_RUNNING {
-            began.recv().unwrap();
+            running.recv().unwrap();
         }
-        assert!(began.try_recv().is_err(), "the others wait");
+        assert!(running.try_recv().is_err(), "the others wait");
         drop(gates);
         while let Some(done) = jobs.join_next().await {
             done.unwrap().unwrap();

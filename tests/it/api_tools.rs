@@ -214,7 +214,7 @@ fn a_shared_file_is_checked_with_the_providers_that_use_it() {
 fn a_hostile_text_costs_little_and_stays_secret() {
     let world = World::new();
     let api = Api::admin(&world);
-    let tables: String = (0..100_000).map(|number| format!("[t{number}]\n")).collect();
+    let tables = (0..100_000).map(|number| format!("[t{number}]\n")).collect::<Vec<_>>().concat();
     for text in [
         tables,
         format!("x = {}", "[".repeat(200_000)),

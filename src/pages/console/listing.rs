@@ -154,7 +154,8 @@ mod tests {
             Row::Line(Line { number, pieces, findings, is_cut }) => {
                 let text =
                     pieces.into_iter().map(|(piece, is)| if is { format!("[{piece}]") } else { piece });
-                let findings: String = findings.into_iter().map(|finding| format!("!{finding}")).collect();
+                let findings: Vec<_> = findings.into_iter().map(|finding| format!("!{finding}")).collect();
+                let findings = findings.concat();
                 format!("{number} {}{}{findings}", text.collect::<String>(), if is_cut { "..." } else { "" })
             }
         };
