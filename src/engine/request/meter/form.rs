@@ -65,8 +65,10 @@ pub(super) struct Form {
     is_wanted: bool,
     /// The head of the part at hand, up to one byte more than [`MAX_HEAD`].
     head: Vec<u8>,
-    /// The bytes of its line at hand, without CR at the start.
+    /// The bytes of its line at hand, without LF.
     line: usize,
+    /// True if that line begins with CR.
+    has_cr: bool,
 }
 
 impl Form {
@@ -84,6 +86,7 @@ impl Form {
             is_wanted: false,
             head: Vec::new(),
             line: 0,
+            has_cr: false,
         })
     }
 
@@ -198,12 +201,14 @@ impl Form {
         let room = (MAX_HEAD + 1).saturating_sub(self.head.len());
         self.head.extend_from_slice(&part[..part.len().min(room)]);
         let is_ended = part.ends_with(b"\n");
-        let is_cr = self.line == 0 && part.starts_with(b"\r");
-        self.line += part.len() - usize::from(is_cr) - usize::from(is_ended);
+        if self.line == 0 {
+            self.has_cr = part.starts_with(b"\r");
+        }
+        self.line += part.len() - usize::from(is_ended);
         if !is_ended {
             return end;
         }
-        if std::mem::take(&mut self.line) == 0 {
+        if std::mem::take(&mut self.line) <= usize::from(self.has_cr) {
             let known = (self.head.len() <= MAX_HEAD).then(|| Disposition::of(&self.head)).flatten();
             self.is_wanted = known.is_some_and(|part| parts.begin(&part.name, part.is_file));
             self.state = State::Content;

@@ -228,6 +228,16 @@ fn field() -> impl Strategy<Value = (String, String)> {
     })
 }
 
+#[test]
+fn a_line_of_two_cr_ends_no_head_however_it_is_cut() {
+    let metering = Arc::new(forms());
+    let form = format!("--bound\r\nContent-Disposition: form-data; name=x\r\n\r\r\n{}", part("model", "m-1"));
+    let exchange = Exchange { request_type: Some(TYPE), ..Exchange::new("", JSON, b"{}") };
+    let run = |pieces: Vec<&[u8]>| exchange.run(&metering, pieces, [&b"{}"[..]]);
+    let (whole, bytes) = (run(vec![form.as_bytes()]), run(form.as_bytes().chunks(1).collect()));
+    assert_eq!(bytes, whole);
+}
+
 /// The usage with the content read as JSON: forms write escapes of their own.
 fn with_content(usage: &Usage) -> (Usage, Vec<(Box<str>, serde_json::Value)>) {
     let content = usage.content.as_deref().cloned().unwrap_or_default();
