@@ -79,16 +79,21 @@ impl SessionCookie {
         if rewrite::has_token_header(&head.headers) {
             return Ok(None);
         }
-        // Another host of the domain can set a plain name, so that none counts where people come over TLS.
-        let is_tls = PageOrigin::of(&head.headers, public_url).is_secure();
-        let mut sessions = self.all(&head.headers).into_iter();
-        let Some((_, session)) = sessions.find(|(name, _)| !is_tls || *name == self.name(true)) else {
+        let sessions = self.all(&head.headers);
+        if sessions.is_empty() {
             return Ok(None);
-        };
-        if ![Method::GET, Method::HEAD].contains(&head.method) {
-            PageOrigin::of(&head.headers, public_url).check()?;
         }
-        Ok(Some(session))
+        let changes = ![Method::GET, Method::HEAD].contains(&head.method);
+        let page = PageOrigin::of(&head.headers, public_url);
+        if changes {
+            page.check()?;
+        }
+        // Another host of the domain can set a plain name, so that none counts where people come over TLS. A request that
+        // changes nothing may come from any page, which says nothing of TLS.
+        let page = if changes { page } else { PageOrigin { origin: None, ..page } };
+        let mut sessions = sessions.into_iter();
+        let counts = sessions.find(|(name, _)| !page.is_secure() || *name == self.name(true));
+        Ok(counts.map(|(_, session)| session))
     }
 
     /// The secret that a request for tollgate's own API presents.
