@@ -64,7 +64,7 @@ impl Frame {
     pub(super) fn new(route: &PageRoute, request: &PageRequest<'_>) -> Self {
         let (who, public_url) = (request.who.to_owned(), request.public_url.to_owned());
         let clients = Arc::clone(request.clients);
-        Self { area: route.area, current: route.tab(), who, public_url, clients }
+        Self { area: route.area, current: tab(route), who, public_url, clients }
     }
 
     /// The frame of a page for nobody in particular.
@@ -87,11 +87,24 @@ impl Frame {
     }
 
     pub(super) fn tabs(&self) -> &'static [Tab] {
-        match self.area {
-            Area::Config => CONFIG,
-            Area::Console => CONSOLE,
-        }
+        tabs(self.area)
     }
+}
+
+fn tabs(area: Area) -> &'static [Tab] {
+    match area {
+        Area::Config => CONFIG,
+        Area::Console => CONSOLE,
+    }
+}
+
+/// The path of the tab that the navigation marks: the one that the page lies below.
+fn tab(route: &PageRoute) -> &'static str {
+    let above = |path: &&str| {
+        let rest = route.pattern.strip_prefix(path);
+        !path.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    tabs(route.area).iter().map(|(path, _)| *path).find(above).unwrap_or_default()
 }
 
 /// The sign-in form.

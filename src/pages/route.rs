@@ -24,6 +24,8 @@ pub struct PageRoute {
     pub area: Area,
     /// The page.
     pub(super) page: Page,
+    /// Its path below the area, with `*` for the item.
+    pub(super) pattern: &'static str,
     /// The segment of the path that names one item, such as a token's id. Empty if the page has none.
     pub(super) item: String,
 }
@@ -74,36 +76,6 @@ impl PageRoute {
     /// The largest form that the page takes, in bytes.
     pub fn max_form(&self) -> usize {
         if self.page == Page::CheckText { MAX_TEXT_FORM } else { MAX_BODY }
-    }
-
-    /// The path of the tab that the navigation marks.
-    pub(super) fn tab(&self) -> &'static str {
-        match self.page {
-            Page::Keys | Page::SaveKeys | Page::ConfirmKey | Page::Overview => "",
-            Page::Files | Page::File | Page::Reload => "/providers",
-            Page::Explain => "/explain",
-            Page::Check | Page::CheckText => "/check",
-            Page::Usage | Page::AllUsage | Page::Tail => "/usage",
-            Page::Audit => "/audit",
-            Page::Connect | Page::ConnectOne | Page::Probe => "/connect",
-            Page::Users
-            | Page::CreateUser
-            | Page::User
-            | Page::UpdateUser
-            | Page::ChangeUser(_)
-            | Page::CreateUserToken
-            | Page::RevokeUserToken => "/users",
-            Page::OwnerKeys(owner) | Page::SaveOwnerKeys(owner) | Page::ConfirmOwnerKey(owner) => owner.tab(),
-            Page::Shared | Page::OpenGroup => "/shared",
-            Page::Tokens
-            | Page::CreateToken
-            | Page::RotateToken
-            | Page::PasteToken
-            | Page::RevokeToken
-            | Page::AdminTokens
-            | Page::CreateAdminToken
-            | Page::RevokeAdminToken => "/tokens",
-        }
     }
 }
 
@@ -182,7 +154,7 @@ pub fn find(area: Area, method: &Method, path: &str) -> Option<PageRoute> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
     PAGES.iter().filter(|(one, verb, ..)| *one == area && *verb == method).find_map(|(.., pattern, page)| {
         let item = matched(pattern, path)?.to_owned();
-        Some(PageRoute { area, page: *page, item })
+        Some(PageRoute { area, page: *page, pattern, item })
     })
 }
 

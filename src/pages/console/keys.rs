@@ -43,14 +43,6 @@ struct KeysPage<'p> {
 }
 
 impl KeyOwner {
-    /// The path of the tab that the navigation marks.
-    pub(in super::super) fn tab(self) -> &'static str {
-        match self {
-            Self::User => "/users",
-            Self::Group | Self::Everybody => "/shared",
-        }
-    }
-
     /// The owner as the API names it.
     fn text(self, item: &str) -> String {
         match self {
