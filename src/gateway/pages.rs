@@ -35,7 +35,7 @@ pub(super) async fn answer(
     let (area, path) = Area::of(head.uri.path()).expect("decide takes no other path for a page");
     let answered = match path.strip_prefix("/assets/").and_then(|rest| rest.split_once('/')) {
         Some((hash, name)) => Ok(pages::asset(hash, name).unwrap_or_else(|| pages::not_found(area))),
-        None => page(request, incoming, cookie, (area, path), context).await,
+        None => page(request, incoming, cookie, (area, if path == "/" { "" } else { path }), context).await,
     };
     let page = answered.unwrap_or_else(|fault| {
         context.set_fault(fault.kind);
@@ -55,7 +55,6 @@ async fn page(
     let session =
         SessionRequest { head, table, client: context.client(), request_id: context.request_id(), cookie };
     match (&head.method, path) {
-        (&Method::GET | &Method::HEAD, "/") => Ok(PageResponse::see_other(area.path())),
         (&Method::POST, "/sign-in") => {
             PageOrigin::of(&head.headers, worker.public_url.as_ref()).check()?;
             let form = read_form(incoming, MAX_SIGN_IN, context).await?;

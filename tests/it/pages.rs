@@ -48,7 +48,7 @@ fn a_form_signs_in_and_a_wrong_token_does_not() {
     assert!(keys.head.status() == 200 && text(&keys).contains("<h1>Keys</h1>"), "{}", text(&keys));
     assert!(!text(&keys).contains(&world.token));
     let slash = ask(address, "GET /config/", &cookie, "");
-    assert_eq!((slash.head.status(), slash.head.get("location")), (303, Some("/config")));
+    assert!(text(&slash).contains("<h1>Keys</h1>"), "{}", text(&slash));
     let large = format!("token={}", "x".repeat(5000));
     assert_eq!(
         post(address, "/config/sign-in", "", &large).head.status(),

@@ -105,7 +105,12 @@ async fn credentials_decrypt_again_and_a_row_of_another_owner_does_not() {
     let stolen = store.credentials(&own(&ada)).await.unwrap().remove(0);
     let stolen = CredentialChange::Put(stolen);
     store
-        .change_credentials(&own(&bob), &key.id(), &[stolen], &Actor::own().act("credentials.change", "it", json!({})))
+        .change_credentials(
+            &own(&bob),
+            &key.id(),
+            &[stolen],
+            &Actor::own().act("credentials.change", "it", json!({})),
+        )
         .await
         .unwrap();
     change_credentials(&store, &Actor::own(), &key, &own(&bob), &[set("example", "key")]).await.unwrap();
