@@ -69,9 +69,11 @@ export const row = (page, place) => page.locator(`.key[data-place="${place}"]`);
 export const control = (page, place) => page.locator(`[name="set.${place}"]`);
 export const save = (page) => page.getByRole("button", { name: "Save changes" }).click();
 
-/** Saves, and waits for the page that says so. */
+/** Saves, and waits for the page that says so. An earlier one may say so already. */
 export async function saved(page) {
+  const loaded = page.waitForEvent("load");
   await save(page);
+  await loaded;
   await page.getByText("Saved.").waitFor();
 }
 
