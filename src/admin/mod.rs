@@ -61,6 +61,7 @@ pub use self::{
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
     providers::{ReachableEndpoint, ReachableProvider, ReachableProviders, ServingProvider},
     queue::ApiQueue,
+    scope::other_user,
     sessions::{SessionChange, SignedIn},
     unconfirmed::UnconfirmedOwner,
     usage::{

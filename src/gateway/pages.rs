@@ -98,9 +98,9 @@ async fn read_form(
 
 async fn show(request: InFlight<'_>, signed_in: SignedIn, route: &PageRoute, form: Bytes) -> PageResponse {
     let head = request.head;
-    let who = match &signed_in.principal {
-        Principal::User(caller) => caller.name.clone(),
-        Principal::Admin | Principal::Local => "admin".to_owned(),
+    let (who, user) = match &signed_in.principal {
+        Principal::User(caller) => (caller.name.clone(), Some(caller.id.to_string())),
+        Principal::Admin | Principal::Local => ("admin".to_owned(), None),
     };
     let public_url = public_url(request);
     let page = PageRequest {
@@ -109,6 +109,7 @@ async fn show(request: InFlight<'_>, signed_in: SignedIn, route: &PageRoute, for
         public_url: &public_url,
         clients: &request.table.clients,
         who: &who,
+        user: user.as_deref(),
     };
     pages::answer(route, &page, &SessionApi { request, signed_in }).await
 }

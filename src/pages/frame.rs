@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::{
     PageRequest, SignInProblem, assets,
+    client::with_query,
     response::PageResponse,
     route::{Area, PageRoute},
 };
@@ -15,6 +16,9 @@ use crate::{
     fault::{Fault, FaultKind},
 };
 
+/// The parameter of a form's address, and of a call that changes something: the id of the user that the page was made for.
+pub(super) const USER: &str = "as";
+
 /// The frame of one page.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -22,6 +26,10 @@ pub(super) struct Frame {
     /// The path of the page that the navigation marks.
     pub(super) current: &'static str,
     pub(super) who: String,
+    /// The user's id. `None` for an admin, and for nobody in particular.
+    pub(super) user: Option<String>,
+    /// True if the page answers a form.
+    pub(super) is_form: bool,
     /// The address at which people reach tollgate.
     pub(super) public_url: String,
     /// The clients that can be set up.
@@ -58,18 +66,23 @@ struct Problem<'p> {
     message: &'p str,
     code: &'p str,
     retry: bool,
+    /// True if a form led here, and certainly changed nothing.
+    is_refusal: bool,
 }
 
 impl Frame {
     pub(super) fn new(route: &PageRoute, request: &PageRequest<'_>) -> Self {
         let (who, public_url) = (request.who.to_owned(), request.public_url.to_owned());
         let clients = Arc::clone(request.clients);
-        Self { area: route.area, current: tab(route), who, public_url, clients }
+        let user = request.user.map(str::to_owned);
+        let (area, is_form, current) = (route.area, route.is_form, tab(route));
+        Self { area, current, who, user, is_form, public_url, clients }
     }
 
     /// The frame of a page for nobody in particular.
     pub(super) fn bare(area: Area) -> Self {
-        Self { area, current: "", who: String::new(), public_url: String::new(), clients: Arc::default() }
+        let (who, public_url) = (String::new(), String::new());
+        Self { area, current: "", who, user: None, is_form: false, public_url, clients: Arc::default() }
     }
 
     /// The path of an asset.
@@ -80,6 +93,11 @@ impl Frame {
     /// A path below this area.
     pub(super) fn path(&self, rest: &str) -> String {
         format!("{}{rest}", self.area.path())
+    }
+
+    /// The path of a change below this area, in pieces, for the action of a form. It names the user that the page was made for.
+    pub(super) fn change(&self, rest: &[&str]) -> String {
+        with_query(&self.path(&rest.concat()), &[(USER, self.user.as_deref().unwrap_or_default())])
     }
 
     pub(super) fn is_console(&self) -> bool {
@@ -127,9 +145,16 @@ pub(super) fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageRespon
     PageResponse::html(status, &SignIn { frame: &Frame::bare(area), problem })
 }
 
+/// True if nobody knows yet if the change was made: the message of the fault says how to find out.
+pub(super) fn is_unsure(fault: &Fault) -> bool {
+    fault.kind == FaultKind::ChangeUnconfirmed
+}
+
 /// The page in place of one that cannot be shown.
 pub(super) fn problem(frame: &Frame, fault: &Fault) -> PageResponse {
     let kind = fault.kind;
-    let page = Problem { frame, message: &fault.message, code: kind.code(), retry: kind.retry_may_help() };
+    let (code, retry) = (kind.code(), kind.retry_may_help());
+    let is_refusal = frame.is_form && !is_unsure(fault);
+    let page = Problem { frame, message: &fault.message, code, retry, is_refusal };
     PageResponse::html(kind.status(), &page)
 }

@@ -30,8 +30,10 @@ use self::{client::Client, form::Form, frame::Frame, route::Page};
 use std::sync::Arc;
 
 use crate::{
+    admin::other_user,
     compile::Clients,
     fault::{Fault, FaultKind},
+    rewrite::value_of,
 };
 use bytes::Bytes;
 
@@ -48,6 +50,8 @@ pub struct PageRequest<'r> {
     pub clients: &'r Arc<Clients>,
     /// The name of the person, as pages show it.
     pub who: &'r str,
+    /// The user's id. `None` for an admin.
+    pub user: Option<&'r str>,
 }
 
 /// The reason why somebody is asked to sign in again.
@@ -83,9 +87,20 @@ pub fn asset(hash: &str, name: &str) -> Option<PageResponse> {
 pub async fn answer(route: &PageRoute, request: &PageRequest<'_>, api: &impl Api) -> PageResponse {
     let client = Client::new(api);
     let frame = Frame::new(route, request);
-    match render(route, request, &client, &frame).await {
-        Ok(response) => response,
-        Err(fault) => frame::problem(&frame, &fault),
+    let rendered = match check_user(route, request) {
+        Ok(()) => render(route, request, &client, &frame).await,
+        Err(fault) => Err(fault),
+    };
+    rendered.unwrap_or_else(|fault| frame::problem(&frame, &fault))
+}
+
+/// Refuses a form of a page that was made for another user: somebody else has signed in to the same browser since then.
+fn check_user(route: &PageRoute, request: &PageRequest<'_>) -> Result<(), Fault> {
+    match request.user {
+        Some(user) if route.is_form && value_of(request.query, frame::USER).as_deref() != Some(user) => {
+            Err(other_user())
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct PageRoute {
     pub(super) page: Page,
     /// Its path below the area, with `*` for the item.
     pub(super) pattern: &'static str,
+    /// True if a form of a page leads here.
+    pub(super) is_form: bool,
     /// The segment of the path that names one item, such as a token's id. Empty if the page has none.
     pub(super) item: String,
 }
@@ -154,7 +156,7 @@ pub fn find(area: Area, method: &Method, path: &str) -> Option<PageRoute> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
     PAGES.iter().filter(|(one, verb, ..)| *one == area && *verb == method).find_map(|(.., pattern, page)| {
         let item = matched(pattern, path)?.to_owned();
-        Some(PageRoute { area, page: *page, pattern, item })
+        Some(PageRoute { area, page: *page, pattern, is_form: method == "POST", item })
     })
 }
 

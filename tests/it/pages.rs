@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::{Message, Wire, World};
+use serde_json::json;
+
+use crate::harness::{Api, Message, Wire, World};
 
 /// The lines of a form that a page of this tollgate posts.
 const OWN: &str = "Origin: http://gateway.test\r\nContent-Type: application/x-www-form-urlencoded\r\n";
@@ -23,6 +25,18 @@ pub fn text(answer: &Message) -> &str {
 /// Posts a form of the area.
 pub fn post(address: SocketAddr, path: &str, cookie: &str, form: &str) -> Message {
     ask(address, &format!("POST {path}"), &format!("{OWN}{cookie}"), form)
+}
+
+/// The id of the user that a page of `/config` was made for.
+pub fn user_of(page: &str) -> &str {
+    let from = page.find("data-user=\"").unwrap_or_else(|| panic!("{page}")) + 11;
+    page[from..].split('"').next().unwrap()
+}
+
+/// Posts a form of `/config`, as a page that was made for the user of the session.
+pub fn post_own(address: SocketAddr, path: &str, cookie: &str, form: &str) -> Message {
+    let page = ask(address, "GET /config", cookie, "");
+    post(address, &format!("{path}?as={}", user_of(text(&page))), cookie, form)
 }
 
 /// Signs in. Returns the line of the cookie.
@@ -136,21 +150,55 @@ fn forms_set_and_clear_keys() {
     let world = World::new();
     let address = world.gateway.address;
     let cookie = sign_in(address, "/config", &world.token);
-    let saved = post(address, "/config/keys", &cookie, "set.providers.t.apiKey=a-key-of-twenty-bytes");
+    let saved = post_own(address, "/config/keys", &cookie, "set.providers.t.apiKey=a-key-of-twenty-bytes");
     assert_eq!((saved.head.status(), saved.head.get("location")), (303, Some("/config?saved=1")));
     let keys = ask(address, "GET /config?saved=1", &cookie, "");
     let keys = text(&keys);
     assert!(keys.contains("Stored") && keys.contains("a-key-of...ytes") && keys.contains("Saved."), "{keys}");
     assert!(!keys.contains("a-key-of-twenty-bytes"));
-    let bad = post(address, "/config/keys", &cookie, "set.providers.t.nothing=x&clear=providers.t.apiKey");
+    let bad = post_own(address, "/config/keys", &cookie, "set.providers.t.nothing=x&clear=providers.t.apiKey");
     assert_eq!(bad.head.status(), 422);
     assert!(
         text(&bad).contains("Nothing was saved") && text(&bad).contains("Stored"),
         "all of it, or nothing"
     );
-    let cleared = post(address, "/config/keys", &cookie, "clear=providers.t.apiKey");
+    let cleared = post_own(address, "/config/keys", &cookie, "clear=providers.t.apiKey");
     assert_eq!(cleared.head.status(), 303);
     assert!(text(&ask(address, "GET /config", &cookie, "")).contains("Not set"));
+}
+
+/// Somebody else signs in to the same browser: forms of pages that were made before change nothing for that one.
+#[test]
+fn a_form_of_another_users_page_changes_nothing() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    let api = Api::new(address, admin.trim());
+    let other = api.done("POST /admin/users", &json!({ "name": "other" }));
+    let mine = sign_in(address, "/config", &world.token);
+    let theirs = sign_in(address, "/config", other["token"].as_str().unwrap());
+    for page in ["/config", "/config/connect", "/config/connect/t", "/config/tokens"] {
+        let page = ask(address, &format!("GET {page}"), &mine, "");
+        let (page, user) = (text(&page), user_of(text(&page)));
+        let actions = page.split("method=\"post\" action=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let own = actions.filter(|action| !action.ends_with("/sign-out"));
+        for action in own {
+            assert!(action.ends_with(&format!("?as={user}")), "{action}");
+            let form = "set.providers.t.apiKey=a-key-of-twenty-bytes&kind=both";
+            let without = action.split('?').next().unwrap();
+            for action in [action, without, &format!("{without}?as=")] {
+                let refused = post(address, action, &theirs, form);
+                let shown = text(&refused);
+                assert_eq!(refused.head.status(), 409, "{action}: {shown}");
+                assert!(shown.contains("other_user") && shown.contains("<h1>Nothing was changed</h1>"), "{shown}");
+                assert!(shown.contains("Go back to the page") && !shown.contains("a-key-of-twenty-bytes"), "{shown}");
+            }
+        }
+    }
+    let tokens = ask(address, "GET /config/tokens", &theirs, "");
+    assert_eq!(text(&tokens).matches("/revoke?as=").count(), 2, "the first one and the session: {}", text(&tokens));
+    assert!(text(&ask(address, "GET /config", &theirs, "")).contains("Not set"));
+    assert_eq!(post_own(address, "/config/keys", &theirs, "set.providers.t.apiKey=a-key-of-twenty-bytes").head.status(), 303);
 }
 
 #[test]
@@ -158,7 +206,7 @@ fn a_token_is_shown_once() {
     let world = World::new();
     let address = world.gateway.address;
     let cookie = sign_in(address, "/config", &world.token);
-    let made = post(
+    let made = post_own(
         address,
         "/config/tokens",
         &cookie,

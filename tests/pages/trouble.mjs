@@ -38,6 +38,47 @@ check("a session that ends in mid-edit asks again, and goes on with what was typ
   assert.deepEqual(await user.creds(), { providers: { acme: { apiKey: MASK } } });
 });
 
+/** A browser in which somebody else signs in, in a second tab, after a key was typed in the first. */
+async function switched(open) {
+  const [mine, other] = [await tollgate.user(), await tollgate.user({ name: "bob" })];
+  const page = await signIn(await open(), tollgate, mine.token);
+  await control(page, ACME).fill(KEY);
+  const second = await open();
+  await second.goto(`${tollgate.url}/config`);
+  await second.getByRole("button", { name: "Sign out" }).click();
+  await signIn(second, tollgate, other.token);
+  return { mine, other, page };
+}
+
+check("a key is never saved for somebody who has signed in meanwhile, in another tab", async ({ open }) => {
+  const { mine, other, page } = await switched(open);
+  await save(page);
+  await shows(page, /Somebody else has signed in/);
+  assert.equal(await control(page, ACME).inputValue(), KEY, "what was typed stays");
+  // The same, once nobody is signed in: the dialog takes the user of the page alone.
+  await page.context().clearCookies();
+  await save(page);
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Your gateway token").fill(other.token);
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await shows(dialog, "This is the token of another user.");
+  assert.deepEqual(await page.context().cookies(), [], "no session was started");
+  await dialog.getByLabel("Your gateway token").fill(mine.token);
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await shows(page, "Saved.");
+  assert.deepEqual([await mine.creds(), await other.creds()], [{ providers: { acme: { apiKey: MASK } } }, {}]);
+});
+
+check("without JavaScript a key is never saved for somebody who has signed in meanwhile", async ({ open }) => {
+  const { mine, other, page } = await switched(open);
+  await save(page);
+  await page.getByRole("heading", { name: "Nothing was changed" }).waitFor();
+  await shows(page, /Somebody else has signed in/);
+  await page.getByRole("link", { name: "Go back to the page" }).click();
+  await page.getByRole("heading", { name: "Keys" }).waitFor();
+  assert.deepEqual([await mine.creds(), await other.creds()], [{}, {}]);
+}, { javaScriptEnabled: false });
+
 check("without a session every page is the sign-in form", async ({ open }) => {
   const page = await open();
   for (const path of ["", "/usage", "/tokens", "/nothing"]) {

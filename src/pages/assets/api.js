@@ -2,17 +2,25 @@
 
 const area = document.body.dataset.area;
 const session = area === "/console" ? "/admin/session" : "/auth/session";
+/** The user that the page was made for; none on pages of operators. */
+const user = document.body.dataset.user;
 
 /** The server did not answer: it is down, or the network is. */
 export class Unreachable extends Error {}
+
+/** The path of a change, for the user that the page was made for: if somebody else has signed in meanwhile, it is refused. */
+function change(path) {
+  return user ? `${path}${path.includes("?") ? "&" : "?"}as=${encodeURIComponent(user)}` : path;
+}
 
 /**
  * Calls an operation. If the sign-in has ended, asks for the token again, and then goes on: nothing on the page is lost.
  * Returns the status and the JSON document.
  */
 export async function call(method, path, body) {
+  const target = method === "GET" ? path : change(path);
   for (;;) {
-    const answer = await send(method, path, body);
+    const answer = await send(method, target, body);
     if (answer.status !== 401 || !(await signInAgain())) return answer;
   }
 }
@@ -62,6 +70,21 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/**
+ * Starts a session with a token. Returns what is wrong, or an empty text. A token of another user starts none: what is typed
+ * on this page would be saved for that one.
+ */
+async function signIn(token) {
+  const headers = { authorization: `Bearer ${token}` };
+  if (user) {
+    const me = await send("GET", "/auth/me", undefined, headers);
+    if (!me.ok) return problem(me);
+    if (me.document?.id !== user) return "This is the token of another user. Sign in as the one whose page this is.";
+  }
+  const answer = await send("POST", session, undefined, headers);
+  return answer.ok ? "" : problem(answer);
+}
+
 let asking = null;
 
 /** Asks for the token in a dialog. True if there is a session again. */
@@ -90,9 +113,8 @@ function ask() {
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       try {
-        const answer = await send("POST", session, undefined, { authorization: `Bearer ${token.value.trim()}` });
-        if (answer.ok) return end(true);
-        error.textContent = problem(answer);
+        error.textContent = await signIn(token.value.trim());
+        if (!error.textContent) return end(true);
       } catch (failure) {
         error.textContent = failure.message;
       }

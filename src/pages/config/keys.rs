@@ -73,8 +73,8 @@ fn own(frame: &Frame) -> Target {
         method: Method::PUT,
         change: "/auth/creds?expiry=required".to_owned(),
         confirm: "/auth/creds/confirm".to_owned(),
-        action: frame.path("/keys"),
-        confirm_action: frame.path("/keys/confirm"),
+        action: frame.change(&["/keys"]),
+        confirm_action: frame.change(&["/keys/confirm"]),
         saved: frame.path("?saved=1"),
         is_own: true,
     }

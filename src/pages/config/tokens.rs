@@ -153,7 +153,7 @@ async fn page(
         frame,
         me: &me,
         tokens: &tokens,
-        form: TokenForm { action: frame.path("/tokens"), providers, typed, is_own: true },
+        form: TokenForm { action: frame.change(&["/tokens"]), providers, typed, is_own: true },
         pastes: pastes.collect(),
         made,
         example,
