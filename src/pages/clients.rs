@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     admin::ReachableProvider,
-    compile::{ClientFile, Clients, SetupValue, Speaks, Template},
+    compile::{ClientFile, Clients, SetupValue, Speaks, Step, Template},
     syntax::ClientKind,
 };
 
@@ -74,16 +74,48 @@ fn is_plain(model: &str) -> bool {
     (1..=MAX_MODEL).contains(&model.len()) && model.bytes().all(plain) && !model.starts_with('-')
 }
 
+/// The steps of each client that takes a paste token of the provider.
+pub(super) fn paste_setups<'c>(
+    clients: &'c Clients,
+    provider: &ReachableProvider,
+    server: &str,
+) -> Vec<Setup<'c>> {
+    let files = clients.files().iter().map(Arc::as_ref);
+    let setups = files.filter_map(|client| {
+        let speaks = client.speaks.iter().filter(|one| !one.paste_steps.is_empty());
+        let (speaks, base) = speaking(speaks, provider)?;
+        Some(filled(client, &speaks.paste_steps, base, (provider, server, MODEL)))
+    });
+    setups.collect()
+}
+
 fn setup<'c>(
     client: &'c ClientFile,
     provider: &ReachableProvider,
     server: &str,
     model: &str,
 ) -> Option<Setup<'c>> {
-    let (speaks, base) = client.speaks.iter().find_map(|one| Some((one, base_path(one, provider)?)))?;
-    let base_url = format!("{server}{base}");
+    let (speaks, base) = speaking(client.speaks.iter(), provider)?;
+    Some(filled(client, &speaks.steps, base, (provider, server, model)))
+}
+
+/// The first format that the provider has too, with the path that the client's own paths follow.
+fn speaking<'c>(
+    mut speaks: impl Iterator<Item = &'c Speaks>,
+    provider: &ReachableProvider,
+) -> Option<(&'c Speaks, String)> {
+    speaks.find_map(|one| Some((one, base_path(one, provider)?)))
+}
+
+fn filled<'c>(
+    client: &'c ClientFile,
+    steps: &'c [Step],
+    base: String,
+    (provider, server, model): (&ReachableProvider, &str, &str),
+) -> Setup<'c> {
+    let base_url = escaped(&format!("{server}{base}"));
     let values = Values { base_url: &base_url, provider: &provider.name, model };
-    let steps = speaks.steps.iter().map(|step| ShownStep {
+    let steps = steps.iter().map(|step| ShownStep {
         text: step.text.as_ref().map(|text| values.fill(text)),
         file: step.file.as_deref(),
         language: &step.language,
@@ -91,7 +123,21 @@ fn setup<'c>(
     });
     let steps = steps.collect();
     let (title, docs, note) = (&client.title, client.docs.as_deref(), client.note.as_deref());
-    Some(Setup { kind: client.kind, title, docs, note, base_url, steps })
+    Setup { kind: client.kind, title, docs, note, base_url, steps }
+}
+
+/// An address for double quotes in code: signs that end them, or that a shell reads within them, are percent-encoded.
+pub(super) fn escaped(address: &str) -> String {
+    let mut escaped = String::new();
+    for sign in address.chars() {
+        match sign {
+            '"' | '\'' | '`' | '$' | '\\' | '!' | ' ' | '<' | '>' => {
+                escaped.push_str(&format!("%{:02X}", u32::from(sign)));
+            }
+            _ => escaped.push(sign),
+        }
+    }
+    escaped
 }
 
 /// The path that the client's own paths follow, if an endpoint of the provider has this format at such a path.

@@ -44,8 +44,12 @@ fn shipped_clients_are_good() {
             let provider = provider(&[(speaks.api.value.as_str(), speaks.path.as_str())]);
             let setup = setup(client, &provider, SERVER, "m-1").unwrap();
             assert_eq!(setup.base_url, format!("{SERVER}/p"), "{}", client.file);
-            let code: String = setup.steps.iter().map(|step| step.code.as_str()).collect();
-            assert!(code.contains(SERVER) && code.contains(TOKEN), "{}: {code}", client.file);
+            for steps in [&speaks.steps, &speaks.paste_steps] {
+                let setup = filled(client, steps, "/p".to_owned(), (&provider, SERVER, "m-1"));
+                let code: String = setup.steps.iter().map(|step| step.code.as_str()).collect();
+                let has_all = code.contains(SERVER) && code.contains(TOKEN);
+                assert!(steps.is_empty() || has_all, "{}: {code}", client.file);
+            }
         }
     }
     assert!(shipped.files().len() > 8, "the shipped clients are read");
@@ -127,4 +131,38 @@ fn a_model_is_harmless_in_code() {
         |model: Option<&str>| code(&shipped, &[("chat-completions", "/chat/completions")], model).unwrap();
     assert!(code(Some("used-1")).contains("\"used-1\""));
     assert!(code(Some("a'b")).contains(MODEL) && code(None).contains(MODEL));
+}
+
+#[test]
+fn a_client_that_takes_a_paste_token_has_steps_for_it() {
+    let step = "[[speaks.paste_step]]\nlanguage = \"sh\"\ncode = \"login {token} at {base_url}\"\n";
+    let plain = speaking("a", "/a", "{base_url}");
+    let pasted = |text: &str, endpoints: &[(&str, &str)]| {
+        let (client, provider) = (client(text), provider(endpoints));
+        let setups = paste_setups(&client, &provider, SERVER);
+        setups.into_iter().map(|setup| setup.steps[0].code.clone()).collect::<Vec<_>>()
+    };
+    let with = format!("{plain}{step}");
+    assert_eq!(pasted(&with, &[("a", "/a")]), ["login TOKEN at https://gateway.example/p"]);
+    assert_eq!(pasted(&with, &[("b", "/a")]), [""; 0]);
+    assert_eq!(pasted(&plain, &[("a", "/a")]), [""; 0]);
+}
+
+#[test]
+fn an_address_is_harmless_between_double_quotes() {
+    for (address, expected) in [
+        ("https://[::1]:8787/p/v1", "https://[::1]:8787/p/v1"),
+        ("http://a$(id)/`x`", "http://a%24(id)/%60x%60"),
+        ("http://a\";b'\\!", "http://a%22;b%27%5C%21"),
+    ] {
+        assert_eq!(escaped(address), expected);
+    }
+    for client in shipped().files() {
+        for step in client.speaks.iter().flat_map(|speaks| &speaks.steps) {
+            let mut code = String::new();
+            step.code.render(&mut code, |value| if *value == SetupValue::BaseUrl { "B;" } else { "x" });
+            let is_bare = code.contains(" B;") && step.language == "sh";
+            assert!(!is_bare, "{}: {code}", client.file);
+        }
+    }
 }

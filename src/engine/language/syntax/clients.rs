@@ -71,6 +71,10 @@ pub struct Speaks {
     /// The steps to set it up.
     #[schemars(length(min = 1, max = 16), example = json!([{ "language": "sh", "code": "export ACME_URL={base_url}" }]))]
     pub step: Vec<Step>,
+    /// The steps with a paste token in place of a token, for a client that takes no other: `paste_token` of a provider file.
+    #[serde(default)]
+    #[schemars(length(max = 16), example = json!([{ "file": "~/.acme/login.json", "language": "json", "code": "{\"access_token\": \"{token}\"}" }]))]
+    pub paste_step: Vec<Step>,
 }
 
 /// A step to set a client up. `text` and `code` may have `{base_url}`, `{token}`, `{provider}` and `{model}`; other braces

@@ -37,9 +37,12 @@ fn shown(clients: &Clients) -> BTreeMap<String, Shown<'_>> {
             words = format!("{words}, {more}");
         }
         all.insert(name.to_string(), Shown::Client(words));
-        for (place, Speaks { api, path, steps }) in speaks.iter().enumerate() {
+        for (place, Speaks { api, path, steps, paste_steps }) in speaks.iter().enumerate() {
             // Of two with the same path, pages show the first.
             let key = format!("{name} {} {path}", api.value);
+            if !paste_steps.is_empty() {
+                all.entry(format!("{key}, paste token")).or_insert(Shown::Steps(place + 1, paste_steps));
+            }
             all.entry(key).or_insert(Shown::Steps(place + 1, steps));
         }
     }

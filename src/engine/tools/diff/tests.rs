@@ -417,6 +417,8 @@ fn clients_differ_without_a_rating() {
     let other = ["acme a /a: choice 1: 1 step (f) => choice 1: 1 step (f), with other contents"];
     check(&one, &text("A", "f", "c {token}"), &other);
     check(&one, &text("A", "f", "c { model}"), &other);
+    let pasted = format!("{one}paste_step = [{{ language = \"sh\", code = \"c {{token}}\" }}]\n");
+    check(&one, &pasted, &["acme a /a, paste token:  => choice 1: 1 step"]);
     let none = crate::language::compile::Clients::default();
     let added = diff(&[], &[]).with_clients(&none, &client_file(&one));
     assert_eq!((added.clients.len(), added.verdict), (2, Verdict::Different));

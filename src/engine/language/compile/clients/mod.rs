@@ -47,6 +47,8 @@ pub struct Speaks {
     pub path: String,
     /// The steps to set it up.
     pub steps: Vec<Step>,
+    /// The steps with a paste token. None if the client takes any token.
+    pub paste_steps: Vec<Step>,
 }
 
 /// A step to set a client up.
@@ -108,13 +110,19 @@ impl Reader<'_> {
         let pointer = format!("/speaks/{index}");
         let at = self.parsed.spans.value(&self.parsed.file, &format!("{pointer}/api"));
         let api = Located { value: speaks.api.clone(), at };
-        let steps = (0..).zip(&speaks.step).map(|(step, one): (usize, _)| {
-            let pointer = format!("{pointer}/step/{step}");
+        let steps = self.steps(&speaks.step, &format!("{pointer}/step"));
+        let paste_steps = self.steps(&speaks.paste_step, &format!("{pointer}/paste_step"));
+        Speaks { api, path: speaks.path.clone(), steps, paste_steps }
+    }
+
+    fn steps(&mut self, steps: &[syntax::Step], pointer: &str) -> Vec<Step> {
+        let steps = (0..).zip(steps).map(|(index, one): (usize, _)| {
+            let pointer = format!("{pointer}/{index}");
             let text = one.text.as_deref().map(|text| self.snippet(text, &format!("{pointer}/text")));
             let code = self.snippet(one.code.trim_end(), &format!("{pointer}/code"));
             Step { text, file: one.file.clone(), language: one.language.clone(), code }
         });
-        Speaks { api, path: speaks.path.clone(), steps: steps.collect() }
+        steps.collect()
     }
 
     /// A text with placeholders.

@@ -47,6 +47,8 @@ fn errors_have_place_reason_and_help() {
     check(&GOOD.replace("{base_url}", "{bas_url}"), 9, "`{bas_url}` is no placeholder", "`{base_url}`?");
     let foreign = GOOD.replace("{base_url}", "{xxxxxxxxxxxx}");
     check(&foreign, 9, "is no placeholder", "placeholders are `base_url`, `token`, `provider`, `model`");
+    let pasted = format!("{GOOD}[[speaks.paste_step]]\nlanguage = \"sh\"\ncode = \"{{tokn}}\"\n");
+    check(&pasted, 13, "`{tokn}` is no placeholder", "`{token}`?");
     check(&GOOD.replace("{base_url}", "{base_url"), 9, "`{base_url` without `}`", "write `{base_url}`");
     check(&GOOD.replace("language", "text = \"Use {tokn}\"\nlanguage"), 7, "`{tokn}`", "`{token}`?");
 }
