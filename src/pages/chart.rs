@@ -1,5 +1,13 @@
 //! Bar charts as SVG. Only shapes are in the picture: labels are text of the page, which stays readable at any width.
 
+use std::borrow::Borrow;
+
+use super::shown;
+use crate::money::{Currency, Money};
+
+/// The pico-units of the unit that amounts of money are counted in: nano-units of the currency.
+const PICO_PER_NANO: u128 = 1000;
+
 /// The width of the picture in its own units. It is stretched to the page.
 const WIDTH: u64 = 1000;
 /// The height of the picture in its own units.
@@ -9,7 +17,7 @@ const GAP: u64 = 6;
 /// The most labels below a chart.
 const LABELS: usize = 6;
 
-/// The amount of one part of time.
+/// The amount of one part of time: a number, or nano-units of the chart's currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Amount {
     /// The time, as the page shows it.
@@ -22,7 +30,9 @@ pub(super) struct Amount {
 /// A chart of amounts over time.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Chart {
-    pub(super) title: &'static str,
+    pub(super) title: String,
+    /// The currency of the amounts; none for numbers.
+    currency: Option<Currency>,
     pub(super) bars: Vec<Bar>,
     /// The greatest amount: the top of the chart.
     pub(super) top: u64,
@@ -51,13 +61,38 @@ pub(super) struct Span {
 
 impl Chart {
     /// The chart of some amounts, in the order of their times.
-    pub(super) fn new(title: &'static str, amounts: Vec<Amount>) -> Self {
+    pub(super) fn new(title: &str, amounts: Vec<Amount>) -> Self {
         let top = amounts.iter().map(|amount| amount.total).max().unwrap_or_default();
         let estimated = amounts.iter().any(|amount| amount.estimated > 0);
         let labels = labels(&amounts);
         let number = u64::try_from(amounts.len()).unwrap_or(u64::MAX).max(1);
         let bars = (0..).zip(amounts).map(|(index, amount)| Bar::new(amount, index, number, top)).collect();
-        Self { title, bars, top, labels, estimated }
+        Self { title: title.to_owned(), currency: None, bars, top, labels, estimated }
+    }
+
+    /// The same, of amounts of money.
+    pub(super) fn of_money(title: &str, currency: Currency, amounts: Vec<Amount>) -> Self {
+        Self { currency: Some(currency), ..Self::new(&format!("{title} ({currency})"), amounts) }
+    }
+
+    /// The top of the chart, to read at a glance.
+    pub(super) fn scale(&self) -> String {
+        match self.currency {
+            None => shown::rough(self.top, false),
+            Some(_) => self.exact(self.top, false),
+        }
+    }
+
+    /// An amount, with a mark if a part of it is an estimate.
+    pub(super) fn exact(&self, amount: impl Borrow<u64>, estimated: bool) -> String {
+        let amount = *amount.borrow();
+        match self.currency {
+            None => shown::exact(amount, estimated),
+            Some(currency) => {
+                let money = Money { pico: u128::from(amount) * PICO_PER_NANO, currency };
+                format!("{}{money}", shown::mark(estimated))
+            }
+        }
     }
 
     /// The picture's extent, as `viewBox` has it.
@@ -85,6 +120,11 @@ impl Bar {
         let x = WIDTH * index / number + place / GAP / 2;
         Self { amount, x, width: (place - place / GAP).max(1), counted, estimated }
     }
+}
+
+/// An amount of money as a chart counts it.
+pub(super) fn nano(pico: u128) -> u64 {
+    u64::try_from(pico.div_ceil(PICO_PER_NANO)).unwrap_or(u64::MAX)
 }
 
 /// The first time, the last, and some between them.
@@ -128,6 +168,15 @@ mod tests {
         check(&[(u64::MAX, 3), (1, u64::MAX)]);
         check(&[(7, 2); 300]);
         check(&[(7, 2); 1000]);
+    }
+
+    #[test]
+    fn money_is_shown_with_its_currency() {
+        let usd = Currency::new("USD").unwrap();
+        let chart = Chart::of_money("Cost", usd, amounts(&[(nano(2_500_000_000), 0), (nano(1), 1)]));
+        assert_eq!((chart.title.as_str(), chart.scale().as_str()), ("Cost (USD)", "0.0025 USD"));
+        assert_eq!(chart.exact(1_500_000_000, true), "~1.50 USD");
+        assert!(chart.bars[1].counted.height + chart.bars[1].estimated.height > 0, "the least is seen too");
     }
 
     #[test]

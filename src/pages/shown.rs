@@ -14,7 +14,7 @@ const ESTIMATED: &str = "~";
 /// A number to read at a glance: `950`, `12.4 k`, `3.1 M`. With a mark, if a part is an estimate.
 pub(super) fn rough(number: impl Borrow<u64>, estimated: bool) -> String {
     let number = *number.borrow();
-    let mark = if estimated { ESTIMATED } else { "" };
+    let mark = mark(estimated);
     match UNITS.into_iter().find(|(size, _)| number >= *size) {
         None => format!("{mark}{number}"),
         Some((size, unit)) => {
@@ -30,17 +30,18 @@ pub(super) fn rough(number: impl Borrow<u64>, estimated: bool) -> String {
 
 /// An exact number. With a mark, if a part is an estimate.
 pub(super) fn exact(number: impl Borrow<u64>, estimated: bool) -> String {
-    format!("{}{}", if estimated { ESTIMATED } else { "" }, grouped(*number.borrow()))
+    format!("{}{}", mark(estimated), grouped(*number.borrow()))
+}
+
+/// The mark of a number that holds estimates; empty for one that does not.
+pub(super) fn mark(estimated: bool) -> &'static str {
+    if estimated { ESTIMATED } else { "" }
 }
 
 /// A cost. `–` if there is none.
 pub(super) fn cost(amounts: &BTreeMap<String, String>, estimated: bool) -> String {
     let amounts = Amounts::read(amounts);
-    if amounts.is_empty() {
-        NONE.to_owned()
-    } else {
-        format!("{}{amounts}", if estimated { ESTIMATED } else { "" })
-    }
+    if amounts.is_empty() { NONE.to_owned() } else { format!("{}{amounts}", mark(estimated)) }
 }
 
 /// A part of a whole in percent, with one digit after the point; `0 %` only if there is none of it.
@@ -104,9 +105,9 @@ pub(super) fn date_input(value: &str) -> &'static str {
     if value.is_empty() || is_day { "date" } else { "text" }
 }
 
-/// The host of an origin, with the port if it has one.
+/// The host of an origin, with the port if it has one. Without TLS, the scheme is shown too.
 pub(super) fn host(origin: &str) -> &str {
-    origin.split_once("://").map_or(origin, |(_, host)| host)
+    origin.strip_prefix("https://").unwrap_or(origin)
 }
 
 /// Milliseconds: `412 ms`, `1.9 s`.

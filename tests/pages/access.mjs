@@ -2,7 +2,7 @@
 // the screen.
 
 import assert from "node:assert/strict";
-import { accessible, check, control, row, save, shows, signIn } from "./browser.mjs";
+import { accessible, check, control, reloaded, row, save, shows, signIn } from "./browser.mjs";
 import { provider } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
@@ -56,8 +56,24 @@ check("accessible: usage", async ({ open }) => {
   await page.goto(`${tollgate.url}/config/usage`);
   await accessible(page, "usage: none");
   await user.call("POST", "/proxy/acme/v1/chat/completions", { model: "a-model-with-a-long-name-2026-11-29-preview", messages: [] });
-  while (!(await page.locator("tbody tr").count())) await page.reload();
+  await reloaded(page, page.locator("tbody tr"));
   await accessible(page, "usage");
+  await page.getByText("Numbers over time").click();
+  const numbers = page.getByRole("region", { name: "Usage over time" }).locator("tbody tr");
+  const sums = async (column) => (await numbers.locator(`td:nth-child(${column})`).allTextContents()).map(Number);
+  const all = [await sums(2), await sums(3), await sums(7)].map((numbers) => numbers.reduce((one, other) => one + other));
+  assert.deepEqual(all, [1, 0, 15], "requests, errors, tokens");
+  for (const [measure, title] of [["Requests", "Requests"], ["Cost", "Cost"], ["Errors", "Errors"], ["Tokens", "Tokens"]]) {
+    await page.getByRole("navigation", { name: "Chart" }).getByRole("link", { name: measure }).click();
+    await page.getByRole("heading", { name: title, exact: true }).waitFor();
+    await accessible(page, `usage: ${measure}`);
+  }
+  for (const range of ["Hour", "Month"]) {
+    await page.getByRole("link", { name: range, exact: true }).click();
+    await page.getByText("Numbers over time").click();
+    assert.equal((await sums(2)).reduce((one, other) => one + other), 1, range);
+    await accessible(page, `usage: ${range}`);
+  }
 });
 
 check("accessible: an address without a page", async ({ open }) => {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{parameters::AskedReport, shown_hour};
 use crate::{
+    access_record::Outcome,
     clock::utc,
     ledger::{
         UsageBacklog,
@@ -285,6 +286,27 @@ impl UsageFigures {
     /// True if a part of the tokens is an estimate.
     pub fn is_estimated(&self) -> bool {
         self.estimated_tokens() > 0
+    }
+
+    /// Adds an exchange.
+    pub fn add(&mut self, exchange: &RecentExchange) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.requests, 1);
+        if exchange.outcome != Outcome::Success.as_str() {
+            add(&mut self.failed, 1);
+            add(self.failures.entry(exchange.outcome.clone()).or_default(), 1);
+        }
+        add(&mut self.not_counted, u64::from(exchange.not_counted.is_some()));
+        add(&mut self.tokens, exchange.tokens);
+        for (counter, number) in &exchange.counters {
+            add(self.counters.entry(counter.clone()).or_default(), *number);
+        }
+        add(&mut self.estimated_prompt_tokens, exchange.estimated_prompt_tokens);
+        add(&mut self.estimated_answer_tokens, exchange.estimated_answer_tokens);
+        let mut cost = Amounts::read(&self.cost);
+        cost.add_all(&Amounts::read(&exchange.cost));
+        self.cost = amounts(&cost);
+        add(&mut self.unpriced_tokens, exchange.unpriced_tokens);
     }
 
     /// A counter, by its name.

@@ -5,10 +5,10 @@ use askama::Template;
 use http::StatusCode;
 
 use super::super::{
-    chart::{Amount, Chart},
+    chart::Chart,
     client::{Api, Client, with_query},
     frame::Frame,
-    over_time::{Part, all_parts},
+    over_time::{self, MEASURES, Part, all_parts},
     response::PageResponse,
     shown,
 };
@@ -63,7 +63,13 @@ struct UsagePage<'p> {
     frame: &'p Frame,
     ranges: &'static [Range],
     range: Range,
+    /// The measure of the chart: a word of [`MEASURES`].
+    measure: &'static str,
     chart: Chart,
+    /// The numbers of the chart, by part of time.
+    parts: &'p [Part],
+    /// The currencies of the costs that the chart leaves out.
+    other_currencies: usize,
     /// The time that the chart counts from, if more exchanges than it adds up lie within its range.
     counted_since: Option<String>,
     /// The begin of the sums.
@@ -86,7 +92,10 @@ pub(in super::super) async fn show(
     let asked = value_of(query, "range");
     let range = RANGES.into_iter().find(|range| asked.as_deref() == Some(range.name)).unwrap_or(DEFAULT);
     let models: UsageReport = report(client, range, &[("by", "provider,model"), ("top", TOP)]).await?;
-    let (amounts, counted_since) = match range.every {
+    let asked = value_of(query, "chart");
+    let (measure, _) =
+        MEASURES.into_iter().find(|(word, _)| asked.as_deref() == Some(*word)).unwrap_or(MEASURES[0]);
+    let (parts, counted_since) = match range.every {
         Every::FiveMinutes => {
             let path = with_query("/auth/usage/recent", &[("limit", &EXCHANGES.to_string())]);
             let recent: RecentExchanges = client.get(&path).await?;
@@ -94,7 +103,7 @@ pub(in super::super) async fn show(
         }
         Every::Unit(unit) => {
             let parts = report(client, range, &[("by", "none"), ("every", unit)]).await?;
-            (all_parts(&parts).iter().map(amount).collect(), None)
+            (all_parts(&parts), None)
         }
     };
     let last = with_query("/auth/usage/recent", &[("limit", LAST)]);
@@ -103,7 +112,10 @@ pub(in super::super) async fn show(
         frame,
         ranges: &RANGES,
         range,
-        chart: Chart::new("Tokens", amounts),
+        measure,
+        chart: over_time::chart(measure, &parts, |time| short(time).to_owned()),
+        other_currencies: if measure == "cost" { over_time::other_currencies(&parts) } else { 0 },
+        parts: &parts,
         counted_since,
         since: &models.since,
         total: &models.total,
@@ -124,30 +136,24 @@ async fn report(
     client.get(&with_query("/auth/usage", &parameters)).await
 }
 
-/// The amounts of the last hour by five minutes, and the time that they count from, if earlier exchanges of that hour are not
+/// The sums of the last hour by five minutes, and the time that they count from, if earlier exchanges of that hour are not
 /// among these.
-fn last_hour(exchanges: &[RecentExchange], now_ms: u64) -> (Vec<Amount>, Option<String>) {
+fn last_hour(exchanges: &[RecentExchange], now_ms: u64) -> (Vec<Part>, Option<String>) {
     let first = (now_ms / PART_MS + 1).saturating_sub(PARTS) * PART_MS;
     let times = (0..PARTS).map(|part| utc(first + part * PART_MS));
-    let empty = |time: String| Amount { time: short(&time).to_owned(), total: 0, estimated: 0 };
-    let mut amounts: Vec<Amount> = times.map(empty).collect();
+    let mut parts: Vec<Part> = times.map(|time| (time, UsageFigures::default())).collect();
     for exchange in exchanges {
         let at = from_utc(&exchange.at).and_then(|at| at.checked_sub(first));
         let part = at.and_then(|at| usize::try_from(at / PART_MS).ok());
-        let Some(amount) = part.and_then(|part| amounts.get_mut(part)) else { continue };
-        amount.total = amount.total.saturating_add(exchange.tokens);
-        let estimated = exchange.estimated_prompt_tokens.saturating_add(exchange.estimated_answer_tokens);
-        amount.estimated = amount.estimated.saturating_add(estimated);
+        if let Some((_, sums)) = part.and_then(|part| parts.get_mut(part)) {
+            sums.add(exchange);
+        }
     }
     let is_full = exchanges.len() >= EXCHANGES;
     // They are in the order of their ends: the earliest arrival need not be the first.
     let earliest = exchanges.iter().map(|one| one.at.as_str()).min().filter(|_| is_full);
     let within = earliest.filter(|at| from_utc(at).is_some_and(|at| at > first));
-    (amounts, within.map(|at| short(at).to_owned()))
-}
-
-fn amount((time, sums): &Part) -> Amount {
-    Amount { time: short(time).to_owned(), total: sums.tokens, estimated: sums.estimated_tokens() }
+    (parts, within.map(|at| short(at).to_owned()))
 }
 
 /// The part of a time that tells it from its neighbours: the hour of a day, the day of a month.
@@ -180,11 +186,12 @@ mod tests {
     fn the_last_hour_has_parts_of_five_minutes() {
         let check = |exchanges: &[(&str, u64, u64)], expected: &[(&str, u64, u64)]| {
             let exchanges: Vec<_> = exchanges.iter().map(|one| exchange(one.0, one.1, one.2)).collect();
-            let (amounts, since) = last_hour(&exchanges, from_utc(NOW).unwrap());
-            assert_eq!((amounts.len(), since), (13, None));
-            assert_eq!((&*amounts[0].time, &*amounts[12].time), ("16:05", "17:05"));
-            let seen = amounts.iter().filter(|one| one.total > 0);
-            let seen: Vec<_> = seen.map(|one| (&*one.time, one.total, one.estimated)).collect();
+            let (parts, since) = last_hour(&exchanges, from_utc(NOW).unwrap());
+            assert_eq!((parts.len(), since), (13, None));
+            assert_eq!((short(&parts[0].0), short(&parts[12].0)), ("16:05", "17:05"));
+            let seen = parts.iter().filter(|(_, sums)| sums.requests > 0);
+            let seen: Vec<_> =
+                seen.map(|(time, sums)| (short(time), sums.tokens, sums.estimated_tokens())).collect();
             assert_eq!(seen, expected);
         };
         check(&[], &[]);

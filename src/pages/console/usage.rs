@@ -4,11 +4,11 @@ use askama::Template;
 use http::StatusCode;
 
 use super::super::{
-    chart::{Amount, Chart},
+    chart::Chart,
     client::{Api, Client, with_query},
     form::Form,
     frame::Frame,
-    over_time::{Part, all_parts},
+    over_time::{self, MEASURES, all_parts},
     response::PageResponse,
     shown,
 };
@@ -46,8 +46,6 @@ const RANGES: [(&str, &str, &str); 5] = [
 const RANGE: &str = "week";
 /// The units of the chart. Without one, it fits the range.
 const EVERY: [Named; 4] = [("", "Automatic"), ("hour", "Hours"), ("day", "Days"), ("month", "Months")];
-/// The numbers that a chart has.
-const MEASURES: [Named; 2] = [("", "Tokens"), ("requests", "Requests")];
 /// The rows that are shown if the form has no number; the others are one.
 const TOP: &str = "50";
 /// The longest range whose chart has hours, and the longest whose chart has days.
@@ -246,7 +244,7 @@ impl Asked {
         EVERY
     }
 
-    fn measures() -> [Named; 2] {
+    fn measures() -> [Named; 4] {
         MEASURES
     }
 }
@@ -320,15 +318,7 @@ fn unit<'a>(asked: &'a Asked, report: &UsageReport) -> &'a str {
 
 fn chart(asked: &Asked, unit: &str, parts: &UsageReport) -> Chart {
     let all = all_parts(parts);
-    let amount = |(time, sums): &Part| {
-        let time = label(time, unit, all.len() > DAY_HOURS);
-        match asked.chart.as_str() {
-            "requests" => Amount { time, total: sums.requests, estimated: 0 },
-            _ => Amount { time, total: sums.tokens, estimated: sums.estimated_tokens() },
-        }
-    };
-    let title = if asked.chart == "requests" { "Requests" } else { "Tokens" };
-    Chart::new(title, all.iter().map(amount).collect())
+    over_time::chart(&asked.chart, &all, |time| label(time, unit, all.len() > DAY_HOURS))
 }
 
 /// The part of a time that differs from its neighbours.
