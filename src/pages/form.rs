@@ -16,6 +16,11 @@ impl Form {
         Self(form_urlencoded::parse(body).into_owned().collect())
     }
 
+    /// The number of its entries.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The text of the field with this name, without white space around it. Empty if there is none.
     pub(super) fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()

@@ -1,28 +1,30 @@
 //! The form of an owner's credentials: the fields that the provider files declare. Saving sends only what was typed or cleared.
 //! Users have it for their own, operators for those of everybody, groups and users.
 
-use std::collections::BTreeMap;
+mod change;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+pub(super) use self::change::Problems;
+use self::change::{CLEAR, Change, SET, change};
 use super::{
     client::{Api, Client},
     form::Form,
+    refused::Refused,
     shown,
 };
 use crate::{
     admin::{CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, UndeclaredField},
+    clock::{now_ms, utc},
     fault::Fault,
 };
 
 /// The group that stands open at the top.
 const MAIN_GROUP: &str = "main";
-/// The beginning of the names of the form's fields for new values, and for those to remove.
-const SET: &str = "set.";
-const CLEAR: &str = "clear";
-
 /// The credentials that a form changes, in the API and in the pages.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -38,8 +40,9 @@ pub(super) struct Target {
     pub(super) action: String,
     /// The path that a confirmation is sent to.
     pub(super) confirm_action: String,
-    /// The page that follows a save.
+    /// The page that follows a save, and the one that follows the save of a login that paste tokens stand for.
     pub(super) saved: String,
+    pub(super) saved_login: String,
     /// True if the owner fills in the form.
     pub(super) is_own: bool,
 }
@@ -51,8 +54,8 @@ pub(super) struct KeysForm<'p> {
     pub(super) undeclared: &'p [UndeclaredField],
     /// The credentials that wait for a confirmation.
     pub(super) moved: Vec<Key<'p>>,
-    /// Problems of the last save: by field, and those of no field.
-    pub(super) problems: &'p Problems,
+    /// The reason why the last change was refused, if it is about no field.
+    pub(super) refused: Option<Refused>,
 }
 
 /// The sections of one group.
@@ -74,29 +77,61 @@ pub(super) struct Key<'p> {
     /// True if the refused form would remove it.
     pub(super) is_cleared: bool,
     is_own: bool,
+    /// Its number on the page.
+    number: usize,
 }
 
-/// The reasons why nothing was saved.
-#[derive(Debug, Default)]
-pub(super) struct Problems {
-    pub(super) by_field: BTreeMap<String, String>,
-    pub(super) other: Option<String>,
+/// The parts of a refused form, by place.
+struct LastTry<'p> {
+    typed: BTreeMap<&'p str, &'p str>,
+    cleared: BTreeSet<&'p str>,
+    problems: BTreeMap<&'p str, &'p str>,
+    /// The problem of no field that the page has.
+    other: Option<Refused>,
 }
 
-/// Saves what the form holds: all of it, or nothing.
+impl<'p> LastTry<'p> {
+    fn new(fields: &CredentialFields, problems: &'p Problems, form: &'p Form) -> Self {
+        let places = places(fields);
+        let (mut by_place, mut other) = (BTreeMap::new(), problems.other.clone());
+        for (place, problem) in &problems.by_place {
+            // What is wrong with a part of a login is shown at the login.
+            let mut field = place.as_str();
+            while !places.contains_key(field)
+                && let Some((above, _)) = field.rsplit_once('.')
+            {
+                field = above;
+            }
+            if places.contains_key(field) {
+                by_place.insert(field, problem.as_str());
+            } else {
+                other.get_or_insert_with(|| format!("`{place}`: {problem}").into());
+            }
+        }
+        Self {
+            typed: form.below(SET).collect(),
+            cleared: form.all(CLEAR).collect(),
+            problems: by_place,
+            other,
+        }
+    }
+}
+
+/// Saves what the form holds: all of it, or nothing. Returns the address of the page that follows.
 pub(super) async fn save(
     client: &Client<'_, impl Api>,
     target: &Target,
     form: &Form,
-) -> Result<Result<(), Problems>, Fault> {
+) -> Result<Result<String, Problems>, Fault> {
     let fields: CredentialFields = client.get(&target.fields).await?;
-    let document = match document(form, &fields) {
-        Ok(document) => document,
+    let Change { document, has_pasted_login } = match change(form, &fields) {
+        Ok(change) => change,
         Err(problems) => return Ok(Err(problems)),
     };
     let saved: Result<IgnoredAny, Fault> =
         client.send(target.method.clone(), &target.change, &document).await;
-    Ok(saved.map(drop).map_err(|fault| Problems::of(&fault)))
+    let next = if has_pasted_login { &target.saved_login } else { &target.saved };
+    Ok(saved.map(|_| next.clone()).map_err(Problems::of))
 }
 
 /// Confirms that a credential may go to the hosts that the form names.
@@ -119,10 +154,13 @@ impl<'p> KeysForm<'p> {
         problems: &'p Problems,
         refused: &'p Form,
     ) -> Self {
-        let keys = || {
-            let of_section = |section| keys(section, problems, refused, target.is_own);
-            fields.sections.iter().flat_map(of_section)
-        };
+        let last = LastTry::new(fields, problems, refused);
+        let all = fields.sections.iter().flat_map(|one| one.fields.iter().map(move |field| (one, field)));
+        let all: Vec<Key<'p>> = (1..)
+            .zip(all)
+            .map(|(number, (section, field))| key(section, field, &last, (target.is_own, number)))
+            .collect();
+        let keys = || all.iter().copied();
         let is_in =
             |section: &FieldSection, is_main| (section.group.as_deref() == Some(MAIN_GROUP)) == is_main;
         let group = |title, is_main| {
@@ -133,7 +171,7 @@ impl<'p> KeysForm<'p> {
         let mut groups = vec![group("Main providers", true), group("Additional providers", false)];
         groups.retain(|group| !group.keys.is_empty());
         let moved = keys().filter(|key| key.field.unconfirmed.is_some()).collect();
-        Self { target, groups, undeclared: &fields.undeclared, moved, problems }
+        Self { target, groups, undeclared: &fields.undeclared, moved, refused: last.other }
     }
 
     /// True if there is nothing to fill in.
@@ -143,91 +181,48 @@ impl<'p> KeysForm<'p> {
 
     /// The fields that are stored.
     pub(super) fn stored(&self) -> impl Iterator<Item = &Key<'p>> {
-        self.groups.iter().flat_map(|group| &group.keys).filter(|key| key.field.stored.is_some())
+        self.keys().filter(|key| key.field.stored.is_some())
+    }
+
+    /// The fields with a problem.
+    pub(super) fn marked(&self) -> Vec<&Key<'p>> {
+        self.keys().filter(|key| key.problem.is_some()).collect()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key<'p>> {
+        self.groups.iter().flat_map(|group| &group.keys)
     }
 }
 
-fn keys<'p>(
+fn key<'p>(
     section: &'p FieldSection,
-    problems: &'p Problems,
-    refused: &'p Form,
-    is_own: bool,
-) -> impl Iterator<Item = Key<'p>> {
-    section.fields.iter().map(move |field| {
-        let place = format!("{}.{}", section.section, field.field);
-        Key {
-            section,
-            field,
-            problem: problems.by_field.get(&place).map(String::as_str),
-            typed: refused.below(SET).find(|(one, _)| *one == place).map_or("", |(_, text)| text),
-            is_cleared: refused.all(CLEAR).any(|one| one == place),
-            is_own,
-        }
-    })
+    field: &'p CredentialField,
+    last: &LastTry<'p>,
+    (is_own, number): (bool, usize),
+) -> Key<'p> {
+    let place = place(section, field);
+    let place = place.as_str();
+    Key {
+        section,
+        field,
+        problem: last.problems.get(place).copied(),
+        typed: last.typed.get(place).copied().unwrap_or_default(),
+        is_cleared: last.cleared.contains(place),
+        is_own,
+        number,
+    }
 }
 
-/// The document that sets what was typed and removes what was marked.
-fn document(form: &Form, fields: &CredentialFields) -> Result<Value, Problems> {
-    let (mut document, mut problems) = (Map::new(), Problems::default());
-    for place in form.all(CLEAR) {
-        put(&mut document, place, Value::Null);
-    }
-    for (place, text) in form.below(SET).filter(|(_, text)| !text.is_empty()) {
-        if !is_login(fields, place) {
-            put(&mut document, place, text.into());
-            continue;
-        }
-        match serde_json::from_str::<Value>(text) {
-            Ok(value) => put(&mut document, place, value),
-            Err(error) => {
-                let problem = format!(
-                    "this is not JSON: line {}, column {}: paste the whole file",
-                    error.line(),
-                    error.column()
-                );
-                problems.by_field.insert(place.to_owned(), problem);
-            }
-        }
-    }
-    if problems.is_empty() { Ok(Value::Object(document)) } else { Err(problems) }
+/// Section and field, as the form and the API name them.
+fn place(section: &FieldSection, field: &CredentialField) -> String {
+    format!("{}.{}", section.section, field.field)
 }
 
-fn is_login(fields: &CredentialFields, place: &str) -> bool {
-    let all =
-        fields.sections.iter().flat_map(|section| section.fields.iter().map(move |field| (section, field)));
-    let mut named = all.filter(|(section, field)| format!("{}.{}", section.section, field.field) == place);
-    named.any(|(_, field)| field.kind == CredentialKind::Oauth2)
-}
-
-/// Puts a value at its dotted place.
-fn put(document: &mut Map<String, Value>, place: &str, value: Value) {
-    let (steps, last) = place.rsplit_once('.').unwrap_or(("", place));
-    let mut at = document;
-    for step in steps.split('.').filter(|step| !step.is_empty()) {
-        let next = at.entry(step).or_insert_with(|| Value::Object(Map::new()));
-        let Value::Object(next) = next else { return };
-        at = next;
-    }
-    at.insert(last.to_owned(), value);
-}
-
-impl Problems {
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_field.is_empty() && self.other.is_none()
-    }
-
-    /// The problem of a refused document, at the field that it is about.
-    fn of(fault: &Fault) -> Self {
-        let place = fault.at.as_deref().and_then(|pointer| pointer.strip_prefix('/'));
-        match place {
-            Some(place) => {
-                let place = place.replace('/', ".").replace("~1", "/").replace("~0", "~");
-                let message = fault.message.split_once(": ").map_or(&*fault.message, |(_, message)| message);
-                Self { by_field: BTreeMap::from([(place, message.to_owned())]), other: None }
-            }
-            None => Self { by_field: BTreeMap::new(), other: Some(fault.message.to_string()) },
-        }
-    }
+/// The fields by place.
+fn places(fields: &CredentialFields) -> BTreeMap<String, &CredentialField> {
+    let sections = fields.sections.iter();
+    let fields = sections.flat_map(|section| section.fields.iter().map(move |field| (section, field)));
+    fields.map(|(section, field)| (place(section, field), field)).collect()
 }
 
 impl Group<'_> {
@@ -244,12 +239,12 @@ impl Group<'_> {
 impl Key<'_> {
     /// Section and field, as the form and the API name them.
     pub(super) fn place(&self) -> String {
-        format!("{}.{}", self.section.section, self.field.field)
+        place(self.section, self.field)
     }
 
-    /// The id of its control in the page.
+    /// The id of its control in the page. The names of two fields may differ in a sign alone that no id has.
     pub(super) fn id(&self) -> String {
-        format!("key-{}", self.place().replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
+        format!("key-{}", self.number)
     }
 
     pub(super) fn is_login(&self) -> bool {
@@ -277,6 +272,30 @@ impl Key<'_> {
             Holder::Group => Some("Shared by the group"),
             Holder::Everybody => Some("Shared by everybody"),
         }
+    }
+
+    /// The holders of another one, which is used without the owner's own credentials.
+    pub(super) fn also_shared(&self) -> Option<String> {
+        let shared = self.field.shared.iter().filter(|_| self.shared_by().is_none());
+        let names = shared.map(|one| {
+            let name = match one.by {
+                Holder::Own => "the owner",
+                Holder::Group if self.is_own => "your group",
+                Holder::Group => "the group",
+                Holder::Everybody => "everybody",
+            };
+            let state = if one.unconfirmed { " (an operator has to confirm it)" } else { "" };
+            format!("{name}{state}")
+        });
+        let names: Vec<String> = names.collect();
+        let own = if self.is_own { "you have none of your own" } else { "there is none here" };
+        (!names.is_empty()).then(|| format!("Also shared by {}: used while {own}", names.join(" and ")))
+    }
+
+    /// The time at which the access of a stored login expires, and true if it has.
+    pub(super) fn expiry(&self) -> Option<(String, bool)> {
+        let at = self.field.stored.as_ref()?.get("expiresAt")?.as_u64()?;
+        Some((utc(at), at <= now_ms()))
     }
 
     pub(super) fn is_unreadable(&self) -> bool {

@@ -16,6 +16,7 @@ mod form;
 mod frame;
 mod keys_form;
 mod over_time;
+mod refused;
 mod response;
 mod route;
 mod shown;
@@ -124,7 +125,7 @@ async fn render(
         Page::CreateToken => config::tokens::create(client, frame, &form()).await,
         Page::RotateToken => config::tokens::rotate(client, frame).await,
         Page::PasteToken => config::tokens::paste(client, frame, item).await,
-        Page::RevokeToken => config::tokens::revoke(client, frame, item).await,
+        Page::RevokeToken => config::tokens::revoke(client, frame, item, &form()).await,
         Page::Overview => console::overview::show(client, frame).await,
         Page::Files => console::files::show(client, frame, request.query).await,
         Page::File => console::files::item(client, frame, request.query).await,

@@ -1,7 +1,7 @@
 // The form of keys: what is saved, what is sent, and what a mistake costs.
 
 import assert from "node:assert/strict";
-import { check, control, row, save, saved, shows, signIn } from "./browser.mjs";
+import { check, control, revoke, row, save, saved, shows, signIn } from "./browser.mjs";
 import { provider } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
@@ -86,11 +86,15 @@ for (const [name, document] of [
 
 for (const [name, text, expected] of [
   ["no JSON", "{ tokens: oops", /not JSON/],
+  ["null, which would remove it", "null", /no object/],
+  ["a list", `[{"accessToken": "a"}]`, /no object/],
+  ["a text", `"accessToken"`, /no object/],
   ["JSON without a token", `{"tokens": {"refresh_token": "r"}}`, /access/i],
   ["a token whose expiry nobody can read", `{"accessToken": "opaque", "refreshToken": "r"}`, /expiry cannot be read/],
 ]) {
   check(`a bad paste marks its field, and nothing that was typed is lost: ${name}`, async ({ open }) => {
-    const { user, page } = await keys(open);
+    const { user, page } = await keys(open, { codex: { oauth: { accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_700_000 } } });
+    const before = await user.creds();
     await control(page, ACME).fill(KEY);
     await control(page, LOGIN).fill(text);
     await save(page);
@@ -98,7 +102,7 @@ for (const [name, text, expected] of [
     assert.equal(await control(page, LOGIN).getAttribute("aria-invalid"), "true");
     assert.equal(await control(page, LOGIN).evaluate((one) => one === document.activeElement), true);
     assert.deepEqual([await control(page, ACME).inputValue(), await control(page, LOGIN).inputValue()], [KEY, text]);
-    assert.deepEqual(await user.creds(), {});
+    assert.deepEqual(await user.creds(), before);
     // Mended, all of it is saved.
     await control(page, LOGIN).fill(JSON.stringify({ accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_800_000 }));
     await saved(page);
@@ -138,6 +142,7 @@ check("what a group and what everybody has is shown, and an own key comes first"
   await control(page, ACME).fill(KEY);
   await saved(page);
   await shows(row(page, ACME), "Stored");
+  await shows(row(page, ACME), "Also shared by your group: used while you have none of your own");
   await tollgate.call("PATCH", "/admin/credentials/everybody", { providers: { gamma: { apiKey: null } } });
 });
 
@@ -177,6 +182,97 @@ check("without JavaScript the form saves and clears keys, and shows what is wron
   assert.deepEqual(await user.creds(), { providers: { beta: { apiKey: MASK } } });
 }, { javaScriptEnabled: false });
 
+check("what is typed while a save runs is not wiped, and the page stays", async ({ open }) => {
+  const { user, page } = await keys(open, { providers: { gamma: { apiKey: KEY } } });
+  let go;
+  const gate = new Promise((done) => { go = done; });
+  let asked;
+  const sent = new Promise((done) => { asked = done; });
+  await page.route("**/auth/creds?**", async (route) => { asked(); await gate; await route.continue(); });
+  await control(page, ACME).fill(KEY);
+  await page.getByText("Additional providers").click();
+  await row(page, "providers.gamma.apiKey").getByLabel("Clear").check();
+  await save(page);
+  await sent;
+  await control(page, BETA).fill("typed-meanwhile-0123");
+  await control(page, ACME).fill("typed-after-it-was-sent");
+  go();
+  await shows(page, "Saved, but for what you typed since then.");
+  await shows(page, "2 unsaved changes");
+  const values = [await control(page, ACME).inputValue(), await control(page, BETA).inputValue()];
+  assert.deepEqual(values, ["typed-after-it-was-sent", "typed-meanwhile-0123"]);
+  await shows(row(page, "providers.gamma.apiKey"), "Not set");
+  assert.deepEqual(await user.creds(), { providers: { acme: { apiKey: MASK } } });
+  await saved(page);
+  assert.deepEqual(await user.creds(), { providers: { acme: { apiKey: "typed-af...sent" }, beta: { apiKey: "typed-me...0123" } } });
+});
+
+check("an error is seen though a search hides its row, and names its field", async ({ open }) => {
+  const { page } = await keys(open);
+  await control(page, LOGIN).fill("null");
+  await page.getByLabel("Search providers").fill("acme");
+  await save(page);
+  await shows(row(page, LOGIN).getByRole("alert"), /no object/);
+  assert.equal(await page.getByLabel("Search providers").inputValue(), "");
+  const input = page.getByRole("textbox", { name: "Codex Codex login" });
+  assert.ok(await input.evaluate((one) => one === document.activeElement));
+  const described = await input.evaluate((one) => one.getAttribute("aria-describedby").split(" ").map((id) => document.getElementById(id).textContent).join(" "));
+  assert.match(described, /no object.*Goes to/s);
+  assert.equal(await page.getByRole("textbox", { name: "Acme API key" }).count(), 1);
+});
+
+check("a refusal of the whole save stays on the page", async ({ open }) => {
+  const { page } = await keys(open);
+  const answer = (code, message) => ({ status: 503, json: { error: { code, message, type: "x" } } });
+  await page.route("**/auth/creds?**", (route) => route.fulfill(answer("store_unavailable", "The store is away")));
+  await control(page, ACME).fill(KEY);
+  await save(page);
+  await shows(page.getByRole("alert"), "Nothing was saved. The store is away");
+  await page.unroute("**/auth/creds?**");
+  // Nobody knows what became of this one.
+  await page.route("**/auth/creds?**", (route) => route.fulfill(answer("change_unconfirmed", "Check whether it was done")));
+  await save(page);
+  await shows(page.getByRole("alert"), "Check whether it was done");
+  assert.equal(await page.getByText("Nothing was saved").count(), 0);
+  assert.equal(await control(page, ACME).inputValue(), KEY);
+});
+
+for (const javaScriptEnabled of [true, false]) {
+  check(`a new value beside Clear is an error${javaScriptEnabled ? "" : ", without JavaScript"}`, async ({ open }) => {
+    const { user, page } = await keys(open, { providers: { acme: { apiKey: KEY } } });
+    await row(page, ACME).getByLabel("Clear Acme API key").check();
+    await control(page, ACME).fill("another-key-0123456789");
+    await save(page);
+    await shows(row(page, ACME).locator(".error"), "undo one of them");
+    assert.deepEqual(await user.creds(), { providers: { acme: { apiKey: MASK } } });
+  }, { javaScriptEnabled });
+}
+
+check("Discard removes what a refused form had", async ({ open, context }) => {
+  const { page } = await keys(open);
+  const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+  const action = await page.locator("#keys").getAttribute("action");
+  const form = new URLSearchParams({ [`set.${LOGIN}`]: "null", [`set.${ACME}`]: KEY });
+  const headers = { cookie, origin: tollgate.url, "content-type": "application/x-www-form-urlencoded" };
+  const refused = await fetch(tollgate.url + action, { method: "POST", headers, body: form });
+  const body = await refused.text();
+  assert.equal(refused.status, 422);
+  await page.route("**/config", (route) => route.fulfill({ contentType: "text/html", body }));
+  await page.reload();
+  await shows(page, "2 unsaved changes");
+  await page.getByRole("button", { name: "Discard" }).click();
+  assert.deepEqual([await control(page, ACME).inputValue(), await control(page, LOGIN).inputValue()], ["", ""]);
+  assert.equal(await page.locator("#changes").textContent(), "");
+});
+
+check("a login shows when it expires, and that it has", async ({ open }) => {
+  const { user, page } = await keys(open, { codex: { oauth: { accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_800_000 } } });
+  await shows(row(page, LOGIN), "Expires 2100-01-01 00:00 UTC");
+  await user.call("PUT", "/auth/creds", { codex: { oauth: { accessToken: "a", refreshToken: "r", expiresAt: 1_577_836_800_000 } } });
+  await page.reload();
+  await shows(row(page, LOGIN), "Expired since 2020-01-01 00:00 UTC");
+});
+
 check("without JavaScript a token is created and revoked", async ({ open }) => {
   const { user, page } = await keys(open);
   await page.getByRole("link", { name: "Tokens" }).click();
@@ -185,7 +281,7 @@ check("without JavaScript a token is created and revoked", async ({ open }) => {
   const token = await page.locator("#made").textContent();
   const call = () => tollgate.call("POST", "/proxy/acme/v1/chat/completions", { model: "m" }, token);
   await assert.rejects(call, /credential_missing/);
-  await page.getByRole("button", { name: "Revoke laptop" }).click();
+  await revoke(page, "laptop");
   await page.locator("#made").waitFor({ state: "detached" });
   await assert.rejects(call, /invalid_token/);
   assert.ok(!(await page.content()).includes(token));

@@ -3,14 +3,20 @@
 use askama::Template;
 use http::{Method, StatusCode};
 
-use super::super::{
-    client::{Api, Client},
-    form::Form,
-    frame::Frame,
-    keys_form::{self, KeysForm, Problems, Target},
-    response::PageResponse,
+use super::{
+    super::{
+        client::{Api, Client},
+        form::Form,
+        frame::Frame,
+        keys_form::{self, KeysForm, Problems, Target},
+        response::PageResponse,
+    },
+    tokens,
 };
 use crate::{admin::CredentialFields, fault::Fault, rewrite::value_of};
+
+/// The word in the address of the page that follows the save of a login.
+const LOGIN: &str = "login";
 
 #[derive(Template)]
 #[template(path = "config/keys.html")]
@@ -18,6 +24,8 @@ struct KeysPage<'p> {
     frame: &'p Frame,
     keys: KeysForm<'p>,
     saved: bool,
+    /// True if a login was saved, and clients that take its paste tokens alone have none yet.
+    lacks_paste_token: bool,
 }
 
 /// The page.
@@ -26,8 +34,7 @@ pub(in super::super) async fn show(
     frame: &Frame,
     query: Option<&str>,
 ) -> Result<PageResponse, Fault> {
-    let saved = value_of(query, "saved").is_some();
-    page(client, frame, saved, &Problems::default(), &Form::default()).await
+    page(client, frame, value_of(query, "saved").as_deref(), &Problems::default(), &Form::default()).await
 }
 
 /// Saves what the form holds: all of it, or nothing.
@@ -38,8 +45,8 @@ pub(in super::super) async fn save(
 ) -> Result<PageResponse, Fault> {
     let target = own(frame);
     match keys_form::save(client, &target, form).await? {
-        Ok(()) => Ok(PageResponse::see_other(&target.saved)),
-        Err(problems) => page(client, frame, false, &problems, form).await,
+        Ok(next) => Ok(PageResponse::see_other(&next)),
+        Err(problems) => page(client, frame, None, &problems, form).await,
     }
 }
 
@@ -56,13 +63,15 @@ pub(in super::super) async fn confirm(
 async fn page(
     client: &Client<'_, impl Api>,
     frame: &Frame,
-    saved: bool,
+    saved: Option<&str>,
     problems: &Problems,
     refused: &Form,
 ) -> Result<PageResponse, Fault> {
     let target = own(frame);
     let fields: CredentialFields = client.get(&target.fields).await?;
-    let page = KeysPage { frame, keys: KeysForm::new(&target, &fields, problems, refused), saved };
+    let lacks_paste_token = saved == Some(LOGIN) && tokens::lacks_paste_token(client, &fields).await?;
+    let keys = KeysForm::new(&target, &fields, problems, refused);
+    let page = KeysPage { frame, keys, saved: saved.is_some(), lacks_paste_token };
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok(PageResponse::html(status, &page))
 }
@@ -71,11 +80,12 @@ fn own(frame: &Frame) -> Target {
     Target {
         fields: "/auth/fields".to_owned(),
         method: Method::PUT,
-        change: "/auth/creds?expiry=required".to_owned(),
+        change: "/auth/creds?expiry=required&paste_tokens=none".to_owned(),
         confirm: "/auth/creds/confirm".to_owned(),
         action: frame.change(&["/keys"]),
         confirm_action: frame.change(&["/keys/confirm"]),
         saved: frame.path("?saved=1"),
+        saved_login: frame.path("?saved=login"),
         is_own: true,
     }
 }

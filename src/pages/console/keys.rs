@@ -90,7 +90,7 @@ pub(in super::super) async fn save(
 ) -> Result<PageResponse, Fault> {
     let target = target(frame, owner);
     match keys_form::save(client, &target, form).await? {
-        Ok(()) => Ok(PageResponse::see_other(&target.saved)),
+        Ok(next) => Ok(PageResponse::see_other(&next)),
         Err(problems) => page(client, frame, owner, None, (&problems, form)).await,
     }
 }
@@ -108,7 +108,7 @@ pub(in super::super) async fn confirm(
             Ok(PageResponse::see_other(&with_query(&page, &[("done", "confirmed")])))
         }
         Err(fault) => {
-            let problems = Problems { other: Some(fault.message.into_owned()), ..Problems::default() };
+            let problems = Problems { other: Some(fault.into()), ..Problems::default() };
             page(client, frame, owner, None, (&problems, &Form::default())).await
         }
     }
@@ -124,6 +124,7 @@ pub(super) fn target(frame: &Frame, (owner, item): Owner<'_>) -> Target {
         confirm: format!("{document}/confirm"),
         confirm_action: format!("{page}/confirm"),
         saved: with_query(&page, &[("done", "saved")]),
+        saved_login: with_query(&page, &[("done", "saved")]),
         action: page,
         is_own: false,
     }
