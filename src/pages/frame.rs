@@ -145,16 +145,12 @@ pub(super) fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageRespon
     PageResponse::html(status, &SignIn { frame: &Frame::bare(area), problem })
 }
 
-/// True if nobody knows yet if the change was made: the message of the fault says how to find out.
-pub(super) fn is_unsure(fault: &Fault) -> bool {
-    fault.kind == FaultKind::ChangeUnconfirmed
-}
-
 /// The page in place of one that cannot be shown.
 pub(super) fn problem(frame: &Frame, fault: &Fault) -> PageResponse {
     let kind = fault.kind;
     let (code, retry) = (kind.code(), kind.retry_may_help());
-    let is_refusal = frame.is_form && !is_unsure(fault);
+    // Another fault may have come after the change.
+    let is_refusal = frame.is_form && kind.status().is_client_error();
     let page = Problem { frame, message: &fault.message, code, retry, is_refusal };
     PageResponse::html(kind.status(), &page)
 }

@@ -3,13 +3,21 @@
 
 use std::borrow::Borrow;
 
+use askama::Template;
+use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{clients, form::Form, frame::Frame};
+use super::{
+    clients::{self, ShownStep},
+    form::Form,
+    frame::Frame,
+    response::PageResponse,
+};
 use crate::{
     admin::{MadeToken, ReachableProvider, Token},
     clock::{now_ms, utc},
     compile::Clients,
+    fault::Fault,
     syntax::ClientKind,
 };
 
@@ -19,6 +27,15 @@ pub(super) const LIFETIMES: [(u64, &str); 5] =
 const DAY_MS: u64 = 86_400_000;
 /// The word for a token with scopes.
 const SOME: &str = "some";
+
+/// The page of a token that was made, in place of a page that cannot be read.
+#[derive(Template)]
+#[template(path = "made.html")]
+struct MadeAlone<'p> {
+    frame: &'p Frame,
+    made: Option<Made>,
+    problem: &'p str,
+}
 
 /// The form.
 pub(super) struct TokenForm<'p> {
@@ -36,6 +53,8 @@ pub(super) struct TokenForm<'p> {
 pub(super) struct Made {
     pub(super) title: String,
     pub(super) token: String,
+    /// The path of the page that a browser loads in place of the form's answer.
+    pub(super) page: String,
     /// What the person should know about it.
     pub(super) notes: Vec<String>,
     /// The use that commands are shown for, if that is known.
@@ -48,12 +67,23 @@ pub(super) enum TokenUse {
     Calls(Option<Vec<String>>),
     /// Calls of tollgate's own API alone.
     Manage,
+    /// Calls to this provider by clients that take no other token than a paste token.
+    Paste(String),
 }
 
 /// Commands that use a new token.
 pub(super) struct Example {
     /// The name and the title of the provider that they call, if they call one.
     pub(super) provider: Option<(String, String)>,
+    /// The client that they are for, if it takes no other token.
+    pub(super) client: Option<String>,
+    pub(super) steps: Vec<ExampleStep>,
+}
+
+/// A command, or a part of a file, with a sentence before it.
+pub(super) struct ExampleStep {
+    pub(super) text: Option<String>,
+    pub(super) file: Option<String>,
     pub(super) code: String,
 }
 
@@ -110,19 +140,40 @@ pub(super) fn body(form: &Form) -> Result<(Value, TokenUse), String> {
     if is_limited {
         body["scopes"] = scopes.into();
     }
-    let days = form.text("days").parse().unwrap_or(0);
+    let days = form.text("days");
+    let Some((days, _)) = LIFETIMES.into_iter().find(|(one, _)| one.to_string() == days) else {
+        // One that cannot be read must not become none at all.
+        return Err("Choose when the token ends: one of the list".to_owned());
+    };
     if days > 0 {
         body["expiresAt"] = utc(now_ms().saturating_add(DAY_MS.saturating_mul(days))).into();
     }
     Ok((body, usage))
 }
 
+/// The path that revokes the token at `path` as the form asks for, and the word of its message.
+pub(super) fn revocation(path: &str, form: &Form) -> (String, &'static str) {
+    match form.text("with_made") {
+        "" => (path.to_owned(), "revoked"),
+        _ => (format!("{path}?withMade=true"), "revoked-all"),
+    }
+}
+
+/// The page of a token that was made although the page that shows it cannot be read: it is shown only this once.
+pub(super) fn made_alone(frame: &Frame, made: Option<Made>, fault: Fault) -> Result<PageResponse, Fault> {
+    if made.is_none() {
+        return Err(fault);
+    }
+    Ok(PageResponse::html(StatusCode::OK, &MadeAlone { frame, made, problem: &fault.message }))
+}
+
 impl Made {
     /// A token by the form.
-    pub(super) fn new(made: MadeToken, title: &str, usage: TokenUse) -> Self {
+    pub(super) fn new(made: MadeToken, page: String, title: &str, usage: TokenUse) -> Self {
         Self {
             title: title.to_owned(),
             token: made.token,
+            page,
             notes: vec!["It is shown only now. Store it where you need it.".to_owned()],
             usage: Some(usage),
         }
@@ -134,24 +185,48 @@ impl Made {
     }
 }
 
-/// Commands for the first provider that a client in a shell can call.
+/// Commands for the first provider that a client in a shell can call, or for the first client that takes the paste token.
 fn example(
     usage: &TokenUse,
     clients: &Clients,
     providers: &[ReachableProvider],
     server: &str,
 ) -> Option<Example> {
-    let TokenUse::Calls(scopes) = usage else {
-        let code = format!("curl {server}/auth/me -H \"Authorization: Bearer {}\"", clients::TOKEN);
-        return Some(Example { provider: None, code });
-    };
-    let mut reached = providers.iter().filter_map(|provider| reached(provider, scopes.as_deref()));
-    reached.find_map(|provider| {
-        let setup = clients::setups(clients, &provider, server, None);
-        let setup = setup.into_iter().find(|one| one.kind == ClientKind::Shell)?;
-        let code = setup.steps.into_iter().next()?.code;
-        Some(Example { provider: Some((provider.name, provider.title)), code })
-    })
+    match usage {
+        TokenUse::Manage => {
+            let server = clients::escaped(server);
+            let code = format!("curl \"{server}/auth/me\" -H \"Authorization: Bearer {}\"", clients::TOKEN);
+            let steps = vec![ExampleStep { text: None, file: None, code }];
+            Some(Example { provider: None, client: None, steps })
+        }
+        TokenUse::Paste(name) => {
+            let provider = providers.iter().find(|provider| provider.name == *name)?;
+            let setup = clients::paste_setups(clients, provider, server).into_iter().next()?;
+            let client = Some(setup.title.to_owned());
+            Some(Example { client, ..Example::of(provider, setup.steps) })
+        }
+        TokenUse::Calls(scopes) => {
+            let mut reached = providers.iter().filter_map(|provider| reached(provider, scopes.as_deref()));
+            reached.find_map(|provider| {
+                let setup = clients::setups(clients, &provider, server, None);
+                let mut setup = setup.into_iter().find(|one| one.kind == ClientKind::Shell)?;
+                setup.steps.truncate(1);
+                Some(Example::of(&provider, setup.steps))
+            })
+        }
+    }
+}
+
+impl Example {
+    fn of(provider: &ReachableProvider, steps: Vec<ShownStep<'_>>) -> Self {
+        let step = |step: ShownStep<'_>| ExampleStep {
+            text: step.text,
+            file: step.file.map(str::to_owned),
+            code: step.code,
+        };
+        let provider = Some((provider.name.clone(), provider.title.clone()));
+        Self { provider, client: None, steps: steps.into_iter().map(step).collect() }
+    }
 }
 
 /// The part of a provider that scopes reach. None if they reach nothing of it.
@@ -178,6 +253,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_revocation_may_include_what_came_from_the_token() {
+        for (form, expected) in
+            [("token=x", ("/t", "revoked")), ("token=x&with_made=1", ("/t?withMade=true", "revoked-all"))]
+        {
+            let (path, word) = revocation("/t", &Form::parse(form.as_bytes()));
+            assert_eq!((path.as_str(), word), expected, "{form}");
+        }
+    }
+
+    #[test]
+    fn only_lifetimes_of_the_list_are_taken() {
+        let check = |days: &str, expected: Option<bool>| {
+            let form = Form::parse(format!("kind=both&reach=all&days={days}").as_bytes());
+            let body = body(&form).ok().map(|(body, _)| body.get("expiresAt").is_some());
+            assert_eq!(body, expected, "{days}");
+        };
+        check("0", Some(false));
+        check("+7+", Some(true));
+        for other in
+            ["", "x", "-1", "00", "07", "8", "7.0", "1e9", "18446744073709551615", "99999999999999999999999"]
+        {
+            check(other, None);
+        }
+    }
+
+    #[test]
     fn a_first_call_is_within_the_reach_of_the_token() {
         let provider = |name: &str| {
             let endpoint = |name, api, path| json!({ "name": name, "method": "POST", "path": path, "api": api, "streaming": true });
@@ -197,9 +298,9 @@ mod tests {
             if let Some(example) = found {
                 let url = format!("http://g.example/{}/v1/chat/completions", expected.unwrap());
                 assert!(
-                    example.code.contains(&url) && example.code.contains(clients::TOKEN),
+                    example.steps[0].code.contains(&url) && example.steps[0].code.contains(clients::TOKEN),
                     "{}",
-                    example.code
+                    example.steps[0].code
                 );
             }
         };
@@ -210,6 +311,6 @@ mod tests {
         check(Some(&["c"]), None);
         check(Some(&[]), None);
         let manage = example(&TokenUse::Manage, &shipped, &providers, "http://g.example").unwrap();
-        assert!(manage.provider.is_none() && manage.code.contains("http://g.example/auth/me"));
+        assert!(manage.provider.is_none() && manage.steps[0].code.contains("http://g.example/auth/me"));
     }
 }

@@ -150,9 +150,14 @@ fn tokens_of_a_user_are_made_and_revoked() {
     );
     console.refused(
         &path,
-        "label=ci&kind=manage&reach=some&scope=nope",
+        "label=ci&kind=manage&reach=some&scope=nope&days=0",
         &["Nothing was changed.", "value=\"manage\" selected"],
     );
+    // A lifetime that cannot be read never becomes none at all.
+    for days in ["", "x", "07", "8"] {
+        let form = format!("label=ci&kind=proxy&reach=all&days={days}");
+        console.refused(&path, &form, &["Nothing was changed.", "Choose when the token ends"]);
+    }
     // A token, and one that it made.
     let bob = console.api.with(&first);
     let maker = bob.done("POST /auth/tokens", &json!({ "kind": "both" }));

@@ -156,7 +156,8 @@ fn forms_set_and_clear_keys() {
     let keys = text(&keys);
     assert!(keys.contains("Stored") && keys.contains("a-key-of...ytes") && keys.contains("Saved."), "{keys}");
     assert!(!keys.contains("a-key-of-twenty-bytes"));
-    let bad = post_own(address, "/config/keys", &cookie, "set.providers.t.nothing=x&clear=providers.t.apiKey");
+    let bad =
+        post_own(address, "/config/keys", &cookie, "set.providers.t.nothing=x&clear=providers.t.apiKey");
     assert_eq!(bad.head.status(), 422);
     assert!(
         text(&bad).contains("Nothing was saved") && text(&bad).contains("Stored"),
@@ -180,7 +181,8 @@ fn a_form_of_another_users_page_changes_nothing() {
     for page in ["/config", "/config/connect", "/config/connect/t", "/config/tokens"] {
         let page = ask(address, &format!("GET {page}"), &mine, "");
         let (page, user) = (text(&page), user_of(text(&page)));
-        let actions = page.split("method=\"post\" action=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let actions =
+            page.split("method=\"post\" action=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
         let own = actions.filter(|action| !action.ends_with("/sign-out"));
         for action in own {
             assert!(action.ends_with(&format!("?as={user}")), "{action}");
@@ -190,15 +192,31 @@ fn a_form_of_another_users_page_changes_nothing() {
                 let refused = post(address, action, &theirs, form);
                 let shown = text(&refused);
                 assert_eq!(refused.head.status(), 409, "{action}: {shown}");
-                assert!(shown.contains("other_user") && shown.contains("<h1>Nothing was changed</h1>"), "{shown}");
-                assert!(shown.contains("Go back to the page") && !shown.contains("a-key-of-twenty-bytes"), "{shown}");
+                assert!(
+                    shown.contains("other_user") && shown.contains("<h1>Nothing was changed</h1>"),
+                    "{shown}"
+                );
+                assert!(
+                    shown.contains("Go back to the page") && !shown.contains("a-key-of-twenty-bytes"),
+                    "{shown}"
+                );
             }
         }
     }
     let tokens = ask(address, "GET /config/tokens", &theirs, "");
-    assert_eq!(text(&tokens).matches("/revoke?as=").count(), 2, "the first one and the session: {}", text(&tokens));
+    assert_eq!(
+        text(&tokens).matches("/revoke?as=").count(),
+        2,
+        "the first one and the session: {}",
+        text(&tokens)
+    );
     assert!(text(&ask(address, "GET /config", &theirs, "")).contains("Not set"));
-    assert_eq!(post_own(address, "/config/keys", &theirs, "set.providers.t.apiKey=a-key-of-twenty-bytes").head.status(), 303);
+    assert_eq!(
+        post_own(address, "/config/keys", &theirs, "set.providers.t.apiKey=a-key-of-twenty-bytes")
+            .head
+            .status(),
+        303
+    );
 }
 
 #[test]

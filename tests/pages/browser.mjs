@@ -80,6 +80,21 @@ export async function saved(page) {
 /** Waits until a text is there. */
 export const shows = (scope, text) => scope.getByText(text).first().waitFor();
 
+/** Loads a page again until something is on it: the ledger is written within a second. */
+export async function reloaded(page, target, again = () => page.reload()) {
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (await target.count()) return;
+    await again();
+  }
+  assert.fail(`after 200 loads: no ${target}`);
+}
+
+/** Opens the confirmation of a revocation, and sends it. */
+export async function revoke(scope, label) {
+  await scope.getByLabel(`Revoke ${label}`, { exact: true }).click();
+  await scope.getByRole("button", { name: `Revoke ${label} now` }).click();
+}
+
 /** Violations of WCAG 2.2 AA and what is wider than the page, in both colour schemes at both widths. */
 export async function accessible(page, state) {
   const found = [];

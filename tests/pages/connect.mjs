@@ -1,7 +1,7 @@
 // Connecting a tool: the address of each provider, "try it", steps to copy, and the tokens that go into them.
 
 import assert from "node:assert/strict";
-import { accessible, check, shows, signIn } from "./browser.mjs";
+import { accessible, check, control, revoke, saved, shows, signIn } from "./browser.mjs";
 import { listen, provider } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
@@ -85,7 +85,7 @@ check("steps have this server's address and the provider's path, and are copied"
   await one.getByRole("button", { name: "Copy step 1 for curl" }).click();
   await one.waitForFunction(() => navigator.clipboard.readText().then((text) => text.startsWith("curl ")));
   const command = await clipboard(one);
-  assert.ok(command.startsWith(`curl ${base}/v1/chat/completions`) && command.includes("Bearer TOKEN"), command);
+  assert.ok(command.startsWith(`curl "${base}/v1/chat/completions"`) && command.includes("Bearer TOKEN"), command);
   for (const title of await one.locator("summary").all()) await title.click();
   for (const code of await one.locator(".setups pre").allTextContents()) {
     assert.ok(!code.includes("{base_url}") && !code.includes(user.token), code);
@@ -124,7 +124,7 @@ check("a token with scopes and an end is shown once, reaches no more, and is rev
   const made = tokens.locator("#made");
   const token = await made.textContent();
   assert.match(token, /^tg_/);
-  await shows(tokens, `curl ${tollgate.url}/proxy/beta/v1/chat/completions`);
+  await shows(tokens, `curl "${tollgate.url}/proxy/beta/v1/chat/completions"`);
   await tokens.getByRole("button", { name: "Copy", exact: true }).click();
   await shows(tokens, "Copied.");
   assert.equal(await clipboard(tokens), token);
@@ -134,10 +134,12 @@ check("a token with scopes and an end is shown once, reaches no more, and is rev
   assert.deepEqual(listed.scopes, ["beta"]);
   const days = (Date.parse(listed.expiresAt) - Date.now()) / 86_400_000;
   assert.ok(days > 6.9 && days <= 7, `${days} days`);
-  await tokens.goto(`${tollgate.url}/config/tokens`);
+  await tokens.reload();
+  await tokens.getByRole("heading", { name: "Your tokens" }).waitFor();
   assert.ok(!(await tokens.content()).includes(token), "it is shown once");
-  await tokens.getByRole("button", { name: "Revoke laptop" }).click();
-  await tokens.getByRole("button", { name: "Revoke laptop" }).waitFor({ state: "detached" });
+  assert.equal(await tokens.getByLabel("Revoke laptop", { exact: true }).count(), 1, "a reload makes no other one");
+  await revoke(tokens, "laptop");
+  await tokens.getByLabel("Revoke laptop", { exact: true }).waitFor({ state: "detached" });
   await assert.rejects(models("GET", token), /invalid_token/);
 }, CLIPBOARD);
 
@@ -174,6 +176,7 @@ set = { authorization = "Bearer {secret}" }
 [endpoint.responses]
 method = "POST"
 path = "/responses"
+api = "responses"
 [paste_token]
 path = "/auth/pasted-token"
 reply = "pastedToken"
@@ -183,12 +186,69 @@ exp = 9999999999
 `;
   await tollgate.drop("pasted.toml", paste);
   const creds = { pasted: { oauth: { accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_800_000 } } };
-  const tokens = await page(open, await tollgate.user({ creds }), "/tokens");
+  const user = await tollgate.user({ creds });
+  const tokens = await page(open, user, "/tokens");
   await accessible(tokens, "tokens: with a paste token");
   await tokens.getByRole("button", { name: /New paste token/ }).click();
   const token = await tokens.locator("#made").textContent();
   const call = (path) => tollgate.call("POST", path, { model: "m" }, token);
   assert.equal((await call("/pasted/responses")).object, "chat.completion");
   await assert.rejects(call("/proxy/acme/v1/chat/completions"), /40[13]/);
+  // The client that takes it, by its file.
+  await shows(tokens, "To use it with Codex");
+  await shows(tokens, "Put the paste token in place of the access token, then run it:");
+  await shows(tokens, `base_url = "${tollgate.url}/pasted"`);
   await accessible(tokens, "tokens: a paste token");
+  assert.equal(await tokens.getByText("Those that were made before").count(), 0);
+  await tokens.getByRole("button", { name: /New paste token/ }).click();
+  await shows(tokens, /Those that were made before end within an hour, the last one at \d{4}-.* UTC\./);
+  const ends = Object.values(await user.call("GET", "/auth/tokens")).filter((one) => one.kind === "paste").map((one) => Date.parse(one.expiresAt ?? "9999-01-01") - Date.now());
+  assert.ok(ends.length === 2 && Math.min(...ends) < 3_600_000 && Math.max(...ends) > 3_600_000, ends.join());
+});
+
+check("no other path of the API is called in place of a paste token's", async ({ open }) => {
+  const user = await tollgate.user({ creds: { codex: { oauth: { accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_800_000 } } } });
+  const tokens = await page(open, user, "/tokens");
+  await tokens.evaluate((action) => {
+    const form = document.createElement("form");
+    Object.assign(form, { method: "post", action });
+    document.body.append(form);
+    form.submit();
+  }, `/config/tokens/paste/rotate?as=${user.id}`);
+  await shows(tokens, "No login of yours has a paste token of this name");
+  await tokens.getByRole("link", { name: "Go back to the page" }).click();
+  await tokens.getByRole("heading", { name: "Your tokens" }).waitFor();
+  const listed = Object.values(await user.call("GET", "/auth/tokens"));
+  assert.ok(listed.every((one) => !one.replacedAt), "nothing was rotated");
+});
+
+check("the token behind a sign-in says that the sign-in ends with it", async ({ open }) => {
+  const user = await tollgate.user();
+  const tokens = await page(open, user, "/tokens");
+  const own = tokens.locator("tbody tr").filter({ hasText: "both" });
+  await own.locator("summary").click();
+  await shows(own, "Your own sign-in ends with it.");
+  await own.getByRole("button", { name: /Revoke/ }).click();
+  await tokens.getByLabel("Your gateway token").waitFor();
+});
+
+check("a login that is renewed keeps the paste tokens in use; the page says where to make the first one", async ({ open }) => {
+  const user = await tollgate.user();
+  const keys = await page(open, user, "");
+  const login = JSON.stringify({ accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_800_000 });
+  const paste = async () => {
+    await control(keys, "pasted.oauth").fill(login);
+    await saved(keys);
+  };
+  await keys.getByText("Additional providers").click();
+  await paste();
+  await shows(keys, /take a login only as a paste token/);
+  const { pastedToken } = await user.call("POST", "/auth/pasted-token");
+  await keys.goto(`${tollgate.url}/config`);
+  await keys.getByText("Additional providers").click();
+  await paste();
+  assert.equal(await keys.getByText("as a paste token").count(), 0);
+  const listed = Object.values(await user.call("GET", "/auth/tokens")).filter((one) => one.kind === "paste");
+  assert.ok(listed.length === 1 && !listed[0].expiresAt, JSON.stringify(listed));
+  assert.equal((await tollgate.call("POST", "/pasted/responses", { model: "m" }, pastedToken)).object, "chat.completion");
 });

@@ -2,7 +2,7 @@
 // away.
 
 import assert from "node:assert/strict";
-import { accessible, check, shows, signInConsole } from "./browser.mjs";
+import { accessible, check, reloaded, shows, signInConsole } from "./browser.mjs";
 import { provider, Tollgate } from "./tollgate.mjs";
 import { fake } from "./world.mjs";
 
@@ -20,7 +20,8 @@ async function harmless(page) {
 
 /** Loads a page until a text is on it: the ledger is written within a second. */
 async function until(page, path, text) {
-  do await page.goto(own.url + path); while (!(await page.getByText(text, { exact: true }).count()));
+  await page.goto(own.url + path);
+  await reloaded(page, page.getByText(text, { exact: true }));
 }
 
 check("console: the audit log is searched, and nothing typed is lost", async ({ open }) => {
@@ -105,7 +106,8 @@ check("console: the live tail adds rows, pauses, waits for the server, and ends 
   await page.getByRole("button", { name: "Pause" }).click();
   await shows(page, "Paused");
   await chat(user, "while-paused");
-  while ((await own.call("GET", `/admin/usage/recent?user=${user.id}`)).exchanges.length < 2);
+  const count = async () => (await own.call("GET", `/admin/usage/recent?user=${user.id}`)).exchanges.length;
+  for (let tries = 0; (await count()) < 2; tries += 1) assert.ok(tries < 5000, "the ledger is not written");
   assert.equal(await rows(page).count(), 1);
   await page.getByRole("button", { name: "Resume" }).click();
   await shows(page, "while-paused");

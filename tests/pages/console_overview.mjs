@@ -1,7 +1,7 @@
 // The overview of operators, and pages that stay up to date by themselves.
 
 import assert from "node:assert/strict";
-import { accessible, check, shows, signInConsole } from "./browser.mjs";
+import { accessible, check, reloaded, shows, signInConsole } from "./browser.mjs";
 import { provider, Tollgate } from "./tollgate.mjs";
 import { fake } from "./world.mjs";
 
@@ -100,6 +100,6 @@ check("overview: without scripts, a link loads it again", async ({ open }) => {
   const tollgate = await start();
   const page = await signInConsole(await open(), tollgate);
   tollgate.put("bad.toml", HOSTILE);
-  while (!(await page.getByText(/bad\.toml/).count())) await page.getByRole("link", { name: "Refresh" }).click();
+  await reloaded(page, page.getByText(/bad\.toml/), () => page.getByRole("link", { name: "Refresh" }).click());
   await tollgate.end();
 }, { javaScriptEnabled: false });

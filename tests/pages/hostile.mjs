@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { check, shows, signIn } from "./browser.mjs";
+import { check, control, reloaded, shows, signIn } from "./browser.mjs";
 import { listen, provider, Tollgate } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
@@ -52,7 +52,7 @@ check("hostile texts of files, users, tokens and models are text on every page",
   const user = await own.user({ name: evil("user").slice(0, 100) });
   const page = await signIn(await open(), own, user.token);
   await harmless(page, ["title", "label", "hint", "placeholder"]);
-  await page.locator("#key-hostile-apiKey").fill("x");
+  await control(page, "hostile.apiKey").fill("x");
   await page.getByRole("button", { name: /Undo/ }).click();
   await harmless(page, []);
 
@@ -72,7 +72,7 @@ check("hostile texts of files, users, tokens and models are text on every page",
 /** Loads the page of usage until the last call is in it: the ledger is written within a second. */
 async function usage(page, own) {
   await page.goto(`${own.url}/config/usage`);
-  while (!(await page.locator("tbody tr").count())) await page.reload();
+  await reloaded(page, page.locator("tbody tr"));
 }
 
 check("a link of a provider file that is a script is refused with the file", async ({ open }) => {

@@ -2,7 +2,7 @@
 // fake upstream made.
 
 import { mkdirSync } from "node:fs";
-import { browser, signIn, signInConsole } from "./browser.mjs";
+import { browser, reloaded, signIn, signInConsole } from "./browser.mjs";
 import { endAll, provider, Tollgate, upstream } from "./tollgate.mjs";
 
 const DIR = process.env.SHOTS;
@@ -58,7 +58,7 @@ const own = await browser.newPage({ reducedMotion: "reduce" });
 await visit(own, { "sign-in": "/config" });
 await signIn(own, tollgate, user.token);
 await own.goto(`${tollgate.url}/config/usage`);
-while ((await own.locator("tbody tr").count()) < MODELS.length) await own.reload();
+await reloaded(own, own.getByText(MODELS.at(-1)[1]));
 await visit(own, {
   keys: "/config", connect: "/config/connect", "connect-one": "/config/connect/north", usage: "/config/usage", tokens: "/config/tokens",
 });

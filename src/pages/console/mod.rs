@@ -14,7 +14,7 @@ pub(super) mod usage;
 pub(super) mod user;
 pub(super) mod users;
 
-use super::{client::with_query, form::Form, frame::Frame};
+use super::{client::with_query, frame::Frame};
 use crate::{pipeline::Folder, rewrite::value_of};
 
 /// The messages of changes that were made, by their word in `?done=` of the page that follows.
@@ -33,14 +33,6 @@ const DONE: &[(&str, &str)] = &[
 fn done(query: Option<&str>) -> Option<&'static str> {
     let word = value_of(query, "done")?;
     DONE.iter().find(|(one, _)| *one == word).map(|(_, message)| *message)
-}
-
-/// The path that revokes the token at `path` as the form asks for, and the word of its message.
-fn revocation(path: &str, form: &Form) -> (String, &'static str) {
-    match form.text("with_made") {
-        "" => (path.to_owned(), "revoked"),
-        _ => (format!("{path}?withMade=true"), "revoked-all"),
-    }
 }
 
 /// The path of a file below the providers directory: `acme.toml`, `apis/acme.toml`.
@@ -75,16 +67,6 @@ mod tests {
             (Some("x=saved"), None),
         ] {
             assert_eq!(done(query), expected, "{query:?}");
-        }
-    }
-
-    #[test]
-    fn a_revocation_may_include_what_came_from_the_token() {
-        for (form, expected) in
-            [("token=x", ("/t", "revoked")), ("token=x&with_made=1", ("/t?withMade=true", "revoked-all"))]
-        {
-            let (path, word) = revocation("/t", &Form::parse(form.as_bytes()));
-            assert_eq!((path.as_str(), word), expected, "{form}");
         }
     }
 

@@ -10,9 +10,10 @@ use super::{
         client::{Api, Client, segment, with_query},
         form::Form,
         frame::Frame,
+        refused::Refused,
         response::PageResponse,
         shown,
-        token_form::Made,
+        token_form::{self, Made},
     },
     done,
 };
@@ -34,7 +35,7 @@ struct TokensPage<'p> {
     /// The label that the refused form had.
     typed: &'p str,
     made: Option<Made>,
-    problem: Option<String>,
+    problem: Option<Refused>,
     done: Option<&'static str>,
 }
 
@@ -43,7 +44,7 @@ struct TokensPage<'p> {
 struct Outcome<'p> {
     typed: &'p str,
     made: Option<Made>,
-    problem: Option<String>,
+    problem: Option<Refused>,
     done: Option<&'static str>,
 }
 
@@ -66,8 +67,8 @@ pub(in super::super) async fn create(
     let body = if typed.is_empty() { json!({}) } else { json!({ "label": typed }) };
     let made: Result<MadeAdminToken, Fault> = client.send(Method::POST, "/admin/tokens", &body).await;
     let outcome = match made {
-        Ok(made) => Outcome { made: Some(shown_once(made)), ..Outcome::default() },
-        Err(fault) => Outcome { typed, problem: Some(fault.message.into_owned()), ..Outcome::default() },
+        Ok(made) => Outcome { made: Some(shown_once(frame, made)), ..Outcome::default() },
+        Err(fault) => Outcome { typed, problem: Some(fault.into()), ..Outcome::default() },
     };
     page(client, frame, outcome).await
 }
@@ -79,22 +80,23 @@ pub(in super::super) async fn revoke(
     form: &Form,
 ) -> Result<PageResponse, Fault> {
     let path = format!("/admin/tokens/{}", segment(form.text("token")));
-    let (path, word) = super::revocation(&path, form);
+    let (path, word) = token_form::revocation(&path, form);
     let revoked: Result<IgnoredAny, Fault> = client.send(Method::DELETE, &path, &json!(null)).await;
     match revoked {
         Ok(_) => Ok(PageResponse::see_other(&with_query(&frame.path("/tokens"), &[("done", word)]))),
         Err(fault) => {
-            let problem = Some(fault.message.into_owned());
+            let problem = Some(fault.into());
             page(client, frame, Outcome { problem, ..Outcome::default() }).await
         }
     }
 }
 
-fn shown_once(made: MadeAdminToken) -> Made {
+fn shown_once(frame: &Frame, made: MadeAdminToken) -> Made {
     let note = "It is shown only now. It may do everything that this console does: store it in a safe place.";
     Made {
         title: "The new admin token".to_owned(),
         token: made.token,
+        page: frame.path("/tokens"),
         notes: vec![note.to_owned()],
         usage: None,
     }
@@ -105,12 +107,15 @@ async fn page(
     frame: &Frame,
     outcome: Outcome<'_>,
 ) -> Result<PageResponse, Fault> {
-    let ById(mut tokens) = client.get::<ById<AdminToken>>("/admin/tokens").await?;
+    let Outcome { typed, made, problem, done } = outcome;
+    let ById(mut tokens) = match client.get::<ById<AdminToken>>("/admin/tokens").await {
+        Ok(tokens) => tokens,
+        Err(fault) => return token_form::made_alone(frame, made, fault),
+    };
     // The newest first.
     tokens.reverse();
     let of = Some(tokens.len()).filter(|all| *all > LIMIT);
     tokens.truncate(LIMIT);
-    let Outcome { typed, made, problem, done } = outcome;
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = TokensPage { frame, tokens: &tokens, of, typed, made, problem, done };
     Ok(PageResponse::html(status, &page))

@@ -11,6 +11,7 @@ use super::{
         form::Form,
         frame::Frame,
         keys_form::{KeysForm, Problems},
+        refused::Refused,
         response::PageResponse,
         shown,
         token_form::{self, Example, Made, TokenForm},
@@ -49,8 +50,17 @@ struct UserPage<'p> {
     typed: &'p Form,
     made: Option<Made>,
     example: Option<Example>,
-    problem: Option<String>,
+    problem: Option<Refused>,
     done: Option<&'static str>,
+}
+
+/// All that the page reads.
+struct Read {
+    user: ListedUser,
+    /// The newest first.
+    tokens: Vec<(String, Token)>,
+    reachable: ReachableProviders,
+    fields: CredentialFields,
 }
 
 /// The outcome of a form.
@@ -60,7 +70,7 @@ struct Outcome {
     typed: Form,
     token: Form,
     made: Option<Made>,
-    problem: Option<String>,
+    problem: Option<Refused>,
     done: Option<&'static str>,
 }
 
@@ -122,7 +132,8 @@ pub(in super::super) async fn create_token(
     let (body, usage) = match token_form::body(form) {
         Ok(asked) => asked,
         Err(problem) => {
-            let outcome = Outcome { token: form.clone(), problem: Some(problem), ..Outcome::default() };
+            let outcome =
+                Outcome { token: form.clone(), problem: Some(problem.into()), ..Outcome::default() };
             return page(client, frame, id, outcome).await;
         }
     };
@@ -130,7 +141,8 @@ pub(in super::super) async fn create_token(
         client.send(Method::POST, &format!("{}/tokens", document(id)?), &body).await;
     match made {
         Ok(made) => {
-            let made = Some(Made::new(made, "The new token of this user", usage));
+            let made =
+                Some(Made::new(made, super::user_path(frame, id), "The new token of this user", usage));
             page(client, frame, id, Outcome { made, ..Outcome::default() }).await
         }
         Err(fault) => page(client, frame, id, Outcome { token: form.clone(), ..problem(fault) }).await,
@@ -145,7 +157,7 @@ pub(in super::super) async fn revoke_token(
     form: &Form,
 ) -> Result<PageResponse, Fault> {
     let path = format!("{}/tokens/{}", document(id)?, segment(form.text("token")));
-    let (path, word) = super::revocation(&path, form);
+    let (path, word) = token_form::revocation(&path, form);
     let revoked: Result<IgnoredAny, Fault> = client.send(Method::DELETE, &path, &json!(null)).await;
     match revoked {
         Ok(_) => Ok(see_other(frame, id, word)),
@@ -164,7 +176,7 @@ fn see_other(frame: &Frame, id: &str, word: &str) -> PageResponse {
 }
 
 fn problem(fault: Fault) -> Outcome {
-    Outcome { problem: Some(fault.message.into_owned()), ..Outcome::default() }
+    Outcome { problem: Some(fault.into()), ..Outcome::default() }
 }
 
 async fn page(
@@ -173,16 +185,14 @@ async fn page(
     id: &str,
     outcome: Outcome,
 ) -> Result<PageResponse, Fault> {
-    let user: ListedUser = client.get(&document(id)?).await?;
-    let ById(mut tokens) = client.get::<ById<Token>>(&format!("{}/tokens", document(id)?)).await?;
-    let reachable: ReachableProviders = client.get("/admin/endpoints").await?;
+    let Outcome { typed, token, made, problem, done } = outcome;
     let target = target(frame, (KeyOwner::User, id));
-    let fields: CredentialFields = client.get(&target.fields).await?;
-    // The newest first.
-    tokens.reverse();
+    let Read { user, mut tokens, reachable, fields } = match read(client, id, &target.fields).await {
+        Ok(read) => read,
+        Err(fault) => return token_form::made_alone(frame, made, fault),
+    };
     let of = Some(tokens.len()).filter(|all| *all > LIMIT);
     tokens.truncate(LIMIT);
-    let Outcome { typed, token, made, problem, done } = outcome;
     let providers = &reachable.providers;
     let example = made.as_ref().and_then(|made| made.example(frame, providers));
     let action = frame.path(&format!("/users/{id}/tokens"));
@@ -203,6 +213,14 @@ async fn page(
         done,
     };
     Ok(PageResponse::html(status, &page))
+}
+
+async fn read(client: &Client<'_, impl Api>, id: &str, fields: &str) -> Result<Read, Fault> {
+    let user = client.get(&document(id)?).await?;
+    let ById(mut tokens) = client.get::<ById<Token>>(&format!("{}/tokens", document(id)?)).await?;
+    tokens.reverse();
+    let reachable = client.get("/admin/endpoints").await?;
+    Ok(Read { user, tokens, reachable, fields: client.get(fields).await? })
 }
 
 impl UserPage<'_> {

@@ -9,8 +9,10 @@ use super::{
         client::{Api, Client, Listed, with_query},
         form::Form,
         frame::Frame,
+        refused::Refused,
         response::PageResponse,
         shown,
+        token_form::{self, Made},
     },
     done,
 };
@@ -48,7 +50,7 @@ struct Outcome<'p> {
     made: Option<MadeUser>,
     /// The refused form.
     typed: Option<&'p Form>,
-    problem: Option<String>,
+    problem: Option<Refused>,
     done: Option<&'static str>,
 }
 
@@ -84,7 +86,7 @@ pub(in super::super) async fn create(
     let outcome = match client.send(Method::POST, "/admin/users", &body).await {
         Ok(made) => Outcome { made: Some(made), ..Outcome::default() },
         Err(fault) => {
-            let problem = Some(fault.message.into_owned());
+            let problem = Some(fault.into());
             Outcome { typed: Some(form), problem, ..Outcome::default() }
         }
     };
@@ -97,22 +99,44 @@ async fn page(
     asked: &Asked,
     mut outcome: Outcome<'_>,
 ) -> Result<PageResponse, Fault> {
-    let found = match list(client, asked).await {
-        Ok(found) => Some(found),
-        // A filter that nothing can match: the form shows it, with the reason.
-        Err(fault) if fault.kind == FaultKind::InvalidRequest => {
-            outcome.problem = Some(fault.message.into_owned());
-            None
+    let (list, numbers, groups) = match read(client, asked, &mut outcome.problem).await {
+        Ok(read) => read,
+        Err(fault) => {
+            return token_form::made_alone(frame, outcome.made.map(|made| made_alone(frame, made)), fault);
         }
-        Err(fault) => return Err(fault),
     };
-    let (list, numbers) = found
-        .unwrap_or_else(|| (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 }));
-    let groups = client.list::<Group>(&with_query("/admin/groups", &[("limit", GROUPS)])).await?;
     let status = if outcome.problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let next = list.next.as_deref().map(|after| asked.address(frame, after));
     let page = UsersPage { frame, asked, users: &list.items, numbers, groups: &groups.items, next, outcome };
     Ok(PageResponse::html(status, &page))
+}
+
+/// What the list has, its numbers, and the groups. A filter that nothing can match finds nobody, with the reason.
+async fn read(
+    client: &Client<'_, impl Api>,
+    asked: &Asked,
+    problem: &mut Option<Refused>,
+) -> Result<(Listed<ListedUser>, UserNumbers, Listed<Group>), Fault> {
+    let (found, numbers) = match list(client, asked).await {
+        Ok(found) => found,
+        Err(fault) if fault.kind == FaultKind::InvalidRequest => {
+            *problem = Some(fault.into());
+            (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 })
+        }
+        Err(fault) => return Err(fault),
+    };
+    let groups = client.list(&with_query("/admin/groups", &[("limit", GROUPS)])).await?;
+    Ok((found, numbers, groups))
+}
+
+fn made_alone(frame: &Frame, made: MadeUser) -> Made {
+    Made {
+        title: "The token of the new user".to_owned(),
+        token: made.token,
+        page: frame.path("/users"),
+        notes: vec!["It is shown only now.".to_owned()],
+        usage: None,
+    }
 }
 
 async fn list(
