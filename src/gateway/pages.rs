@@ -21,8 +21,9 @@ use crate::{
 
 /// The largest sign-in form. It is read before anybody is known.
 const MAX_SIGN_IN: usize = 4096;
-/// The field of the sign-in form.
+/// The fields of the sign-in form: the token, and the page that was asked for.
 const TOKEN: &str = "token";
+const THEN: &str = "then";
 
 /// Answers a request for a page.
 pub(super) async fn answer(
@@ -58,11 +59,12 @@ async fn page(
         (&Method::POST, "/sign-in") => {
             PageOrigin::of(&head.headers, worker.public_url.as_ref()).check()?;
             let form = read_form(incoming, MAX_SIGN_IN, context).await?;
-            let token = form_urlencoded::parse(&form).find(|(name, _)| name == TOKEN);
-            let token = Secret::new(token.map_or_else(String::new, |(_, token)| token.trim().to_owned()));
-            match worker.sign_in(session, &token).await {
-                Ok(cookies) => Ok(with_cookies(PageResponse::see_other(area.path()), cookies)),
-                Err(fault) => Ok(pages::sign_in(area, Some(&SignInProblem::Refused(fault)))),
+            let text = |field: &str| form_urlencoded::parse(&form).find(|(name, _)| name == field);
+            let token = text(TOKEN).map_or_else(String::new, |(_, token)| token.trim().to_owned());
+            let then = text(THEN).map_or_else(String::new, |(_, then)| then.into_owned());
+            match worker.sign_in(session, &Secret::new(token)).await {
+                Ok(cookies) => Ok(with_cookies(PageResponse::see_other(area.within(&then)), cookies)),
+                Err(fault) => Ok(pages::sign_in(area, &then, Some(&SignInProblem::Refused(fault)))),
             }
         }
         (&Method::POST, "/sign-out") => {
@@ -79,8 +81,11 @@ async fn page(
                 Ok(show(request, signed_in, &route, form).await)
             }
             None => {
-                let ended = (method == Method::POST).then_some(SignInProblem::Ended);
-                Ok(pages::sign_in(area, ended.as_ref()))
+                if method == Method::POST {
+                    return Ok(pages::sign_in(area, "", Some(&SignInProblem::Ended)));
+                }
+                let asked = head.uri.path_and_query().map_or(area.path(), |path| path.as_str());
+                Ok(pages::sign_in(area, asked, None))
             }
         },
     }

@@ -56,6 +56,8 @@ const CONSOLE: &[Tab] = &[
 #[template(path = "sign_in.html")]
 struct SignIn<'p> {
     frame: &'p Frame,
+    /// The page that was asked for.
+    then: &'p str,
     problem: Option<&'p str>,
 }
 
@@ -126,7 +128,7 @@ fn tab(route: &PageRoute) -> &'static str {
 }
 
 /// The sign-in form.
-pub(super) fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageResponse {
+pub(super) fn sign_in(area: Area, then: &str, problem: Option<&SignInProblem>) -> PageResponse {
     let (status, problem) = match problem {
         // A first visit is a page like any other.
         None => (StatusCode::OK, None),
@@ -142,7 +144,7 @@ pub(super) fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageRespon
             (fault.kind.status(), Some(message))
         }
     };
-    PageResponse::html(status, &SignIn { frame: &Frame::bare(area), problem })
+    PageResponse::html(status, &SignIn { frame: &Frame::bare(area), then, problem })
 }
 
 /// The page in place of one that cannot be shown.

@@ -64,9 +64,9 @@ pub enum SignInProblem {
     Ended,
 }
 
-/// The sign-in form, with the reason why it is shown again.
-pub fn sign_in(area: Area, problem: Option<&SignInProblem>) -> PageResponse {
-    frame::sign_in(area, problem)
+/// The sign-in form, with the page that was asked for, and the reason why the form is shown again.
+pub fn sign_in(area: Area, then: &str, problem: Option<&SignInProblem>) -> PageResponse {
+    frame::sign_in(area, area.within(then), problem)
 }
 
 /// The page in place of one that cannot be shown.

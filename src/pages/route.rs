@@ -142,6 +142,15 @@ impl Area {
         }
     }
 
+    /// The same path if it leads to a page of this area, else that of the area's first page. A path from a form may lead
+    /// anywhere.
+    pub fn within(self, path: &str) -> &str {
+        let (plain, _) = path.split_once('?').unwrap_or((path, ""));
+        let is_own = matches!(Self::of(plain), Some((area, rest)) if area == self && find(self, &Method::GET, rest).is_some());
+        let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        if is_own && is_plain { path } else { self.path() }
+    }
+
     /// The area of a path, and the rest of the path: empty, or from a slash on.
     pub fn of(path: &str) -> Option<(Self, &str)> {
         Self::ALL.into_iter().find_map(|area| {
@@ -185,6 +194,29 @@ mod tests {
         check("/console/", Some((Area::Console, "/")));
         for other in ["/", "/configuration", "/auth", "config"] {
             check(other, None);
+        }
+    }
+
+    #[test]
+    fn signing_in_leads_to_a_page_of_the_area() {
+        let check = |path: &str, expected| assert_eq!(Area::Config.within(path), expected, "{path}");
+        for own in ["/config", "/config/usage", "/config/usage?range=day&by=a%2Fb", "/config/connect/a"] {
+            check(own, own);
+        }
+        for other in [
+            "",
+            "/",
+            "/console",
+            "//evil.example/config",
+            "https://evil.example/config",
+            "/configuration",
+            "/config/nothing",
+            "/config/sign-out",
+            "/config/../admin",
+            "/config?x=\r\nSet-Cookie: a=b",
+            "/config?\\",
+        ] {
+            check(other, "/config");
         }
     }
 

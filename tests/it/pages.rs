@@ -132,6 +132,26 @@ fn a_form_without_a_session_or_from_another_site_changes_nothing() {
 }
 
 #[test]
+fn signing_in_leads_to_the_page_that_was_asked_for() {
+    let world = World::new();
+    let address = world.gateway.address;
+    let asked = ask(address, "GET /config/usage?range=day", "", "");
+    assert!(text(&asked).contains("name=\"then\" value=\"/config/usage?range=day\""), "{}", text(&asked));
+    for (then, expected) in [
+        ("/config/usage?range=day", "/config/usage?range=day"),
+        ("https://evil.example/config", "/config"),
+        ("/console", "/config"),
+    ] {
+        let then: String = form_urlencoded::byte_serialize(then.as_bytes()).collect();
+        let form = format!("token={}&then={then}", world.token);
+        let answer = post(address, "/config/sign-in", "", &form);
+        assert_eq!((answer.head.status(), answer.head.get("location")), (303, Some(expected)));
+    }
+    let refused = post(address, "/config/sign-in", "", "token=x&then=%2Fconfig%2Ftokens");
+    assert!(text(&refused).contains("value=\"/config/tokens\""), "{}", text(&refused));
+}
+
+#[test]
 fn signing_in_once_more_ends_the_session_before() {
     let world = World::new();
     let address = world.gateway.address;
