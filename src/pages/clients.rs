@@ -3,7 +3,7 @@
 //!
 //! Nothing here knows a token: texts show a stand-in for it. Read next: `config/connect`, the page that shows them.
 
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 
 use crate::{
     admin::ReachableProvider,
@@ -84,7 +84,7 @@ pub(super) fn paste_setups<'c>(
     let setups = files.filter_map(|client| {
         let speaks = client.speaks.iter().filter(|one| !one.paste_steps.is_empty());
         let (speaks, base) = speaking(speaks, provider)?;
-        Some(filled(client, &speaks.paste_steps, base, (provider, server, MODEL)))
+        Some(filled(client, &speaks.paste_steps, &base, (provider, server, MODEL)))
     });
     setups.collect()
 }
@@ -96,7 +96,7 @@ fn setup<'c>(
     model: &str,
 ) -> Option<Setup<'c>> {
     let (speaks, base) = speaking(client.speaks.iter(), provider)?;
-    Some(filled(client, &speaks.steps, base, (provider, server, model)))
+    Some(filled(client, &speaks.steps, &base, (provider, server, model)))
 }
 
 /// The first format that the provider has too, with the path that the client's own paths follow.
@@ -110,7 +110,7 @@ fn speaking<'c>(
 fn filled<'c>(
     client: &'c ClientFile,
     steps: &'c [Step],
-    base: String,
+    base: &str,
     (provider, server, model): (&ReachableProvider, &str, &str),
 ) -> Setup<'c> {
     let base_url = escaped(&format!("{server}{base}"));
@@ -132,7 +132,8 @@ pub(super) fn escaped(address: &str) -> String {
     for sign in address.chars() {
         match sign {
             '"' | '\'' | '`' | '$' | '\\' | '!' | ' ' | '<' | '>' => {
-                escaped.push_str(&format!("%{:02X}", u32::from(sign)));
+                // Writing to a string cannot fail.
+                let _ = write!(escaped, "%{:02X}", u32::from(sign));
             }
             _ => escaped.push(sign),
         }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { check, control, reloaded, shows, signIn } from "./browser.mjs";
+import { check, control, reloaded, shows, signIn, signInConsole } from "./browser.mjs";
 import { listen, provider, Tollgate } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
@@ -64,6 +64,21 @@ check("hostile texts of files, users, tokens and models are text on every page",
   await user.call("POST", "/auth/tokens", { label: evil("token") });
   await page.goto(`${own.url}/config/tokens`);
   await harmless(page, ["token", "title"]);
+  for (const path of ["/connect", "/connect/hostile"]) {
+    await page.goto(`${own.url}/config${path}`);
+    await harmless(page, ["title"]);
+  }
+  await signInConsole(page, own);
+  for (const [path, names] of [
+    ["/providers", []], ["/providers/item?file=hostile.toml", []], ["/users", []], [`/users/${user.id}`, ["token", "title"]],
+    [`/users/${user.id}/keys`, ["title", "label", "hint"]], ["/shared/everybody", ["title", "label", "hint", "placeholder"]],
+    ["/shared", []], ["/tokens", []], ["/usage?by=model", ["model"]], ["/usage/tail", ["model"]], ["/audit", []],
+    ["/explain?method=POST&path=/proxy/hostile/chat", []],
+  ]) {
+    await page.goto(`${own.url}/console${path}`);
+    await harmless(page, names);
+  }
+  await page.goto(`${own.url}/config`);
   await page.goto(`${own.url}/config/${encodeURIComponent(evil("path"))}?saved=${encodeURIComponent(evil("query"))}`);
   await harmless(page, []);
   await own.end();

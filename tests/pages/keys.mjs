@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { check, control, revoke, row, save, saved, shows, signIn } from "./browser.mjs";
-import { provider } from "./tollgate.mjs";
+import { login, provider } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
 const ACME = "providers.acme.apiKey";
@@ -117,6 +117,14 @@ check("a provider file that is dropped in has its field at the next load", async
   await control(page, "providers.delta.apiKey").fill(KEY);
   await saved(page);
   assert.deepEqual(await user.creds(), { providers: { delta: { apiKey: MASK } } });
+});
+
+check("no name of a section is special", async ({ open }) => {
+  await tollgate.drop("special.toml", login(fake.port).replace(`"Codex"`, `"Special"`).replace(`"codex"`, `"constructor"`).replace("/codex", "/special"));
+  const { user, page } = await keys(open);
+  await control(page, "constructor.oauth").fill(JSON.stringify({ accessToken: "a", refreshToken: "r", expiresAt: 4_102_444_800_000 }));
+  await saved(page);
+  assert.deepEqual(Object.keys(await user.creds()), ["constructor"]);
 });
 
 check("two tabs that save different fields keep both", async ({ open }) => {

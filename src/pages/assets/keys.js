@@ -42,6 +42,7 @@ function Row(root) {
     if (!error) return tell(message);
     error.textContent = message;
     error.hidden = !message;
+    input.setAttribute("aria-describedby", `${message ? `${error.id} ` : ""}${input.id}-about`);
     if (message) input.setAttribute("aria-invalid", "true");
     else input.removeAttribute("aria-invalid");
   };

@@ -45,7 +45,7 @@ fn shipped_clients_are_good() {
             let setup = setup(client, &provider, SERVER, "m-1").unwrap();
             assert_eq!(setup.base_url, format!("{SERVER}/p"), "{}", client.file);
             for steps in [&speaks.steps, &speaks.paste_steps] {
-                let setup = filled(client, steps, "/p".to_owned(), (&provider, SERVER, "m-1"));
+                let setup = filled(client, steps, "/p", (&provider, SERVER, "m-1"));
                 let code: String = setup.steps.iter().map(|step| step.code.as_str()).collect();
                 let has_all = code.contains(SERVER) && code.contains(TOKEN);
                 assert!(steps.is_empty() || has_all, "{}: {code}", client.file);

@@ -261,7 +261,7 @@ pub(super) async fn lacks_paste_token(
 }
 
 impl Outcome<'_> {
-    fn refused<'f>(problem: impl Into<Refused>, typed: Option<&'f Form>) -> Outcome<'f> {
+    fn refused(problem: impl Into<Refused>, typed: Option<&Form>) -> Outcome<'_> {
         Outcome { made: None, problem: Some(problem.into()), typed }
     }
 }
@@ -275,6 +275,8 @@ impl TokensPage<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::Value;
 
     use super::*;
@@ -318,7 +320,7 @@ mod tests {
                 query: Some("as=usr_1"),
                 form: form.as_bytes().into(),
                 public_url: "http://gateway.test",
-                clients: &Default::default(),
+                clients: &Arc::default(),
                 who: "ada",
                 user: Some("usr_1"),
             };
