@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::now_ms,
-    compile::{self, Compiled, Prices},
+    compile::{self, Clients, Compiled, Prices},
     day::Day,
     diag::{Diagnostic, MAX_FINDINGS, Sources},
     diff::{self, Diff},
@@ -26,7 +26,7 @@ use crate::{
     name::FileName,
     pipeline::{self, Folder, InputFile, Loaded},
     settings::Source,
-    table::Table,
+    table::{self, Table},
 };
 
 /// The files that serve at one moment.
@@ -80,6 +80,12 @@ impl FilePlace {
         };
         root.join(self.folder.name()).join(&self.file)
     }
+
+    /// The name of the provider, if the file is one.
+    fn provider(&self) -> Option<FileName> {
+        let stem = self.file.strip_suffix(".toml").filter(|_| self.folder == Folder::Providers)?;
+        FileName::new(stem)
+    }
 }
 
 impl ServingFiles {
@@ -128,12 +134,56 @@ impl ServingFiles {
     pub fn check(&self, place: &FilePlace, text: &str) -> CheckedText {
         let path = place.path(&self.config.source);
         let file: Arc<str> = path.to_string_lossy().into();
+        let checked = self.check_in(self.tree(), place, &path, text);
+        // A file that is stale through a shared file serves with an older text of that: a text that is good with either is.
+        let name = checked.diff.is_none().then(|| place.provider()).flatten();
+        let Some(inputs) = name.and_then(|name| self.served.providers.get(&name)) else { return checked };
         let mut tree = self.tree();
-        tree.replace_in(place.folder, &path, text.as_bytes().to_vec());
-        let users = self.users(&tree, place.folder, &file);
+        let shared = inputs.iter().filter(|(_, text)| text.folder.is_shared());
+        tree.0.extend(shared.map(|(file, text)| (file.clone(), text.clone())));
+        if tree.has_same_texts(&self.tree()) {
+            return checked;
+        }
+        let with_older = self.check_in(tree, place, &path, text);
+        let is_about_others = || checked.found.iter().all(|one| one.at.file != file);
+        if with_older.diff.is_some() || is_about_others() { with_older } else { checked }
+    }
+
+    /// The same, among the files of a tree. An error that is there without the text is not reported, unless it keeps the
+    /// text itself from serving: the file that has it is stale, and goes on with its last good text.
+    fn check_in(&self, before: SourceTree, place: &FilePlace, path: &Path, text: &str) -> CheckedText {
+        let file: Arc<str> = path.to_string_lossy().into();
+        let mut tree = before.clone();
+        tree.replace_in(place.folder, path, text.as_bytes().to_vec());
+        let (loaded, compiled, mut found) = self.judge(&tree, place.folder, &file);
+        found.extend(self.clashes(&compiled, &tree, &file));
+        pipeline::sort(&mut found);
+        let served = self.served_paths();
+        found.retain(|one| {
+            let is_about = one.at.file == file || one.related.iter().any(|(at, _)| at.file == file);
+            is_about || (one.is_error() && served.contains(&one.at.file))
+        });
+        let is_of_others = |one: &Diagnostic| one.is_error() && one.at.file != file;
+        let serves = place.provider().is_none_or(|name| compiled.providers.iter().any(|one| one.name == name));
+        if found.iter().any(is_of_others) && (serves || found.iter().any(|one| one.at.file == file && one.is_error())) {
+            let (_, _, known) = self.judge(&before, place.folder, &file);
+            let known: BTreeSet<_> = known.iter().map(|one| (&one.at, one.code, &one.message)).collect();
+            found.retain(|one| !is_of_others(one) || !known.contains(&(&one.at, one.code, &one.message)));
+        }
+        let is_good = !found.iter().any(Diagnostic::is_error);
+        let diff = is_good.then(|| self.diff(&compiled, &tree, place.folder, &file));
+        found.sort_by_key(|one| (one.at.file != file, one.severity));
+        let omitted = found.len().saturating_sub(MAX_FINDINGS);
+        found.truncate(MAX_FINDINGS);
+        CheckedText { file, sources: loaded.sources, found, omitted, diff }
+    }
+
+    /// Compiles all files of a tree. Of those that the file does not concern, tests do not run again.
+    fn judge(&self, tree: &SourceTree, folder: Folder, file: &Arc<str>) -> (Loaded, Compiled, Vec<Diagnostic>) {
+        let users = self.users(tree, folder, file);
         let is_judged = |shown: &Arc<str>, input: &InputFile<'_>| match input.folder {
-            Folder::Providers => *shown != file && !users.contains(shown),
-            _ => *shown != file && !place.folder.is_shared(),
+            Folder::Providers => shown != file && !users.contains(shown),
+            _ => shown != file && !folder.is_shared(),
         };
         let inputs = tree.input_files().map(|(shown, input)| {
             let is_judged = is_judged(shown, &input);
@@ -146,32 +196,51 @@ impl ServingFiles {
             today: Some(Day::of_seconds(now_ms() / 1000)),
             ..pipeline::parse(inputs, |_| true)
         };
-        let (compiled, _, mut found) = pipeline::check(&loaded);
-        let served = self.served_paths();
-        found.retain(|one| {
-            let is_about = one.at.file == file || one.related.iter().any(|(at, _)| at.file == file);
-            is_about || (one.is_error() && served.contains(&one.at.file))
-        });
-        let is_good = !found.iter().any(Diagnostic::is_error);
-        let diff = is_good.then(|| self.diff(&compiled, place.folder, &file));
-        found.sort_by_key(|one| (one.at.file != file, one.severity));
-        let omitted = found.len().saturating_sub(MAX_FINDINGS);
-        found.truncate(MAX_FINDINGS);
-        CheckedText { file, sources: loaded.sources, found, omitted, diff }
+        let (compiled, _, found) = pipeline::check(&loaded);
+        (loaded, compiled, found)
     }
 
-    /// One tree of what serves, and of the shared files that serve nowhere yet. If two providers serve with different texts
-    /// of a shared file, it has one of them.
+    /// The conflicts of what uses the file with the providers that serve on with a last good text.
+    fn clashes(&self, compiled: &Compiled, tree: &SourceTree, file: &Arc<str>) -> Vec<Diagnostic> {
+        let stale: Vec<_> = self.stale(compiled, tree, file).cloned().collect();
+        if stale.is_empty() {
+            return Vec::new();
+        }
+        let changed = compiled.providers.iter().filter(|one| one.inputs.contains(file)).cloned();
+        let conflicts = table::link(&stale, &changed.collect::<Vec<_>>(), &[], &compiled.budgets);
+        conflicts.into_iter().map(|one| one.diagnostic).collect()
+    }
+
+    /// The providers that serve, and do not compile with the other files of a tree, which has the files of each.
+    fn stale<'s>(
+        &'s self,
+        compiled: &'s Compiled,
+        tree: &'s SourceTree,
+        file: &'s Arc<str>,
+    ) -> impl Iterator<Item = &'s Arc<compile::Provider>> {
+        let names: BTreeSet<_> = compiled.providers.iter().map(|one| &one.name).collect();
+        let is_there = |(shown, text): (&Arc<str>, &Arc<SourceFile>)| {
+            text.folder == Folder::Providers && shown != file && tree.0.contains_key(shown)
+        };
+        let serving = self.served.compiled.values().filter(move |one| !names.contains(&one.name));
+        serving.filter(move |one| {
+            self.served.providers.get(&one.name).is_some_and(|inputs| inputs.iter().any(is_there))
+        })
+    }
+
+    /// One tree of what serves, with the shared files of the last scan. If a provider is stale through one of those, it
+    /// serves with another text of it.
     fn tree(&self) -> SourceTree {
-        let mut files = Inputs::clone(&self.shared);
         let served =
             self.served.providers.values().flatten().filter(|(_, text)| text.folder != Folder::Policy);
-        files.extend(served.chain(&self.served.prices).map(|(file, text)| (file.clone(), text.clone())));
-        SourceTree(files)
+        let independent = self.served.prices.iter().chain(&self.served.clients);
+        let all = served.chain(independent).chain(&*self.shared);
+        SourceTree(all.map(|(file, text)| (file.clone(), text.clone())).collect())
     }
 
     fn served_paths(&self) -> BTreeSet<&Arc<str>> {
-        self.served.providers.values().chain([&self.served.prices]).flat_map(BTreeMap::keys).collect()
+        let independent = [&self.served.prices, &self.served.clients];
+        self.served.providers.values().chain(independent).flat_map(BTreeMap::keys).collect()
     }
 
     /// The provider files that use a shared file, or may use it once its text is in place.
@@ -188,19 +257,21 @@ impl ServingFiles {
     }
 
     /// The differences to what serves. A provider that does not use the file is the same.
-    fn diff(&self, compiled: &Compiled, folder: Folder, file: &Arc<str>) -> Diff {
+    fn diff(&self, compiled: &Compiled, tree: &SourceTree, folder: Folder, file: &Arc<str>) -> Diff {
         let old: Vec<_> = self.served.compiled.values().cloned().collect();
         let known = |name: &FileName| self.served.compiled.get(name);
         let new = compiled.providers.iter().map(|one| match known(&one.name) {
-            Some(old) if !one.inputs.contains(file) && !old.inputs.contains(file) => old.clone(),
-            _ => one.clone(),
+            Some(old) if !one.inputs.contains(file) && !old.inputs.contains(file) => old,
+            _ => one,
         });
-        let diff = diff::diff(&old, &new.collect::<Vec<_>>());
-        let prices = &self.table().prices;
-        if folder != Folder::Prices {
-            return diff;
+        let new: Vec<_> = new.chain(self.stale(compiled, tree, file)).cloned().collect();
+        let diff = diff::diff(&old, &new);
+        let table = self.table();
+        match folder {
+            Folder::Prices => diff.with_prices(&table.prices, &Prices::new(compiled.prices.clone())),
+            Folder::Clients => diff.with_clients(&table.clients, &Clients::new(compiled.clients.clone())),
+            _ => diff,
         }
-        diff.with_prices(prices, &Prices::new(compiled.prices.clone()))
     }
 }
 
@@ -214,6 +285,7 @@ mod tests {
             ("acme.toml", Some((Folder::Providers, "acme.toml"))),
             ("apis/acme.toml", Some((Folder::Apis, "acme.toml"))),
             ("prices/acme.toml", Some((Folder::Prices, "acme.toml"))),
+            ("clients/acme.toml", Some((Folder::Clients, "acme.toml"))),
             ("B ad.toml", Some((Folder::Providers, "B ad.toml"))),
         ] {
             let expected = expected.map(|(folder, file)| FilePlace { folder, file: file.to_owned() });

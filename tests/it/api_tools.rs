@@ -8,6 +8,8 @@ use crate::harness::{Api, Home, KEY, PROVIDER, World, provider};
 const EXPLAIN: &str = "POST /admin/explain";
 const CHECK: &str = "POST /admin/check";
 
+const PRICES: &str = "title = \"Mine\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"mine\"]\ninput = 1\noutput = 2\n";
+
 /// What looks like a key.
 const SECRET: &str = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -205,9 +207,75 @@ fn a_shared_file_is_checked_with_the_providers_that_use_it() {
     // A preset that no provider uses yet is there for one that would.
     let spare = check(&api, "new.toml", &uses.replace("mine", "spare"));
     assert_eq!((&spare["ok"], codes(&spare)), (&json!(true), vec![]), "{spare}");
-    let prices = "currency = \"USD\"\n[[price]]\nmodels = [\"m\"]\ninput = 1\noutput = 2\n";
-    let prices = check(&api, "prices/more.toml", prices);
-    assert!(prices["findings"].is_array(), "{prices}");
+}
+
+#[test]
+fn a_stale_file_keeps_no_other_text_from_being_checked() {
+    let preset = |endpoint: &str| {
+        let more = "[endpoint.two]\nmethod = \"GET\"\npath = \"/two\"\n";
+        format!("path_prefix = \"/{{provider}}\"\n[endpoint.{endpoint}]\nmethod = \"GET\"\npath = \"/one\"\n{more}")
+    };
+    let uses = "extends = \"mine\"\ntitle = \"T\"\nbase_url = \"https://t.test\"\n";
+    let overrides = |endpoint: &str| format!("{uses}[endpoint.{endpoint}]\npath = \"/own\"\n");
+    let home = Home::new(&[("aa", &overrides("one")), ("bb", uses), ("presets/mine", &preset("one"))]);
+    let gateway = home.serve(&[]);
+    let token = std::fs::read_to_string(home.data().join("admin-token")).unwrap();
+    let api = Api::new(gateway.address, token.trim_end());
+    home.write("presets/mine", &preset("uno"));
+    assert_eq!(home.run(&["reload"], "").code, 1, "aa is stale");
+    let check = |file: &str, text: &str, verdict: &str, names: Value| {
+        let checked = check(&api, file, text);
+        assert_eq!((&checked["ok"], codes(&checked)), (&json!(true), vec![]), "{file}: {checked}");
+        assert_eq!(checked["diff"]["verdict"], verdict, "{file}: {checked}");
+        let groups = checked["diff"]["groups"].as_array().unwrap().iter();
+        let changed: Vec<_> = groups.flat_map(|group| group["providers"].as_array().unwrap()).collect();
+        assert_eq!(json!(changed), names, "{file}: {checked}");
+    };
+    check("cc.toml", &other("cc", ""), "widened", json!(["cc"]));
+    check("cc.toml", &overrides("uno"), "widened", json!(["cc"]));
+    check("bb.toml", uses, "same", json!([]));
+    check("aa.toml", &overrides("one"), "same", json!([]));
+    check("aa.toml", &overrides("uno"), "widened", json!(["aa"]));
+    check("presets/mine.toml", &preset("uno"), "same", json!([]));
+    check("presets/mine.toml", &preset("one"), "widened", json!(["bb"]));
+    check("prices/mine.toml", PRICES, "different", json!([]));
+    // A path that the stale file serves is taken.
+    let clash = api.done(CHECK, &json!({ "file": "cc.toml", "text": other("cc", "").replace("/cc\"", "/aa\"") .replace("/get", "/own") }));
+    assert_eq!((&clash["ok"], codes(&clash)), (&json!(false), vec!["TG040"]), "{clash}");
+    // A shared file that is broken keeps a text that depends on it from serving, and no other one.
+    home.write("presets/mine", "x = ");
+    assert_eq!(home.run(&["reload"], "").code, 1);
+    check("dd.toml", &other("dd", ""), "widened", json!(["dd"]));
+    check("aa.toml", &overrides("one"), "same", json!([]));
+    let typo = api.done(CHECK, &json!({ "file": "bb.toml", "text": uses.replace("title", "titel") }));
+    assert!(codes(&typo).contains(&"TG010") && typo["diff"].is_null(), "{typo}");
+    let new = api.done(CHECK, &json!({ "file": "ee.toml", "text": overrides("uno") }));
+    assert!(!codes(&new).is_empty() && new["diff"].is_null(), "{new}");
+}
+
+#[test]
+fn files_of_prices_and_clients_are_compared_too() {
+    let client = |code: &str| {
+        format!("title = \"Mine\"\nkind = \"tool\"\n[[speaks]]\napi = \"messages\"\npath = \"/v1\"\n[[speaks.step]]\nlanguage = \"sh\"\ncode = \"{code}\"\n")
+    };
+    let world = World::new();
+    let api = Api::admin(&world);
+    world.home.write("clients/mine", &client("old {base_url}"));
+    assert_eq!(world.home.run(&["reload"], "").code, 0);
+    let check = |file: &str, text: &str, verdict: &str, (prices, clients): (usize, usize)| {
+        let checked = check(&api, file, text);
+        assert_eq!((&checked["ok"], &checked["widens"]), (&json!(true), &json!(false)), "{file}: {checked}");
+        let diff = &checked["diff"];
+        assert_eq!((&diff["verdict"], &diff["groups"]), (&json!(verdict), &json!([])), "{file}: {checked}");
+        let count = |list: &str| diff[list].as_array().unwrap().len();
+        assert_eq!((count("prices"), count("clients")), (prices, clients), "{file}: {checked}");
+    };
+    check("clients/mine.toml", &client("old {base_url}"), "same", (0, 0));
+    check("clients/mine.toml", &client("curl evil"), "different", (0, 1));
+    check("clients/new.toml", &client("new {base_url}"), "different", (0, 2));
+    check("prices/mine.toml", PRICES, "different", (1, 0));
+    let bad = api.done(CHECK, &json!({ "file": "prices/mine.toml", "text": PRICES.replace("input", "inptu") }));
+    assert_eq!((&bad["ok"], codes(&bad)), (&json!(false), vec!["TG010"]), "{bad}");
 }
 
 #[test]

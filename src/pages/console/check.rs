@@ -60,7 +60,7 @@ struct Checked<'p> {
     changes: Vec<Changes<'p>>,
 }
 
-/// The changes of some providers, or of prices.
+/// The changes of some providers, of prices or of clients.
 struct Changes<'p> {
     title: String,
     /// Those that widen exposure.
@@ -182,8 +182,11 @@ fn changes(diff: &Diff) -> Vec<Changes<'_>> {
         wider: &group.changes[..wider(&group.changes)],
         others: &group.changes[wider(&group.changes)..],
     });
-    let prices = Some(Changes { title: "Prices:".to_owned(), wider: &[], others: &diff.prices });
-    groups.chain(prices.filter(|prices| !prices.others.is_empty())).collect()
+    let independent = [("Prices:", &diff.prices), ("Clients:", &diff.clients)];
+    let independent = independent.into_iter().filter(|(_, changes)| !changes.is_empty());
+    let independent =
+        independent.map(|(title, others)| Changes { title: title.to_owned(), wider: &[], others });
+    groups.chain(independent).collect()
 }
 
 /// The number of changes that widen exposure.
