@@ -130,6 +130,7 @@ async fn render(
         Page::Files => console::files::show(client, frame, request.query).await,
         Page::File => console::files::item(client, frame, request.query).await,
         Page::Explain => console::explain::show(client, frame, request.query).await,
+        Page::ExplainRequest => console::explain::explain(client, frame, &form()).await,
         Page::Check => Ok(console::check::show(frame, request.query)),
         Page::CheckText => console::check::check(client, frame, &form()).await,
         Page::Reload => console::files::reload(client, frame).await,

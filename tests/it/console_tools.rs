@@ -79,7 +79,7 @@ fn a_large_text_is_taken_from_operators_alone() {
 }
 
 #[test]
-fn a_question_is_in_the_address() {
+fn a_question_is_in_the_address_and_headers_are_not() {
     let world = World::new();
     let cookie = sign_in(&world);
     let get = |path: &str| ask(world.gateway.address, &format!("GET {path}"), &cookie, "");
@@ -89,8 +89,21 @@ fn a_question_is_in_the_address() {
     let none = get("/console/explain?path=/t/get&user=%3Cb%3E&headers=");
     assert_eq!(none.head.status(), 422);
     assert!(text(&none).contains("value=\"&#60;b&#62;\"") && !text(&none).contains("<b>"), "{}", text(&none));
-    let line = get("/console/explain?path=/t/get&headers=a:b%0D%0Anothing");
+    // Headers may hold a token: an address has none.
+    let ignored = get("/console/explain?path=/t/get&headers=a:%20sk-in-an-address");
+    assert!(ignored.head.status() == 200 && !text(&ignored).contains("sk-in-an-address"));
+    let cookie = format!("{OWN}{cookie}");
+    let post = |form: &str| ask(world.gateway.address, "POST /console/explain", &cookie, form);
+    let line = post("method=GET&path=/t/get&headers=a:b%0D%0Anothing");
+    assert_eq!(line.head.status(), 422);
     assert!(text(&line).contains("line 2 is not of the form"), "{}", text(&line));
+    let shown = post("method=GET&path=/t/get&user=ada&headers=x-mine:%20b%0D%0Aauthorization:%20Bearer%20sk-typed");
+    assert!(text(&shown).contains("It is sent upstream") && text(&shown).contains("x-mine"), "{}", text(&shown));
+    assert!(text(&shown).contains("<form class=\"card\" method=\"post\" action=\"/console/explain\">"));
+    assert_eq!(text(&shown).matches("sk-typed").count(), 1, "in the form alone: {}", text(&shown));
+    assert!(text(&shown).contains("href=\"/console/explain?method=GET&#38;path=%2Ft%2Fget&#38;user=ada\""));
+    let unnamed = post("method=GET&path=/t/get&user=nobody&headers=");
+    assert!(unnamed.head.status() == 422 && text(&unnamed).contains("No user has this id or name"));
     assert_eq!(get("/console/providers/item?file=nothing.toml").head.status(), 404);
     let item = get("/console/providers/item?file=t.toml");
     assert!(

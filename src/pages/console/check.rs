@@ -13,7 +13,7 @@ use super::{
         frame::Frame,
         response::PageResponse,
     },
-    file_name, file_page,
+    file_name, file_page, form_status,
     listing::{self, Mark, Row},
 };
 use crate::{
@@ -93,7 +93,7 @@ pub(in super::super) async fn check(
         }
         Err(fault) => {
             let problem = Some(Problem::of(&fault));
-            Ok(PageResponse::html(StatusCode::UNPROCESSABLE_ENTITY, &CheckPage { problem, ..page }))
+            Ok(PageResponse::html(form_status(&fault), &CheckPage { problem, ..page }))
         }
     }
 }

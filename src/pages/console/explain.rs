@@ -1,5 +1,6 @@
 //! What would become of a request: the verdict, then the request as it would be sent, each header with the rule that
-//! decided about it. The address holds the question, so that a person can send it to another.
+//! decided about it. The address may hold a question, so that a person can send it to another; never headers, which may
+//! hold a token.
 
 use std::{borrow::Borrow, collections::BTreeMap};
 
@@ -10,10 +11,11 @@ use serde_json::json;
 use super::{
     super::{
         client::{Api, Client, with_query},
+        form::Form,
         frame::Frame,
         response::PageResponse,
     },
-    file_name, file_page,
+    file_name, file_page, form_status,
 };
 use crate::{
     explain::{Action, Explanation, Header, Nearest, Position, Route},
@@ -57,21 +59,36 @@ struct Problem {
     other: Option<String>,
 }
 
-/// The page.
+/// The form, or the explanation of the request that the address names.
 pub(in super::super) async fn show(
     client: &Client<'_, impl Api>,
     frame: &Frame,
     query: Option<&str>,
 ) -> Result<PageResponse, Fault> {
-    let asked = Asked::of(query);
+    let value = |name: &str| value_of(query, name);
+    answer(client, frame, &Asked::of(value, HEADERS.to_owned())).await
+}
+
+/// Explains the request of a form.
+pub(in super::super) async fn explain(
+    client: &Client<'_, impl Api>,
+    frame: &Frame,
+    form: &Form,
+) -> Result<PageResponse, Fault> {
+    let value = |name: &str| form.get(name).map(str::to_owned);
+    answer(client, frame, &Asked::of(value, form.exact("headers").replace("\r\n", "\n"))).await
+}
+
+async fn answer(client: &Client<'_, impl Api>, frame: &Frame, asked: &Asked) -> Result<PageResponse, Fault> {
+    let page = ExplainPage { frame, methods: &METHODS, asked, explained: None, problem: Problem::default() };
     if asked.path.is_empty() {
-        return Ok(page(frame, &asked, None, Problem::default()));
+        return Ok(PageResponse::html(StatusCode::OK, &page));
     }
     let headers = match asked.headers() {
         Ok(headers) => headers,
         Err(problem) => {
             let problem = Problem { headers: Some(problem), ..Problem::default() };
-            return Ok(page(frame, &asked, None, problem));
+            return Ok(PageResponse::html(StatusCode::UNPROCESSABLE_ENTITY, &ExplainPage { problem, ..page }));
         }
     };
     let mut body = json!({ "method": asked.method, "path": asked.path, "headers": headers });
@@ -79,25 +96,26 @@ pub(in super::super) async fn show(
         body["user"] = asked.user.as_str().into();
     }
     match client.send::<Explanation>(Method::POST, "/admin/explain", &body).await {
-        Ok(explained) => Ok(page(frame, &asked, Some(&explained), Problem::default())),
-        Err(fault) => Ok(page(frame, &asked, None, Problem::of(&fault))),
+        Ok(explained) => {
+            let explained = Some(&explained);
+            Ok(PageResponse::html(StatusCode::OK, &ExplainPage { explained, ..page }))
+        }
+        Err(fault) => {
+            let problem = Problem::of(&fault);
+            Ok(PageResponse::html(form_status(&fault), &ExplainPage { problem, ..page }))
+        }
     }
 }
 
-fn page(frame: &Frame, asked: &Asked, explained: Option<&Explanation>, problem: Problem) -> PageResponse {
-    let status = if problem.is_any() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    PageResponse::html(status, &ExplainPage { frame, methods: &METHODS, asked, explained, problem })
-}
-
 impl Asked {
-    fn of(query: Option<&str>) -> Self {
-        let text = |name| value_of(query, name).unwrap_or_default().trim().to_owned();
+    fn of(value: impl Fn(&str) -> Option<String>, headers: String) -> Self {
+        let text = |name| value(name).unwrap_or_default().trim().to_owned();
         let method = Some(text("method").to_ascii_uppercase()).filter(|method| !method.is_empty());
         Self {
             method: method.unwrap_or_else(|| "POST".to_owned()),
             path: text("path"),
             user: text("user"),
-            headers: value_of(query, "headers").unwrap_or_else(|| HEADERS.to_owned()).replace("\r\n", "\n"),
+            headers,
         }
     }
 
@@ -146,6 +164,11 @@ impl Problem {
 /// The address of the explanation of a request.
 pub(super) fn address(frame: &Frame, method: &str, path: &str, user: &str) -> String {
     with_query(&frame.path("/explain"), &[("method", method), ("path", path), ("user", user)])
+}
+
+/// The address of the same question, with the headers of an ordinary client.
+fn own_address(frame: &Frame, asked: &Asked) -> String {
+    address(frame, &asked.method, &asked.path, &asked.user)
 }
 
 /// A path of an endpoint as a request could have it: each `{name}` is its name.

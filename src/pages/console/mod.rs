@@ -16,6 +16,13 @@ pub(super) mod users;
 
 use super::{client::with_query, frame::Frame};
 use crate::{pipeline::Folder, rewrite::value_of};
+use super::{client::with_query, form::Form, frame::Frame};
+use crate::{
+    fault::{Fault, FaultKind},
+    pipeline::Folder,
+    rewrite::value_of,
+};
+use http::StatusCode;
 
 /// The messages of changes that were made, by their word in `?done=` of the page that follows.
 const DONE: &[(&str, &str)] = &[
@@ -49,6 +56,15 @@ fn file_page(frame: &Frame, path: &str) -> String {
     with_query(&frame.path("/providers/item"), &[("file", file_name(path))])
 }
 
+/// The status of a form that is shown again: 422 if the fault is about what was typed.
+fn form_status(fault: &Fault) -> StatusCode {
+    match fault.kind {
+        FaultKind::InvalidRequest => StatusCode::UNPROCESSABLE_ENTITY,
+        _ if fault.at.is_some() => StatusCode::UNPROCESSABLE_ENTITY,
+        kind => kind.status(),
+    }
+}
+
 /// The page of a user.
 fn user_path(frame: &Frame, id: &str) -> String {
     frame.path(&format!("/users/{id}"))
@@ -67,6 +83,29 @@ mod tests {
             (Some("x=saved"), None),
         ] {
             assert_eq!(done(query), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_may_include_what_came_from_the_token() {
+        for (form, expected) in
+            [("token=x", ("/t", "revoked")), ("token=x&with_made=1", ("/t?withMade=true", "revoked-all"))]
+        {
+            let (path, word) = revocation("/t", &Form::parse(form.as_bytes()));
+            assert_eq!((path.as_str(), word), expected, "{form}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_typed_is_unprocessable() {
+        let typed = |kind| Fault { at: Some("/user".to_owned()), ..Fault::new(kind, "") };
+        for (fault, status) in [
+            (Fault::new(FaultKind::InvalidRequest, ""), 422),
+            (typed(FaultKind::NotFound), 422),
+            (Fault::new(FaultKind::TooManyCalls, ""), FaultKind::TooManyCalls.status().as_u16()),
+            (Fault::new(FaultKind::StoreUnavailable, ""), 503),
+        ] {
+            assert_eq!(form_status(&fault).as_u16(), status, "{fault:?}");
         }
     }
 
