@@ -124,6 +124,15 @@ check("providers: a list of many files, and a page of each", async ({ open }) =>
   await accessible(page, "a provider: rejected");
   await page.goto(`${crowded.url}/console/providers/item?file=one.toml`);
   await page.getByRole("heading", { name: TOO_EARLY }).waitFor();
+  await shows(page, "Live.");
+  await crowded.drop("one.toml", "title = ").catch(() => {});
+  await shows(page, "the last good one does");
+  await shows(page, "TG003");
+  await page.goto(`${crowded.url}/console/providers?q=one.toml`);
+  await shows(page, "Live.");
+  const generation = await page.locator("#generation").innerText();
+  await crowded.drop("one.toml", provider(fake.port, { title: "Mended" })).catch(() => {});
+  await page.waitForFunction((before) => document.getElementById("generation").innerText !== before, generation);
   await page.goto(`${crowded.url}/console/providers?q=nothing-like-it`);
   await shows(page, "No file matches");
   await accessible(page, "providers: none");

@@ -151,6 +151,8 @@ function refresh() {
 
 async function load() {
   const answer = await fetch(location.href, { cache: "no-store", redirect: "error" });
+  // What the page is about is gone: its own message says so.
+  if (answer.status === 404) return location.reload();
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   let changed = false;
   for (const id of regions) {
