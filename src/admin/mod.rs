@@ -11,6 +11,7 @@ mod credentials;
 mod document;
 mod explain;
 mod fields;
+mod findings;
 mod json;
 mod listing;
 mod openapi;
@@ -46,6 +47,7 @@ pub use self::{
         CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, PasteTokenPlace,
         SharedCredential, UndeclaredField, Wanted,
     },
+    findings::{FileFinding, FileFindings},
     listing::{Group, ListedUser, UserNumbers},
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
@@ -76,7 +78,7 @@ use crate::{
     exporters::ExporterStates,
     fault::{Fault, FaultKind},
     fields::DeclaredFields,
-    files::{Live, ReloadError, ServingFiles, Status},
+    files::{Found, Live, ReloadError, ServingFiles, Status},
     ledger::{Ledger, UsageBacklog},
     name::Owner,
     recorder::Drops,
@@ -296,6 +298,7 @@ impl Admin {
             Id::GetMyFields => self.fields(Some(request.own()?), request).await,
             Id::ListMyProviders | Id::ListEndpoints => Ok(providers::reachable(request)),
             Id::GetProvider => providers::serving(first, request),
+            Id::GetFindings => self.findings(request).await,
             Id::Explain => self.explain(request).await,
             Id::Check => self.check(request).await,
             Id::ListAudit => self.list_audit(request).await,
@@ -346,6 +349,14 @@ impl ProviderFiles {
     fn serving(&self) -> Result<ServingFiles, Fault> {
         match self {
             Self::Live(files) => Ok(files.live.serving_files()),
+            Self::Loaded(_) => Err(not_found()),
+        }
+    }
+
+    /// The findings of the last scan. A command has none.
+    fn found(&self) -> Result<Arc<Found>, Fault> {
+        match self {
+            Self::Live(files) => Ok(files.live.found()),
             Self::Loaded(_) => Err(not_found()),
         }
     }

@@ -13,6 +13,7 @@ use super::{
     credentials,
     explain::ExplainRequest,
     fields::{self, CredentialFields},
+    findings::{self, FileFindings},
     listing::{self, Group, ListedUser, UserNumbers},
     overview::{self, Overview, StatusEvent},
     payloads,
@@ -70,6 +71,7 @@ pub enum OperationId {
     ListAudit,
     GetFields,
     GetProvider,
+    GetFindings,
     Explain,
     Check,
     StartRekey,
@@ -383,6 +385,8 @@ pub static OPERATIONS: &[Operation] = &[
     new::<Status>(OperationId::Files(FileOperation::Reload), "POST", "/admin/reload", Access::Admin, "Reload the provider files")
         .or::<Status>(422).faults(&[FaultKind::ReloadUnfinished]),
     new::<ServingProvider>(OperationId::GetProvider, "GET", "/admin/providers/{name}", Access::Admin, "Show a provider that serves: its endpoints, the hosts that it calls, its credentials section").faults(NOT_FOUND),
+    new::<FileFindings>(OperationId::GetFindings, "GET", "/admin/findings", Access::Admin, "Show the findings of a provider file with their source lines, as `tollgate check` prints them; what looks like a key is masked")
+        .parameters(findings::PARAMETERS).faults(TOOL),
     new::<Explanation>(OperationId::Explain, "POST", "/admin/explain", Access::Admin, "Explain what would become of a request, by the files that serve; nothing is sent. The document is that of `tollgate explain --json`")
         .body::<ExplainRequest>().faults(TOOL),
     new::<CheckResult>(OperationId::Check, "POST", "/admin/check", Access::Admin, "Check a text as that of a provider file, among the files that serve, and show what it would change; nothing is written")

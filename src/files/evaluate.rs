@@ -66,10 +66,17 @@ impl Evaluation {
 
     /// The findings to show, errors first, and the number of those beyond the limit.
     pub(super) fn findings(&self, sources: &Sources) -> (Vec<Finding>, usize) {
+        let (shown, omitted) = self.shown();
+        (shown.into_iter().map(|one| Finding::new(one, sources)).collect(), omitted)
+    }
+
+    /// The same, as diagnostics.
+    pub(super) fn shown(&self) -> (Vec<&Diagnostic>, usize) {
         let mut all: Vec<_> = self.diagnostics.iter().collect();
         all.sort_by_key(|one| one.severity);
-        let shown = all.iter().take(MAX_FINDINGS).map(|one| Finding::new(one, sources)).collect();
-        (shown, all.len().saturating_sub(MAX_FINDINGS))
+        let omitted = all.len().saturating_sub(MAX_FINDINGS);
+        all.truncate(MAX_FINDINGS);
+        (all, omitted)
     }
 }
 

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::{
-    Config, ServedFiles, Status, served::ServedInputs, snapshot::ServingFiles, state::ReloadState,
+    Config, Found, ServedFiles, Status, served::ServedInputs, snapshot::ServingFiles, state::ReloadState,
     tree::Inputs,
 };
 use crate::table::Table;
@@ -30,6 +30,7 @@ pub struct Live {
     served: ArcSwap<ServedInputs>,
     /// The shared files of the last scan.
     shared: ArcSwap<Inputs>,
+    found: ArcSwap<Found>,
     config: Arc<Config>,
     commands: mpsc::SyncSender<Command>,
 }
@@ -75,6 +76,7 @@ impl Live {
             status: ArcSwap::from_pointee(status),
             served: ArcSwap::from_pointee(served),
             shared: ArcSwap::from_pointee(state.shared_files()),
+            found: ArcSwap::new(state.found()),
             config: Arc::new(config.clone()),
             commands,
         }
@@ -92,6 +94,11 @@ impl Live {
         self.shared.store(Arc::new(shared));
     }
 
+    /// Replaces the findings of the last scan.
+    pub(super) fn set_found(&self, found: Arc<Found>) {
+        self.found.store(found);
+    }
+
     /// Replaces the status document.
     pub(super) fn set_status(&self, status: Arc<Status>) {
         self.status.store(status);
@@ -106,6 +113,11 @@ impl Live {
     /// The status document of the last scan.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
+    }
+
+    /// The findings of the last scan.
+    pub fn found(&self) -> Arc<Found> {
+        self.found.load_full()
     }
 
     /// The texts that the current table was built from.

@@ -37,6 +37,8 @@ mod independent;
 
 mod evaluate;
 
+mod found;
+
 mod describe;
 
 mod state;
@@ -51,6 +53,7 @@ mod reload;
 
 pub use built_in::BUILT_IN;
 pub use config::{Config, InitialDiagnostics, StartError};
+pub use found::{Found, RenderedFinding};
 pub use last_good_dir::has_last_good;
 pub use live::{Live, ReloadError};
 pub use load::{load, load_with};

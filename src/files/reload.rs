@@ -224,6 +224,7 @@ impl ReloadThread {
             self.old.push(self.live.replace(self.state.served()));
         }
         self.live.set_shared(self.state.shared_files());
+        self.live.set_found(self.state.found());
         let status = Arc::new(scan.status.clone());
         self.live.set_status(status.clone());
         log::scanned(scan, trigger);

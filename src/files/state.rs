@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Config, InitialDiagnostics, SourceTree, StartError, Watching,
+    Config, Found, InitialDiagnostics, SourceTree, StartError, Watching,
     compiler::Compiler,
     describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
@@ -54,6 +54,8 @@ pub(super) struct ReloadState {
     independent: Independent,
     table: Arc<Table>,
     record: StatusRecord,
+    /// The findings of the last scan.
+    found: Arc<Found>,
 }
 
 impl ReloadState {
@@ -78,6 +80,7 @@ impl ReloadState {
             independent: Independent::default(),
             table: Arc::new(pipeline::table(&[], Vec::new(), Vec::new())),
             record: StatusRecord::new(config.source.clone()),
+            found: Arc::default(),
             config,
         }
     }
@@ -198,6 +201,7 @@ impl ReloadState {
         let is_there = !tree.0.is_empty();
         let changed_files = if is_there { differences(&self.tree, &tree) } else { 0 };
         let (findings, omitted) = evaluation.findings(sources);
+        self.found = Arc::new(Found::new(&evaluation, sources));
         let fresh_warnings = self.record.fresh_warnings(&findings);
         let (table_changed, changes) = self.take_over(&tree, &evaluation);
         let status_changed = self.record.update(&StatusInput {
@@ -294,6 +298,11 @@ impl ReloadState {
     pub(super) fn shared_files(&self) -> Inputs {
         let shared = self.tree.0.iter().filter(|(_, text)| text.folder.is_shared());
         shared.map(|(file, text)| (file.clone(), text.clone())).collect()
+    }
+
+    /// The findings of the last scan.
+    pub(super) fn found(&self) -> Arc<Found> {
+        self.found.clone()
     }
 
     /// Stores the last good versions for a restart.

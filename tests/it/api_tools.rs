@@ -310,6 +310,46 @@ fn a_hostile_text_costs_little_and_stays_secret() {
 }
 
 #[test]
+fn findings_have_their_source_lines() {
+    let world = World::new();
+    let api = Api::admin(&world);
+    let text = format!("{}[broken]\nlabl = \"{SECRET}\"\n", provider("https://b.test", ""));
+    world.home.write("broken", &text);
+    world.home.write("many", &(0..300).map(|number| format!("x{number} = 1\n")).collect::<String>());
+    assert_eq!(world.home.run(&["reload"], "").code, 1);
+    let status = api.get("GET /admin/providers").body;
+    let file = |name: &str| {
+        let mut files = status["files"].as_array().unwrap().iter();
+        files.find(|one| one["file"].as_str().unwrap().ends_with(name)).unwrap().clone()
+    };
+    let shown = |file: &Value| {
+        let query = form_urlencoded::byte_serialize(file["file"].as_str().unwrap().as_bytes());
+        api.done(&format!("GET /admin/findings?file={}", query.collect::<String>()), &Value::Null)
+    };
+    let broken = file("/broken.toml");
+    let found = shown(&broken);
+    let (all, listed) = (found["findings"].as_array().unwrap(), broken["diagnostics"].as_array().unwrap());
+    assert!(!all.is_empty() && all.len() == listed.len(), "{found} {broken}");
+    for (one, listed) in all.iter().zip(listed) {
+        for field in ["code", "line", "column"] {
+            assert_eq!(one[field], listed[field], "{found} {broken}");
+        }
+    }
+    let rendered = all.iter().map(|one| one["text"].as_str().unwrap()).collect::<Vec<_>>().join("\n\n");
+    assert!(rendered.contains("[broken]") && rendered.contains("^^^") && rendered.contains("-->"), "{rendered}");
+    // As the command prints them.
+    let printed = world.home.run(&["check"], "").err;
+    let first = all[0]["text"].as_str().unwrap().split_once("-->").unwrap().1.split_once('\n').unwrap().1;
+    assert!(printed.contains(first), "{printed}\n{first}");
+    assert!(!found.to_string().contains(SECRET), "{found}");
+    let many = shown(&file("/many.toml"));
+    assert_eq!(many["findings"].as_array().unwrap().len(), 100, "{}", many["omitted"]);
+    assert!(many["omitted"].as_u64().unwrap() >= 200, "{}", many["omitted"]);
+    assert_eq!(api.get("GET /admin/findings?file=nothing").body, json!({ "findings": [], "omitted": 0 }));
+    assert_eq!(api.get("GET /admin/findings").status, 400);
+}
+
+#[test]
 fn a_provider_that_serves_is_shown() {
     let world = World::new();
     let api = Api::admin(&world);

@@ -233,6 +233,7 @@ impl Failing {
             | Id::GetMyCreds
             | Id::ListMyTokens
             | Id::GetProvider
+            | Id::GetFindings
             | Id::Explain
             | Id::Check => None,
         }

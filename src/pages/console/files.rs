@@ -1,7 +1,7 @@
 //! The provider files: a list that can be searched, each with its state, and a page for each with its findings, as
 //! `tollgate check` renders them, its endpoints and the hosts that it calls. Nothing here writes a file.
 
-use std::cmp::Reverse;
+use std::{borrow::Borrow, cmp::Reverse};
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -17,7 +17,7 @@ use super::{
     explain, file_name, file_page,
 };
 use crate::{
-    admin::{ReachableEndpoint, ServingProvider},
+    admin::{FileFinding, FileFindings, ReachableEndpoint, ServingProvider},
     diag::Severity,
     fault::{Fault, FaultKind},
     files::{FileState, FileStatus, Finding, Status},
@@ -51,6 +51,8 @@ struct FilesPage<'p> {
 struct FilePage<'p> {
     frame: &'p Frame,
     file: &'p FileStatus,
+    /// The findings with their source lines. Of many, the first.
+    rendered: &'p [FileFinding],
     /// The provider that serves, if the file is one.
     serving: Option<&'p ServingProvider>,
 }
@@ -94,6 +96,15 @@ pub(in super::super) async fn item(
     let file = file.ok_or_else(|| {
         Fault::new(FaultKind::NotFound, "No file of this name is listed: it may be built in, or gone")
     })?;
+    let rendered = match &file.diagnostics[..] {
+        [] => Vec::new(),
+        // The findings are shown without their lines if there are too many calls.
+        _ => match client.get::<FileFindings>(&with_query("/admin/findings", &[("file", &file.file)])).await {
+            Ok(all) => all.findings,
+            Err(fault) if fault.kind == FaultKind::TooManyCalls => Vec::new(),
+            Err(fault) => return Err(fault),
+        },
+    };
     let serving = match &file.provider {
         Some(name) if file.state != FileState::Rejected => {
             match client.get::<ServingProvider>(&format!("/admin/providers/{name}")).await {
@@ -105,7 +116,8 @@ pub(in super::super) async fn item(
         }
         _ => None,
     };
-    Ok(PageResponse::html(StatusCode::OK, &FilePage { frame, file, serving: serving.as_ref() }))
+    let page = FilePage { frame, file, rendered: &rendered, serving: serving.as_ref() };
+    Ok(PageResponse::html(StatusCode::OK, &page))
 }
 
 /// Reloads the files, and shows their state.
@@ -144,6 +156,18 @@ impl Asked {
         let page = page.to_string();
         // The path is relative: it stays the same.
         with_query("", &[("q", &self.search), ("state", self.state), ("page", &page)])
+    }
+}
+
+impl FilePage<'_> {
+    /// The source lines of a finding, by its index. None if the file changed meanwhile.
+    fn lines(&self, index: impl Borrow<usize>) -> Option<&str> {
+        let index = *index.borrow();
+        let (finding, rendered) = (self.file.diagnostics.get(index)?, self.rendered.get(index)?);
+        let is_same = (&finding.code, finding.line, finding.column)
+            == (&rendered.code, rendered.line, rendered.column);
+        // The first line is the message.
+        rendered.text.split_once('\n').filter(|_| is_same).map(|(_, lines)| lines)
     }
 }
 
