@@ -63,6 +63,13 @@ fn a_large_text_is_taken_from_operators_alone() {
     assert!(large.len() > 2 << 20);
     let shown = ask(world.gateway.address, "POST /console/check", &format!("{OWN}{cookie}"), &large);
     assert!(shown.head.status() == 200 && text(&shown).contains("TG"), "{}", shown.head.status());
+    assert!(shown.body.len() < 100 << 10, "{} bytes", shown.body.len());
+    // Many findings, and lines that do not compress.
+    let lines = (0..20_000_u64).map(|line| format!("[t{:x}]\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let gzip = format!("{OWN}{cookie}Accept-Encoding: gzip\r\n");
+    let shown = ask(world.gateway.address, "POST /console/check", &gzip, &form("new.toml", &lines.collect::<String>()));
+    assert_eq!((shown.head.status(), shown.head.get("content-encoding")), (200, Some("gzip")));
+    assert!(shown.body.len() < 100 << 10, "{} bytes", shown.body.len());
     // Its body is not read: the answer comes before it is sent.
     let mut client = Wire::connect(world.gateway.address);
     client.send(format!(

@@ -27,6 +27,8 @@ use crate::{
 
 /// The findings that are listed; all are counted.
 const MAX_FINDINGS: usize = 200;
+/// The longest text that the form holds again, in bytes: a page is small.
+const MAX_AGAIN: usize = 128 << 10;
 /// The changes that are listed.
 const MAX_CHANGES: usize = 300;
 
@@ -36,6 +38,8 @@ struct CheckPage<'p> {
     frame: &'p Frame,
     file: &'p str,
     text: &'p str,
+    /// True if the text is too long to be shown again.
+    is_long: bool,
     /// What is wrong with the call: of the field `file`, or of all of it.
     problem: Option<Problem>,
     checked: Option<Checked<'p>>,
@@ -71,7 +75,7 @@ struct Changes<'p> {
 /// The form.
 pub(in super::super) fn show(frame: &Frame, query: Option<&str>) -> PageResponse {
     let file = value_of(query, "file").unwrap_or_default();
-    let page = CheckPage { frame, file: &file, text: "", problem: None, checked: None };
+    let page = CheckPage { frame, file: &file, text: "", is_long: false, problem: None, checked: None };
     PageResponse::html(StatusCode::OK, &page)
 }
 
@@ -85,7 +89,9 @@ pub(in super::super) async fn check(
     let text = form.exact("text").replace("\r\n", "\n");
     let file = form.text("file");
     let body = json!({ "file": file, "text": text });
-    let page = CheckPage { frame, file, text: &text, problem: None, checked: None };
+    let is_long = text.len() > MAX_AGAIN;
+    let again = if is_long { "" } else { &text };
+    let page = CheckPage { frame, file, text: again, is_long, problem: None, checked: None };
     match client.send::<CheckResult>(Method::POST, "/admin/check", &body).await {
         Ok(result) => {
             let checked = Some(Checked::new(&result, &text));

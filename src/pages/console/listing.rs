@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use crate::{escape, secret_scan};
 
-/// The lines of a text that is shown whole.
-const WHOLE_LINES: usize = 600;
+/// The lines that are shown at most. A text with as many is shown whole.
+const MAX_LINES: usize = 200;
 /// The lines above and below a mark in a longer text.
 const AROUND: usize = 3;
 /// The bytes that are shown at most.
-const MAX_BYTES: usize = 128 << 10;
+const MAX_BYTES: usize = 32 << 10;
 /// The bytes of a line that are shown at most.
 const MAX_LINE: usize = 2 << 10;
 
@@ -51,17 +51,17 @@ pub(super) struct Line {
 pub(super) fn rows(text: &str, marks: &[Mark]) -> Vec<Row> {
     let lines = lines(text);
     let shown = shown(lines.len(), marks);
-    let (mut rows, mut gap, mut bytes) = (Vec::new(), 0, 0);
+    let (mut rows, mut gap, mut bytes, mut count) = (Vec::new(), 0, 0, 0);
     for (index, range) in lines.into_iter().enumerate() {
         let length = range.len().min(MAX_LINE);
-        if !shown[index] || bytes + length > MAX_BYTES {
+        if !shown[index] || count == MAX_LINES || bytes + length > MAX_BYTES {
             gap += 1;
             continue;
         }
         if gap > 0 {
             rows.push(Row::Gap(std::mem::take(&mut gap)));
         }
-        bytes += length;
+        (bytes, count) = (bytes + length, count + 1);
         rows.push(Row::Line(line(text, index + 1, range, marks)));
     }
     if gap > 0 {
@@ -72,7 +72,7 @@ pub(super) fn rows(text: &str, marks: &[Mark]) -> Vec<Row> {
 
 /// For each line, true if it is shown.
 fn shown(lines: usize, marks: &[Mark]) -> Vec<bool> {
-    let mut shown = vec![lines <= WHOLE_LINES; lines];
+    let mut shown = vec![lines <= MAX_LINES; lines];
     for mark in marks {
         let end = (mark.line + AROUND).min(lines);
         let start = mark.line.saturating_sub(AROUND + 1).min(end);
@@ -186,6 +186,8 @@ mod tests {
             "1 [x]!0\n2 x\n3 x\n4 x\n~493\n498 x\n499 x\n500 x\n501 [x]!1\n502 x\n503 x\n504 x\n~497"
         );
         assert_eq!(shown(&text, &[]), "~1001");
+        let all: Vec<_> = (0..1000).map(|index| mark(2 * index..2 * index + 1, index + 1, 0)).collect();
+        assert!(shown(&text, &all).ends_with("200 [x]!0\n~801"));
         let long = "x".repeat(MAX_LINE + 1);
         assert!(shown(&long, &[]).ends_with("x..."));
         let many = format!("{}\n", "x".repeat(MAX_LINE)).repeat(500);
