@@ -369,7 +369,7 @@ type Document = payloads::CredentialsDocument;
 const NOT_FOUND: &[FaultKind] = &[FaultKind::NotFound];
 const BAD: &[FaultKind] = &[FaultKind::InvalidRequest];
 const SCOPED: &[FaultKind] = &[FaultKind::TokenScope];
-const TOOL: &[FaultKind] = &[FaultKind::NotFound, FaultKind::TooManyCalls];
+const TOOL: &[FaultKind] = &[FaultKind::NotFound, FaultKind::TooManyCalls, FaultKind::CallUnfinished];
 const KIND: &[FaultKind] = &[FaultKind::TokenKind];
 
 /// Every operation.
@@ -384,7 +384,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<ServedFiles>(OperationId::Files(FileOperation::Texts), "GET", "/admin/providers/files", Access::Local, "The texts of the provider files that serve (control socket only)"),
     new::<Status>(OperationId::Files(FileOperation::Reload), "POST", "/admin/reload", Access::Admin, "Reload the provider files")
         .or::<Status>(422).faults(&[FaultKind::ReloadUnfinished]),
-    new::<ServingProvider>(OperationId::GetProvider, "GET", "/admin/providers/{name}", Access::Admin, "Show a provider that serves: its endpoints, the hosts that it calls, its credentials section").faults(NOT_FOUND),
+    new::<ServingProvider>(OperationId::GetProvider, "GET", "/admin/providers/{name}", Access::Admin, "Show a provider that serves: its endpoints, the hosts that it calls, its credentials section. One that is named `files` cannot be shown: that path has the texts").faults(NOT_FOUND),
     new::<FileFindings>(OperationId::GetFindings, "GET", "/admin/findings", Access::Admin, "Show the findings of a provider file with their source lines, as `tollgate check` prints them; what looks like a key is masked")
         .parameters(findings::PARAMETERS).faults(TOOL),
     new::<Explanation>(OperationId::Explain, "POST", "/admin/explain", Access::Admin, "Explain what would become of a request, by the files that serve; nothing is sent. The document is that of `tollgate explain --json`")

@@ -1,5 +1,8 @@
 //! Runs the work of tools, which is heavy: on a thread of its own, at a low priority, a few at once. The control runtime
 //! has but one thread, and a worker serves requests.
+//!
+//! A thread has no owner: its work is bounded, and holds no lock, no file and no connection. The process ends without it,
+//! and its caller gets an answer at the deadline at the latest.
 
 use std::{thread, time::Duration};
 
@@ -51,11 +54,11 @@ fn busy() -> Fault {
 fn late() -> Fault {
     let message =
         format!("There is no answer after {} s: try again, or use the command line", DEADLINE.as_secs());
-    Fault::new(FaultKind::StoreUnavailable, message)
+    Fault::new(FaultKind::CallUnfinished, message)
 }
 
 fn failed() -> Fault {
-    Fault::new(FaultKind::StoreUnavailable, "The call failed: see tollgate's log")
+    Fault::new(FaultKind::CallUnfinished, "The call failed: see tollgate's log")
 }
 
 #[cfg(test)]
@@ -69,7 +72,7 @@ mod tests {
     async fn few_jobs_run_and_a_flood_is_refused() {
         assert_eq!(run(|| 7).await.unwrap(), 7);
         let panicked = run(|| panic!("on purpose")).await.unwrap_err();
-        assert_eq!(panicked.kind, FaultKind::StoreUnavailable);
+        assert_eq!(panicked.kind, FaultKind::CallUnfinished);
         let (begin, running) = mpsc::channel();
         let mut gates = Vec::new();
         let mut jobs = tokio::task::JoinSet::new();

@@ -161,6 +161,8 @@ faults! {
     ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway true "proxy_configuration_error";
     /// A reload has not finished in time.
     ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    /// A call that only computes took too long, or failed: it changed nothing.
+    CallUnfinished "call_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// The store does not respond: authentication or a change is not possible now.
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
     /// It is not known whether a change was made: the disk failed while it was stored, or its answer is late.
