@@ -164,8 +164,11 @@ impl ServingFiles {
             is_about || (one.is_error() && served.contains(&one.at.file))
         });
         let is_of_others = |one: &Diagnostic| one.is_error() && one.at.file != file;
-        let serves = place.provider().is_none_or(|name| compiled.providers.iter().any(|one| one.name == name));
-        if found.iter().any(is_of_others) && (serves || found.iter().any(|one| one.at.file == file && one.is_error())) {
+        let serves =
+            place.provider().is_none_or(|name| compiled.providers.iter().any(|one| one.name == name));
+        if found.iter().any(is_of_others)
+            && (serves || found.iter().any(|one| one.at.file == file && one.is_error()))
+        {
             let (_, _, known) = self.judge(&before, place.folder, &file);
             let known: BTreeSet<_> = known.iter().map(|one| (&one.at, one.code, &one.message)).collect();
             found.retain(|one| !is_of_others(one) || !known.contains(&(&one.at, one.code, &one.message)));
@@ -179,7 +182,12 @@ impl ServingFiles {
     }
 
     /// Compiles all files of a tree. Of those that the file does not concern, tests do not run again.
-    fn judge(&self, tree: &SourceTree, folder: Folder, file: &Arc<str>) -> (Loaded, Compiled, Vec<Diagnostic>) {
+    fn judge(
+        &self,
+        tree: &SourceTree,
+        folder: Folder,
+        file: &Arc<str>,
+    ) -> (Loaded, Compiled, Vec<Diagnostic>) {
         let users = self.users(tree, folder, file);
         let is_judged = |shown: &Arc<str>, input: &InputFile<'_>| match input.folder {
             Folder::Providers => shown != file && !users.contains(shown),

@@ -8,7 +8,8 @@ use crate::harness::{Api, Home, KEY, PROVIDER, World, provider};
 const EXPLAIN: &str = "POST /admin/explain";
 const CHECK: &str = "POST /admin/check";
 
-const PRICES: &str = "title = \"Mine\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"mine\"]\ninput = 1\noutput = 2\n";
+const PRICES: &str =
+    "title = \"Mine\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"mine\"]\ninput = 1\noutput = 2\n";
 
 /// What looks like a key.
 const SECRET: &str = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789";
@@ -213,7 +214,9 @@ fn a_shared_file_is_checked_with_the_providers_that_use_it() {
 fn a_stale_file_keeps_no_other_text_from_being_checked() {
     let preset = |endpoint: &str| {
         let more = "[endpoint.two]\nmethod = \"GET\"\npath = \"/two\"\n";
-        format!("path_prefix = \"/{{provider}}\"\n[endpoint.{endpoint}]\nmethod = \"GET\"\npath = \"/one\"\n{more}")
+        format!(
+            "path_prefix = \"/{{provider}}\"\n[endpoint.{endpoint}]\nmethod = \"GET\"\npath = \"/one\"\n{more}"
+        )
     };
     let uses = "extends = \"mine\"\ntitle = \"T\"\nbase_url = \"https://t.test\"\n";
     let overrides = |endpoint: &str| format!("{uses}[endpoint.{endpoint}]\npath = \"/own\"\n");
@@ -256,7 +259,9 @@ fn a_stale_file_keeps_no_other_text_from_being_checked() {
 #[test]
 fn files_of_prices_and_clients_are_compared_too() {
     let client = |code: &str| {
-        format!("title = \"Mine\"\nkind = \"tool\"\n[[speaks]]\napi = \"messages\"\npath = \"/v1\"\n[[speaks.step]]\nlanguage = \"sh\"\ncode = \"{code}\"\n")
+        format!(
+            "title = \"Mine\"\nkind = \"tool\"\n[[speaks]]\napi = \"messages\"\npath = \"/v1\"\n[[speaks.step]]\nlanguage = \"sh\"\ncode = \"{code}\"\n"
+        )
     };
     let world = World::new();
     let api = Api::admin(&world);
@@ -274,7 +279,8 @@ fn files_of_prices_and_clients_are_compared_too() {
     check("clients/mine.toml", &client("curl evil"), "different", (0, 1));
     check("clients/new.toml", &client("new {base_url}"), "different", (0, 2));
     check("prices/mine.toml", PRICES, "different", (1, 0));
-    let bad = api.done(CHECK, &json!({ "file": "prices/mine.toml", "text": PRICES.replace("input", "inptu") }));
+    let bad =
+        api.done(CHECK, &json!({ "file": "prices/mine.toml", "text": PRICES.replace("input", "inptu") }));
     assert_eq!((&bad["ok"], codes(&bad)), (&json!(false), vec!["TG010"]), "{bad}");
 }
 
@@ -336,7 +342,10 @@ fn findings_have_their_source_lines() {
         }
     }
     let rendered = all.iter().map(|one| one["text"].as_str().unwrap()).collect::<Vec<_>>().join("\n\n");
-    assert!(rendered.contains("[broken]") && rendered.contains("^^^") && rendered.contains("-->"), "{rendered}");
+    assert!(
+        rendered.contains("[broken]") && rendered.contains("^^^") && rendered.contains("-->"),
+        "{rendered}"
+    );
     // As the command prints them.
     let printed = world.home.run(&["check"], "").err;
     let first = all[0]["text"].as_str().unwrap().split_once("-->").unwrap().1.split_once('\n').unwrap().1;

@@ -67,7 +67,12 @@ fn a_large_text_is_taken_from_operators_alone() {
     // Many findings, and lines that do not compress.
     let lines = (0..20_000_u64).map(|line| format!("[t{:x}]\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let gzip = format!("{OWN}{cookie}Accept-Encoding: gzip\r\n");
-    let shown = ask(world.gateway.address, "POST /console/check", &gzip, &form("new.toml", &lines.collect::<String>()));
+    let shown = ask(
+        world.gateway.address,
+        "POST /console/check",
+        &gzip,
+        &form("new.toml", &lines.collect::<String>()),
+    );
     assert_eq!((shown.head.status(), shown.head.get("content-encoding")), (200, Some("gzip")));
     assert!(shown.body.len() < 100 << 10, "{} bytes", shown.body.len());
     // Its body is not read: the answer comes before it is sent.
@@ -104,8 +109,13 @@ fn a_question_is_in_the_address_and_headers_are_not() {
     let line = post("method=GET&path=/t/get&headers=a:b%0D%0Anothing");
     assert_eq!(line.head.status(), 422);
     assert!(text(&line).contains("line 2 is not of the form"), "{}", text(&line));
-    let shown = post("method=GET&path=/t/get&user=ada&headers=x-mine:%20b%0D%0Aauthorization:%20Bearer%20sk-typed");
-    assert!(text(&shown).contains("It is sent upstream") && text(&shown).contains("x-mine"), "{}", text(&shown));
+    let shown =
+        post("method=GET&path=/t/get&user=ada&headers=x-mine:%20b%0D%0Aauthorization:%20Bearer%20sk-typed");
+    assert!(
+        text(&shown).contains("It is sent upstream") && text(&shown).contains("x-mine"),
+        "{}",
+        text(&shown)
+    );
     assert!(text(&shown).contains("<form class=\"card\" method=\"post\" action=\"/console/explain\">"));
     assert_eq!(text(&shown).matches("sk-typed").count(), 1, "in the form alone: {}", text(&shown));
     assert!(text(&shown).contains("href=\"/console/explain?method=GET&#38;path=%2Ft%2Fget&#38;user=ada\""));

@@ -88,7 +88,10 @@ async fn answer(client: &Client<'_, impl Api>, frame: &Frame, asked: &Asked) -> 
         Ok(headers) => headers,
         Err(problem) => {
             let problem = Problem { headers: Some(problem), ..Problem::default() };
-            return Ok(PageResponse::html(StatusCode::UNPROCESSABLE_ENTITY, &ExplainPage { problem, ..page }));
+            return Ok(PageResponse::html(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &ExplainPage { problem, ..page },
+            ));
         }
     };
     let mut body = json!({ "method": asked.method, "path": asked.path, "headers": headers });

@@ -99,11 +99,13 @@ pub(in super::super) async fn item(
     let rendered = match &file.diagnostics[..] {
         [] => Vec::new(),
         // The findings are shown without their lines if there are too many calls.
-        _ => match client.get::<FileFindings>(&with_query("/admin/findings", &[("file", &file.file)])).await {
-            Ok(all) => all.findings,
-            Err(fault) if fault.kind == FaultKind::TooManyCalls => Vec::new(),
-            Err(fault) => return Err(fault),
-        },
+        _ => {
+            match client.get::<FileFindings>(&with_query("/admin/findings", &[("file", &file.file)])).await {
+                Ok(all) => all.findings,
+                Err(fault) if fault.kind == FaultKind::TooManyCalls => Vec::new(),
+                Err(fault) => return Err(fault),
+            }
+        }
     };
     let serving = match &file.provider {
         Some(name) if file.state != FileState::Rejected => {
@@ -164,8 +166,8 @@ impl FilePage<'_> {
     fn lines(&self, index: impl Borrow<usize>) -> Option<&str> {
         let index = *index.borrow();
         let (finding, rendered) = (self.file.diagnostics.get(index)?, self.rendered.get(index)?);
-        let is_same = (&finding.code, finding.line, finding.column)
-            == (&rendered.code, rendered.line, rendered.column);
+        let is_same =
+            (&finding.code, finding.line, finding.column) == (&rendered.code, rendered.line, rendered.column);
         // The first line is the message.
         rendered.text.split_once('\n').filter(|_| is_same).map(|(_, lines)| lines)
     }
