@@ -4,12 +4,13 @@
 //! process: what has to outlive it is in the ledger. Read next: `ring` for the parts, `histogram` for percentiles.
 
 mod histogram;
+mod refused;
 mod ring;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::ring::Ring;
-pub use self::{histogram::Histogram, ring::Figures};
+pub use self::{histogram::Histogram, refused::RefusedKey, ring::Figures};
+use self::{refused::RefusedKeys, ring::Ring};
 use crate::{
     access_record::{AccessRecord, Outcome},
     clock,
@@ -30,6 +31,7 @@ const MINUTE: usize = 12;
 const DAY_PART_MS: u64 = 5 * 60_000;
 /// The parts of the last day.
 const DAY_PARTS: usize = 288;
+const HOUR_MS: u64 = 3_600_000;
 
 /// The figures of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ struct Shared {
     /// The start of the process, in milliseconds since 1970.
     started_at_ms: u64,
     windows: Mutex<Windows>,
+    refused: Mutex<RefusedKeys>,
     /// Of each worker.
     connections: Mutex<Vec<Arc<ConnectionCounts>>>,
 }
@@ -82,8 +85,8 @@ impl Traffic {
     /// Empty figures of a process that starts at this time, in milliseconds since 1970.
     pub fn new(started_at_ms: u64) -> Self {
         let windows = Windows { minutes: Ring::new(PART_MS, PARTS), day: Ring::new(DAY_PART_MS, DAY_PARTS) };
-        let (windows, connections) = (Mutex::new(windows), Mutex::default());
-        Self(Arc::new(Shared { started_at_ms, windows, connections }))
+        let (windows, refused, connections) = (Mutex::new(windows), Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { started_at_ms, windows, refused, connections }))
     }
 
     /// The sink that fills them.
@@ -111,6 +114,11 @@ impl Traffic {
         self.window(clock::now_ms(), DAY_PARTS, |windows| &windows.day)
     }
 
+    /// The stored keys that upstreams refuse, and that were refused within the last hour; the latest first.
+    pub fn refused_keys(&self) -> Vec<RefusedKey> {
+        lock(&self.0.refused).since(clock::now_ms().saturating_sub(HOUR_MS))
+    }
+
     fn window(&self, now_ms: u64, parts: usize, ring: fn(&Windows) -> &Ring) -> Window {
         let windows = lock(&self.0.windows);
         let (since_ms, figures) = ring(&windows).last(now_ms, parts);
@@ -118,7 +126,7 @@ impl Traffic {
     }
 
     fn add(&self, records: &[AccessRecord], prices: &Prices) {
-        let mut windows = lock(&self.0.windows);
+        let (mut windows, mut refused) = (lock(&self.0.windows), lock(&self.0.refused));
         for record in records {
             // tollgate's own answers are no traffic: a page that looks at these figures would be in them.
             let Some(provider) = &record.provider else { continue };
@@ -127,6 +135,7 @@ impl Traffic {
             let price = prices.find(provider.as_str(), model, Day::of_seconds(ended / 1000));
             windows.minutes.at(ended).add(record, price);
             windows.day.at(ended).add(record, price);
+            refused.note(record);
         }
     }
 }

@@ -33,6 +33,11 @@ impl Figures {
         all.filter(|(outcome, number)| *outcome != Outcome::Success && *number > 0)
     }
 
+    /// The calls that did not succeed.
+    pub fn failed(&self) -> u64 {
+        self.failures().map(|(_, number)| number).sum()
+    }
+
     /// The calls that failed through no fault of the client.
     pub fn errors(&self) -> u64 {
         self.failures().filter(|(outcome, _)| is_error(*outcome)).map(|(_, number)| number).sum()

@@ -141,6 +141,29 @@ fn what_needs_attention_is_named_until_it_is_mended() {
 }
 
 #[test]
+fn calls_that_an_upstream_refuses_are_failed_and_the_key_is_named() {
+    let mut world = World::new();
+    let admin = Api::admin(&world);
+    for _ in 0..3 {
+        world.exchange(Exchange::get().answer(Answer::new("401 Unauthorized").body("x")));
+    }
+    eventually("all calls count", || overview(&admin)["now"]["failed"] == 3);
+    eventually("the ledger has them", || overview(&admin)["day"]["total"]["failed"] == 3);
+    let found = overview(&admin);
+    assert_eq!((&found["now"]["requests"], &found["now"]["errors"]), (&json!(3), &json!(0)));
+    assert_eq!(found["now"]["failures"], json!({ "upstream_rejected": 3 }));
+    let of_hours =
+        found["day"]["hours"].as_array().unwrap().iter().map(|hour| hour["failed"].as_u64().unwrap());
+    assert_eq!(of_hours.sum::<u64>(), 3);
+    assert_eq!(attention(&found), [("error".to_owned(), "key_refused".to_owned())]);
+    let entry = &found["attention"][0];
+    assert_eq!(entry["target"], "users");
+    assert!(entry["message"].as_str().unwrap().contains("3 calls answered 401"), "{entry}");
+    world.exchange(Exchange::get().answer(Answer::new("200 OK").body("x")));
+    eventually("the key is good", || attention(&overview(&admin)).is_empty());
+}
+
+#[test]
 fn a_shared_login_that_ends_without_a_refresh_token_is_named() {
     let file = provider_with_login("http://127.0.0.1:9", "http://127.0.0.1:9/token");
     let home = Home::new(&[("t", &file)]);

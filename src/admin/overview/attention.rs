@@ -12,6 +12,7 @@ use crate::{
     files::{FileState, FileStatus, Status},
     name::Owner,
     numbers::counted,
+    traffic::RefusedKey,
 };
 
 /// The entries of one kind that are listed; the others are one.
@@ -25,6 +26,7 @@ pub(super) struct Facts<'f> {
     pub(super) moved: &'f [MovedField],
     pub(super) expiring: &'f [ExpiringLogin],
     pub(super) refreshes: &'f [(CredentialId, RefreshError)],
+    pub(super) refused: &'f [RefusedKey],
     pub(super) now_ms: u64,
 }
 
@@ -34,6 +36,7 @@ pub(super) fn attention(status: &Status, facts: Facts<'_>) -> Vec<Attention> {
     machine(status, &mut all);
     files(status, &mut all);
     few(&mut all, facts.moved.iter().map(moved), Kind::CredentialMoved, Target::Shared);
+    few(&mut all, facts.refused.iter().map(key_refused), Kind::KeyRefused, Target::Shared);
     few(&mut all, facts.refreshes.iter().map(refresh_failed), Kind::RefreshFailed, Target::Shared);
     let expiring = facts.expiring.iter().map(|login| expires(login, facts.now_ms));
     few(&mut all, expiring, Kind::LoginExpires, Target::Shared);
@@ -160,6 +163,18 @@ fn target(owner: &Owner) -> Target {
     }
 }
 
+fn key_refused(key: &RefusedKey) -> Attention {
+    let RefusedKey { provider, owner, status, calls, last_ms } = key;
+    let message = format!(
+        "`{provider}` refuses a key of {owner} that tollgate holds: {} answered {}, the last at {}.",
+        counted(calls, "call"),
+        status.as_u16(),
+        utc(*last_ms)
+    );
+    let action = "Check the key at the provider, and store a new one if it was revoked. This goes with the next call that succeeds.";
+    entry(Kind::KeyRefused, Severity::Error, &message, action, target(owner))
+}
+
 fn refresh_failed((login, error): &(CredentialId, RefreshError)) -> Attention {
     let CredentialId { owner, section, field } = login;
     let message = format!("The login `{section}.{field}` of {owner} is not refreshed: {error}.");
@@ -183,8 +198,10 @@ fn expires(login: &ExpiringLogin, now_ms: u64) -> Attention {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
-    use crate::ledger::UsageBacklog;
+    use crate::{ledger::UsageBacklog, name::FileName};
 
     fn file(name: &str, state: FileState) -> FileStatus {
         FileStatus {
@@ -199,7 +216,7 @@ mod tests {
     }
 
     fn none() -> Facts<'static> {
-        Facts { moved: &[], expiring: &[], refreshes: &[], now_ms: 1000 }
+        Facts { moved: &[], expiring: &[], refreshes: &[], refused: &[], now_ms: 1000 }
     }
 
     fn kinds(all: &[Attention]) -> Vec<(Severity, Kind)> {
@@ -232,7 +249,20 @@ mod tests {
             place: "providers.t.x".into(),
             at_ms,
         });
-        let facts = Facts { moved: &moved, expiring: &expiring, refreshes: &refreshes, now_ms: 1000 };
+        let refused = RefusedKey {
+            provider: FileName::new("t").unwrap(),
+            owner: Owner::Everybody,
+            status: StatusCode::UNAUTHORIZED,
+            calls: 5,
+            last_ms: 0,
+        };
+        let facts = Facts {
+            moved: &moved,
+            expiring: &expiring,
+            refreshes: &refreshes,
+            refused: &[refused],
+            now_ms: 1000,
+        };
         let all = attention(&status, facts);
         let expected = [
             (Severity::Error, Kind::Store),
@@ -240,6 +270,7 @@ mod tests {
             (Severity::Error, Kind::Directory),
             (Severity::Error, Kind::FileRejected),
             (Severity::Error, Kind::CredentialMoved),
+            (Severity::Error, Kind::KeyRefused),
             (Severity::Error, Kind::RefreshFailed),
             (Severity::Error, Kind::LoginExpires),
             (Severity::Warning, Kind::FileStale),

@@ -52,7 +52,9 @@ pub struct OverviewNow {
     pub requests_per_second: f64,
     /// Calls that failed through no fault of the client: the gateway or the upstream failed, limited the call, or broke off.
     pub errors: u64,
-    /// Calls that did not succeed, by outcome.
+    /// Calls that did not succeed.
+    pub failed: u64,
+    /// Those by outcome.
     pub failures: BTreeMap<String, u64>,
     /// Times to the first byte of an answer. Absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +124,8 @@ pub struct OverviewHour {
     pub requests: u64,
     /// Exchanges that failed through no fault of the client.
     pub errors: u64,
+    /// Exchanges that did not succeed.
+    pub failed: u64,
     /// Tokens.
     pub tokens: u64,
 }
@@ -174,6 +178,8 @@ pub enum AttentionKind {
     Dropped,
     /// Credentials wait until somebody confirms the origins that the files name now.
     CredentialMoved,
+    /// An upstream refuses a stored key: it answers 401 or 403.
+    KeyRefused,
     /// The refresh of a login fails.
     RefreshFailed,
     /// A shared login expires, and cannot be refreshed.
@@ -242,6 +248,7 @@ impl OverviewNow {
             requests: *requests,
             requests_per_second: per_second(*requests, now_ms.saturating_sub(*since_ms)),
             errors: figures.errors(),
+            failed: figures.failed(),
             failures: figures
                 .failures()
                 .map(|(outcome, number)| (outcome.as_str().to_owned(), number))
@@ -299,6 +306,7 @@ fn hours(since: &str, until: &str, rows: &[UsageRow]) -> Vec<OverviewHour> {
             at: utc(begin),
             requests: sums.map_or(0, |sums| sums.requests),
             errors: sums.map_or(0, |sums| errors(sums)),
+            failed: sums.map_or(0, |sums| sums.failed),
             tokens: sums.map_or(0, |sums| sums.tokens),
         }
     };

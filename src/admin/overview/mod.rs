@@ -85,11 +85,12 @@ impl Admin {
 impl LiveFiles {
     fn overview_of(&self, status: &Status, stored: Option<&Arc<stored::Stored>>) -> Overview {
         let (now_ms, load) = (now_ms(), self.admission.load());
-        let refreshes = self.refreshes.get();
+        let (refreshes, refused) = (self.refreshes.get(), self.traffic.refused_keys());
         let facts = Facts {
             moved: stored.map_or(&[], |stored| &stored.moved),
             expiring: stored.map_or(&[], |stored| &stored.expiring),
             refreshes: &refreshes,
+            refused: &refused,
             now_ms,
         };
         Overview {

@@ -107,6 +107,13 @@ function cost(amounts, estimated) {
   return all.length === 0 ? "–" : (estimated ? "~" : "") + all.join(" + ");
 }
 
+/** The number of failed calls, and the numbers by outcome, the greatest first. */
+function failed(number, failures) {
+  const parts = Object.entries(failures).sort((one, other) => other[1] - one[1])
+    .map(([outcome, calls]) => `${calls.toLocaleString("en")} ${outcome.replaceAll("_", " ")}`);
+  return `${number.toLocaleString("en")} failed${parts.length ? ": " : ""}${parts.join(", ")}`;
+}
+
 function show(overview) {
   const { now } = overview;
   const times = now.firstByte;
@@ -115,8 +122,8 @@ function show(overview) {
     at: overview.at.slice(0, 16).replace("T", " "),
     rate: now.requestsPerSecond.toFixed(now.requestsPerSecond >= 100 ? 0 : 1),
     requests: `${now.requests.toLocaleString("en")} in the last minute`,
-    errors: percent(now.errors, now.requests),
-    failed: `${now.errors.toLocaleString("en")} failed`,
+    errors: percent(now.failed, now.requests),
+    failed: failed(now.failed, now.failures),
     p50: times ? milliseconds(times.p50Ms) : "–",
     slow: times ? `p95 ${milliseconds(times.p95Ms)}, p99 ${milliseconds(times.p99Ms)}` : "no answer yet",
     streams: String(now.streams),

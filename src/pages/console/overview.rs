@@ -1,5 +1,7 @@
 //! The state of the gateway: what needs attention, the figures of now and of the day, and the steps to a first call.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use askama::Template;
 use http::{Method, StatusCode};
 
@@ -16,6 +18,7 @@ use crate::{
         Attention, AttentionSeverity, AttentionTarget, Overview, OverviewHour, OverviewNow, OverviewSetup,
     },
     fault::Fault,
+    numbers::grouped,
 };
 
 #[derive(Template)]
@@ -83,9 +86,21 @@ fn steps(setup: OverviewSetup) -> Vec<Step> {
     ]
 }
 
-/// The bar of an hour, whose hatched part are errors.
+/// The bar of an hour, whose hatched part failed.
 fn amount(hour: &OverviewHour) -> Amount {
-    Amount { time: hour_shown(&hour.at).to_owned(), total: hour.requests, estimated: hour.errors }
+    Amount { time: hour_shown(&hour.at).to_owned(), total: hour.requests, estimated: hour.failed }
+}
+
+/// The number of failed calls, and the numbers by outcome, the greatest first. `live.js` writes the same text.
+fn failed(number: &u64, failures: &BTreeMap<String, u64>) -> String {
+    let mut by_outcome: Vec<_> = failures.iter().collect();
+    by_outcome.sort_by_key(|(_, number)| Reverse(**number));
+    let parts: Vec<_> = by_outcome
+        .into_iter()
+        .map(|(outcome, number)| format!("{} {}", grouped(*number), shown::words(outcome)))
+        .collect();
+    let all = format!("{} failed", grouped(*number));
+    if parts.is_empty() { all } else { format!("{all}: {}", parts.join(", ")) }
 }
 
 /// The hour and minute of a time.
@@ -142,6 +157,18 @@ mod tests {
         // A user who was deleted has called.
         check(false, false, true, &[false, false, true]);
         check(true, false, true, &[]);
+    }
+
+    #[test]
+    fn failures_are_named_by_outcome() {
+        let check = |failures: &[(&str, u64)], expected: &str| {
+            let failures =
+                failures.iter().map(|(outcome, number)| ((*outcome).to_owned(), *number)).collect();
+            assert_eq!(failed(&BTreeMap::values(&failures).sum(), &failures), expected);
+        };
+        check(&[], "0 failed");
+        check(&[("upstream_rejected", 5)], "5 failed: 5 upstream rejected");
+        check(&[("cut", 1), ("refused", 1200)], "1,201 failed: 1,200 refused, 1 cut");
     }
 
     #[test]
