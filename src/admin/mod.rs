@@ -337,7 +337,7 @@ impl ProviderFiles {
             FileOperation::Status => {
                 let status = files.with_load(&files.live.status());
                 let ok = status.ok && status.usage_pending.is_none() && status.sink_problems.is_empty();
-                let status = with_store(Status { ok, ..status }, store).await;
+                let (status, _) = with_store(Status { ok, ..status }, store).await;
                 Ok(Response::json(StatusCode::OK, &status))
             }
             FileOperation::Texts => Ok(Response::json(StatusCode::OK, &files.live.served_files())),
@@ -400,18 +400,22 @@ impl LiveFiles {
     }
 }
 
-/// The status with the state of the store. The files alone decide about a reload.
-async fn with_store(status: Status, store: Option<&Store>) -> Status {
+/// The status with the state of the store, and true if the store can be read. The files alone decide about a reload.
+async fn with_store(status: Status, store: Option<&Store>) -> (Status, bool) {
     let late = || "the store did not answer in time".to_owned();
-    let problem = match store {
+    let (problem, is_readable) = match store {
         Some(store) => match timeout(STORE_CHECK, store.check()).await {
-            Ok(Ok(())) => return status,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => late(),
+            // A full disk can be read.
+            Ok(Ok(())) => {
+                (store.write_problem().map(|problem| format!("the last write failed: {problem}")), true)
+            }
+            Ok(Err(error)) => (Some(error.to_string()), false),
+            Err(_) => (Some(late()), false),
         },
-        None => late(),
+        None => (Some(late()), false),
     };
-    Status { ok: false, store_problem: Some(problem), ..status }
+    let ok = status.ok && problem.is_none();
+    (Status { ok, store_problem: problem, ..status }, is_readable)
 }
 
 fn reload_fault(error: ReloadError) -> Fault {

@@ -35,7 +35,7 @@ pub struct Status {
     /// Problem with the directory itself, or the reason why a whole reload was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Problem with the store, as of this answer. Without the store, only known callers are served.
+    /// Problem with the store, as of this answer: it cannot be read, and only known callers are served; or its last write failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_problem: Option<String>,
     /// Usage that waits in memory, because the store cannot be written.

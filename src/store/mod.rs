@@ -185,6 +185,12 @@ impl Store {
         self.key_ids().await.map(drop)
     }
 
+    /// The failure of the last write, until one succeeds: no space is left, say, or another process holds the lock. Reads may work
+    /// nevertheless.
+    pub fn write_problem(&self) -> Option<String> {
+        self.writer.problem()
+    }
+
     /// Checks that the open file is still the one at the path. Otherwise other processes would write data that we never
     /// see, and we would write data that nothing ever reads.
     fn check_in_place(&self) -> Result<()> {

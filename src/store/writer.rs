@@ -8,7 +8,13 @@
 //!
 //! It knows no table. Read next: `Store::commit`.
 
-use std::{fmt, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     Connection, SqliteConnection,
@@ -42,7 +48,12 @@ pub(super) struct Writer {
     wait: Duration,
     /// Commits and rollbacks whose callers may have left.
     tasks: TaskTracker,
+    last: LastWrite,
 }
+
+/// The failure of the last write, if it failed for a reason of the disk or of another process. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+struct LastWrite(Arc<StdMutex<Option<String>>>);
 
 /// A write transaction. If it is dropped before its commit, nothing is changed.
 #[derive(Debug)]
@@ -51,6 +62,26 @@ pub(super) struct Transaction {
     slot: Option<OwnedMutexGuard<Slot>>,
     path: Arc<Path>,
     tasks: TaskTracker,
+    last: LastWrite,
+}
+
+// === impl LastWrite ===
+
+impl LastWrite {
+    fn failed(&self, error: &StoreError) {
+        // That a statement is refused, say by a constraint, says nothing about the disk.
+        if !matches!(error, StoreError::Database { .. }) {
+            self.set(Some(error.to_string()));
+        }
+    }
+
+    fn set(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 // === impl Writer ===
@@ -70,17 +101,30 @@ impl Writer {
     ) -> sqlx::Result<Self> {
         let connection = Some(SqliteConnection::connect_with(&options).await?);
         let slot = Arc::new(Mutex::new(Slot { connection, opening: None }));
-        Ok(Self { slot, path: path.into(), options, wait, tasks: TaskTracker::new() })
+        Ok(Self {
+            slot,
+            path: path.into(),
+            options,
+            wait,
+            tasks: TaskTracker::new(),
+            last: LastWrite::default(),
+        })
     }
 
     /// Begins a transaction. It takes the write lock at once: a transaction that reads first and writes later could be
     /// refused without waiting (`SQLITE_BUSY_SNAPSHOT`).
     pub(super) async fn begin(&self) -> Result<Transaction> {
-        let slot = timeout(self.wait, self.connection()).await.unwrap_or(Err(StoreError::Unanswered))?;
-        let (path, tasks) = (Arc::clone(&self.path), self.tasks.clone());
-        let mut transaction = Transaction { slot: Some(slot), path, tasks };
+        let slot = timeout(self.wait, self.connection()).await.unwrap_or(Err(StoreError::Unanswered));
+        let slot = slot.inspect_err(|error| self.last.failed(error))?;
+        let (path, tasks, last) = (Arc::clone(&self.path), self.tasks.clone(), self.last.clone());
+        let mut transaction = Transaction { slot: Some(slot), path, tasks, last };
         transaction.command("BEGIN IMMEDIATE").await?;
         Ok(transaction)
+    }
+
+    /// The failure of the last write, until one succeeds.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.last.get()
     }
 
     /// Waits for the connection, and opens one if the last was closed.
@@ -155,7 +199,7 @@ impl Transaction {
         let committed = self.command("COMMIT").await;
         // The transaction is over: the connection is free again, if it is kept.
         self.slot = None;
-        committed.map_err(|error| {
+        committed.inspect(|()| self.last.set(None)).map_err(|error| {
             if error.undoes_commit() {
                 return error;
             }
@@ -177,7 +221,8 @@ impl Transaction {
 
     /// Puts the connection back after a success.
     fn keep<T>(&mut self, connection: SqliteConnection, done: sqlx::Result<T>) -> Result<T> {
-        let done = done.map_err(|error| StoreError::from_sqlx(&self.path, error))?;
+        let done = done.map_err(|error| StoreError::from_sqlx(&self.path, error));
+        let done = done.inspect_err(|error| self.last.failed(error))?;
         if let Some(slot) = &mut self.slot {
             slot.connection = Some(connection);
         }

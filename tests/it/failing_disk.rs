@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tollgate::admin::{OPERATIONS, OperationId as Id};
 
-use crate::harness::{
-    Api, DiskFault, FaultyDisk, Gateway, Home, KEY, connect, eventually, over_socket, provider_with_login,
+use crate::{
+    harness::{
+        Api, DiskFault, FaultyDisk, Gateway, Home, KEY, connect, eventually, over_socket, provider_with_login,
+    },
+    pages::{post, sign_in, text},
 };
 
 const DATABASE: &str = "/data/tollgate.db";
@@ -351,6 +354,61 @@ impl Lock {
     /// Releases the lock.
     pub fn release(self) {
         self.0.block_on(self.1.close()).unwrap();
+    }
+}
+
+/// A page says what became of a change as the API does.
+#[test]
+fn a_page_claims_no_more_than_the_api_about_a_change_that_fails() {
+    let world = Failing::new();
+    let token = fs::read_to_string(world.home.data().join("admin-token")).unwrap();
+    let cookie = sign_in(world.gateway.address, "/console", token.trim_end());
+    let (id, _) = world.user();
+    let forms = [
+        ("/console/users".to_owned(), "name=new"),
+        (format!("/console/users/{id}"), "name=other&was_name=user+1"),
+        ("/console/tokens".to_owned(), "label=new"),
+    ];
+    for (path, form) in &forms {
+        for (fault, is_known) in [(DiskFault::Full, true), (DiskFault::Sync, false)] {
+            world.disk.fail(fault, DATABASE);
+            let answer = post(world.gateway.address, path, &cookie, form);
+            world.disk.mend();
+            let page = text(&answer);
+            assert_eq!(answer.head.status(), 503, "{path} {fault:?}: {page}");
+            assert_eq!(page.contains("Nothing was changed."), is_known, "{path} {fault:?}: {page}");
+            assert!(is_known || page.contains(UNCONFIRMED.1), "{path}: {page}");
+        }
+    }
+}
+
+/// The kinds of what needs attention, and the problem of the store in the status.
+fn attention(world: &Failing) -> (Vec<String>, Option<String>) {
+    let overview = world.admin.done("GET /admin/overview", &Value::Null);
+    let kinds = overview["attention"].as_array().unwrap().iter();
+    let kinds = kinds.map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect();
+    // The day can be read from a disk that is full.
+    assert!(overview["day"].is_object(), "{overview}");
+    let (_, status) = over_socket(&world.home.data(), "GET /admin/providers");
+    (kinds, status["storeProblem"].as_str().map(str::to_owned))
+}
+
+#[test]
+fn a_full_disk_needs_attention_until_a_write_succeeds() {
+    let world = Failing::new();
+    assert_eq!(attention(&world), (vec![], None));
+    for (fault, part) in [(DiskFault::Full, "no space left"), (DiskFault::Sync, "disk error")] {
+        let call = world.call(Id::CreateAdminToken).unwrap();
+        world.disk.fail(fault, DATABASE);
+        let (status, _) = call.send();
+        assert_eq!(status, 503, "{fault:?}");
+        let (kinds, problem) = attention(&world);
+        let problem = problem.unwrap_or_default();
+        assert!(kinds.contains(&"store".to_owned()), "{fault:?}: {kinds:?}");
+        assert!(problem.starts_with("the last write failed: ") && problem.contains(part), "{problem}");
+        world.disk.mend();
+        call.succeeds();
+        eventually("nothing needs attention", || attention(&world) == (vec![], None));
     }
 }
 
