@@ -148,6 +148,7 @@ async fn render(
         Page::SaveOwnerKeys(owner) => console::keys::save(client, frame, (owner, item), &form()).await,
         Page::ConfirmOwnerKey(owner) => console::keys::confirm(client, frame, (owner, item), &form()).await,
         Page::Shared => console::shared::show(client, frame, request.query).await,
+        Page::Unconfirmed => console::unconfirmed::show(client, frame, request.query).await,
         Page::OpenGroup => console::shared::open(client, frame, &form()).await,
         Page::AdminTokens => console::tokens::show(client, frame, request.query).await,
         Page::CreateAdminToken => console::tokens::create(client, frame, &form()).await,

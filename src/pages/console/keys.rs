@@ -62,7 +62,7 @@ impl KeyOwner {
     }
 
     /// The path of the page.
-    fn page(self, item: &str) -> String {
+    pub(super) fn page(self, item: &str) -> String {
         match self {
             Self::User => format!("/users/{item}/keys"),
             Self::Group => format!("/shared/groups/{item}"),
