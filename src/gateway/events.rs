@@ -2,11 +2,12 @@
 //!
 //! A stream has no task: its body makes the events while hyper polls it, and all of it ends with the connection. It
 //! guarantees: a stream ends within seconds of its token or session, and at the drain; one that its client does not take is cut, and
-//! nothing is made ahead of it; the streams of the process are limited.
+//! nothing is made ahead of it; the streams of a session and of the process are limited.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, header};
 use http_body::Frame;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -28,11 +29,15 @@ use crate::{
     decide::Presented,
     fault::{Fault, FaultKind},
     files::Status,
+    name::AdminTokenId,
+    store::Right,
     upstream::CutError,
 };
 
 /// The streams of a process at once.
 const MAX_STREAMS: usize = 16;
+/// Those of one token or session.
+const MAX_OF_ONE: usize = 4;
 /// The time in which a client reconnects, in milliseconds.
 const RETRY_MS: u64 = 2000;
 /// The interval at which the state of the files is looked at.
@@ -47,12 +52,46 @@ const CALL_TIME: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_secs(2);
 
 /// The streams of events that may run at once. Shared by all workers.
-#[derive(Debug, Clone)]
-pub struct EventStreams(Arc<Semaphore>);
+#[derive(Debug, Clone, Default)]
+pub struct EventStreams(Arc<Mutex<HashMap<AdminTokenId, usize>>>);
 
-impl Default for EventStreams {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_STREAMS)))
+/// The place of a stream, which is free again at its end.
+struct Place {
+    streams: EventStreams,
+    holder: AdminTokenId,
+}
+
+impl EventStreams {
+    /// A place for a stream of this token or session.
+    fn place(&self, holder: AdminTokenId) -> Result<Place, Fault> {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = streams.get(&holder).copied().unwrap_or_default();
+        if own >= MAX_OF_ONE {
+            let message = format!(
+                "Too many pages are open: this sign-in has {MAX_OF_ONE} streams of events, the most; close one of its pages, then try again"
+            );
+            return Err(Fault::new(FaultKind::TooManyCalls, message));
+        }
+        if streams.values().sum::<usize>() >= MAX_STREAMS {
+            let message = format!(
+                "Too many pages are open: {MAX_STREAMS} streams of events run, the most of this tollgate; close a page of the console, then try again"
+            );
+            return Err(Fault::new(FaultKind::Overloaded, message));
+        }
+        streams.insert(holder.clone(), own + 1);
+        Ok(Place { streams: self.clone(), holder })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut streams = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = streams.get_mut(&self.holder) {
+            *own -= 1;
+            if *own == 0 {
+                streams.remove(&self.holder);
+            }
+        }
     }
 }
 
@@ -99,12 +138,12 @@ pub(super) fn open(
     if worker.ready.is_draining() {
         return Err(Fault::new(FaultKind::Overloaded, "tollgate is stopping: try again in a moment"));
     }
-    let place = Arc::clone(&worker.events.0).try_acquire_owned().map_err(|_| {
-        let message = format!(
-            "{MAX_STREAMS} streams of events are open, the limit of this tollgate: close a page of the console, then try again"
-        );
-        Fault::new(FaultKind::Overloaded, message)
-    })?;
+    if head.method == Method::HEAD {
+        // Nothing follows it: it needs no place, and makes nothing.
+        return Ok(answer(Body::empty()));
+    }
+    let Some(Right::Admin(holder)) = &actor.right else { return Err(admin::not_found()) };
+    let place = worker.events.place(holder.clone())?;
     let (out, made) = mpsc::channel(1);
     let source = Source {
         worker: Arc::clone(worker),
@@ -123,12 +162,16 @@ pub(super) fn open(
         connection: Arc::clone(connection),
         guard: None,
     };
-    let mut response = Response::new(Body::Events(Box::new(events)));
+    Ok(answer(Body::Events(Box::new(events))))
+}
+
+fn answer(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     let fixed = HeaderValue::from_static;
     response.headers_mut().insert(header::CONTENT_TYPE, fixed("text/event-stream"));
     // nginx buffers answers unless this forbids it.
     response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), fixed("no"));
-    Ok(response)
+    response
 }
 
 impl Events {
@@ -174,7 +217,7 @@ struct Source {
     seen: Option<Arc<Status>>,
     /// Ticks since the last event.
     silent: u64,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Source {

@@ -8,10 +8,14 @@ const announced = place.dataset.announces;
 
 /** The longest pause before another try, in milliseconds. */
 const MAX_PAUSE = 30_000;
+/** The first pause and the longest one after tollgate has said that it has no stream for this page. */
+const FULL_PAUSE = 30_000;
+const MAX_FULL_PAUSE = 240_000;
 
 let source = null;
 let timer = 0;
 let pause = 1000;
+let fullPause = FULL_PAUSE;
 let attention = null;
 
 function say(text, ...more) {
@@ -25,7 +29,7 @@ function open() {
   if (source || document.hidden) return;
   const stream = new EventSource(`/admin/events?topics=${topics}`);
   source = stream;
-  stream.addEventListener("open", () => { pause = 1000; say("Live."); });
+  stream.addEventListener("open", () => { pause = 1000; fullPause = FULL_PAUSE; say("Live."); });
   stream.addEventListener("status", () => refresh());
   stream.addEventListener("overview", (event) => show(JSON.parse(event.data)));
   stream.addEventListener("end", (event) => {
@@ -45,13 +49,22 @@ function close() {
   source = null;
 }
 
-/** Learns why the stream failed: a browser does not say. */
+/** Learns why the stream failed: a browser does not say. An answer that is a stream is left at once. */
 async function ask() {
+  const leave = new AbortController();
   try {
-    const answer = await fetch("/admin/overview", { method: "HEAD", cache: "no-store", redirect: "error" });
+    const answer = await fetch(`/admin/events?topics=${topics}`, { cache: "no-store", redirect: "error", signal: leave.signal });
     if (answer.status === 401) return signedOut();
-  } catch { /* tollgate is away, and is asked again. */ }
+    if (answer.status === 429 || answer.status === 503) return paused((await answer.json()).error.message);
+  } catch { /* tollgate is away, and is asked again. */ } finally { leave.abort(); }
   later();
+}
+
+/** Waits longer than for a lost connection: there is no stream before another page is closed. */
+function paused(reason) {
+  say(`Updates are paused. ${reason}.`);
+  timer = setTimeout(open, fullPause);
+  fullPause = Math.min(2 * fullPause, MAX_FULL_PAUSE);
 }
 
 function later() {
