@@ -50,6 +50,7 @@ pub(super) struct TokenForm<'p> {
 }
 
 /// A token that was just made. The page that shows it is stored nowhere.
+#[derive(Clone)]
 pub(super) struct Made {
     pub(super) title: String,
     pub(super) token: String,
@@ -62,6 +63,7 @@ pub(super) struct Made {
 }
 
 /// The use of a new token.
+#[derive(Clone)]
 pub(super) enum TokenUse {
     /// Calls to providers, with the scopes of the token if it has some.
     Calls(Option<Vec<String>>),

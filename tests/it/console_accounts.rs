@@ -105,6 +105,42 @@ fn a_user_is_created_changed_and_deleted() {
     }
 }
 
+#[test]
+fn a_form_of_an_old_page_undoes_no_change() {
+    let console = Console::new();
+    let id = console.user("bob");
+    let path = format!("/console/users/{id}");
+    let old = "was_name=bob&was_group=&was_ip=";
+    has(&console.get(&path), &["name=\"was_name\" value=\"bob\"", "name=\"was_group\" value=\"\""]);
+    // Somebody else changes the user while the page is open.
+    console.api.done(&format!("PATCH /admin/users/{id}"), &json!({ "name": "Bob", "group": "ops" }));
+    has(&console.done(&path, &format!("{old}&name=bob&group=&ip=desk")), &["The user was changed."]);
+    let stored = || {
+        let user = console.read(&format!("/admin/users/{id}"));
+        ["name", "group", "ip"].map(|field| user[field].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(stored(), ["Bob", "ops", "desk"]);
+    let entries = || console.read("/admin/audit").as_object().unwrap().len();
+    let before = entries();
+    let refused = console.post(&path, &format!("{old}&name=bob&group=dev&ip=desk"));
+    assert_eq!(refused.head.status(), 409);
+    // What the form changes stays, and the rest is as it is stored.
+    let kept = [
+        "Nothing was changed.",
+        "The group is `ops` by now",
+        "id=\"group\" name=\"group\" autocomplete=\"off\" value=\"dev\"",
+        "value=\"Bob\"",
+        "name=\"was_group\" value=\"ops\"",
+    ];
+    has(text(&refused), &kept);
+    let same = "was_name=Bob&was_group=ops&was_ip=desk&name=Bob&group=ops&ip=desk";
+    has(&console.done(&path, same), &["there was nothing to change"]);
+    assert_eq!((stored(), entries()), (["Bob", "ops", "desk"].map(str::to_owned), before));
+    let again = "was_name=Bob&was_group=ops&was_ip=desk&name=Bob&group=&ip=desk";
+    has(&console.done(&path, again), &["The user was changed."]);
+    assert_eq!(stored(), ["Bob", "", "desk"]);
+}
+
 /// The lines of a form on a page of this tollgate.
 fn own(cookie: &str) -> String {
     format!("Origin: http://gateway.test\r\n{cookie}")
@@ -230,6 +266,12 @@ fn a_moved_credential_names_both_hosts_and_is_confirmed() {
     assert_eq!(over_socket(&console.world.home.data(), "POST /admin/reload").0, 200);
     let both = [console.world.host.as_str(), "http://127.0.0.1:1", "waits for a confirmation"];
     has(&console.get(&format!("/console/users/{id}")), &both);
+    let name = console.read(&format!("/admin/users/{id}"))["name"].as_str().unwrap().to_owned();
+    let list = console.get("/console/shared/unconfirmed");
+    let links = [format!("\"/console/users/{id}/keys\""), format!("Confirm providers.t.apiKey of {name}")];
+    has(&list, &[&both[..2], &["\"/console/shared/everybody\"", &links[0], &links[1]]].concat());
+    let overview = console.get("/console");
+    has(&overview, &["href=\"/console/shared/unconfirmed\"", "waits for a confirmation"]);
     for page in [format!("/console/users/{id}/keys"), "/console/shared/everybody".to_owned()] {
         has(&console.get(&page), &both);
         let confirm = format!("{page}/confirm");
@@ -240,6 +282,37 @@ fn a_moved_credential_names_both_hosts_and_is_confirmed() {
         assert!(!confirmed.contains("waits for a confirmation"));
     }
     assert_eq!(console.read("/admin/credentials/unconfirmed"), json!({}));
+    has(&console.get("/console/shared/unconfirmed"), &["Nothing waits"]);
+}
+
+#[test]
+fn every_token_is_on_a_page_and_sessions_are_apart() {
+    let console = Console::new();
+    let id = console.user("bob");
+    for (page, tokens) in [
+        ("/console/tokens".to_owned(), "/admin/tokens".to_owned()),
+        (format!("/console/users/{id}"), format!("/admin/users/{id}/tokens")),
+    ] {
+        // One is there already.
+        for number in 0..100 {
+            console.api.done(&format!("POST {tokens}"), &json!({ "label": format!("label {number:03}") }));
+        }
+        let first = console.get(&page);
+        has(&first, &["1–100 of 101", "Older tokens", "label 000", "label 099"]);
+        assert!(!first.contains("Newer tokens"), "{page}");
+        let (before, _) = first.split_once("\" rel=\"next\"").unwrap();
+        let next = before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
+        let last = console.get(&next);
+        has(&last, &["101–101 of 101", "Newer tokens"]);
+        assert!(!last.contains("label 000") && !last.contains("Older tokens"), "{page}");
+        // The oldest can be revoked there.
+        let (_, row) = last.split_once("name=\"token\" value=\"").unwrap();
+        let oldest = row.split_once('"').unwrap().0;
+        assert!(console.read(&tokens).as_object().unwrap().contains_key(oldest), "{oldest}");
+    }
+    let own = console.get("/console/tokens");
+    let (tokens, sessions) = own.split_once("<h2>Sessions</h2>").unwrap();
+    assert!(!tokens.contains(">session<") && sessions.contains("This sign-in"), "{own}");
 }
 
 #[test]

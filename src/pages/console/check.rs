@@ -11,9 +11,10 @@ use super::{
         client::{Api, Client},
         form::Form,
         frame::Frame,
+        refused::form_status,
         response::PageResponse,
     },
-    file_name, file_page, form_status,
+    file_name, file_page,
     listing::{self, Mark, Row},
 };
 use crate::{

@@ -13,9 +13,10 @@ use super::{
         client::{Api, Client, with_query},
         form::Form,
         frame::Frame,
+        refused::form_status,
         response::PageResponse,
     },
-    file_name, file_page, form_status,
+    file_name, file_page,
 };
 use crate::{
     explain::{Action, Explanation, Header, Nearest, Position, Route},

@@ -6,29 +6,25 @@ pub(super) mod audit;
 pub(super) mod files;
 pub(super) mod keys;
 mod listing;
+mod newest;
 pub(super) mod overview;
 pub(super) mod shared;
 pub(super) mod tokens;
 pub(super) mod tail;
+pub(super) mod unconfirmed;
 pub(super) mod usage;
 pub(super) mod user;
 pub(super) mod users;
 
 use super::{client::with_query, frame::Frame};
 use crate::{pipeline::Folder, rewrite::value_of};
-use super::{client::with_query, form::Form, frame::Frame};
-use crate::{
-    fault::{Fault, FaultKind},
-    pipeline::Folder,
-    rewrite::value_of,
-};
-use http::StatusCode;
 
 /// The messages of changes that were made, by their word in `?done=` of the page that follows.
 const DONE: &[(&str, &str)] = &[
     ("saved", "Saved."),
     ("confirmed", "Confirmed: the credential is sent to its new hosts from now on."),
     ("changed", "The user was changed."),
+    ("same", "The form has what is stored: there was nothing to change."),
     ("disabled", "The user was disabled: all tokens are refused from now on."),
     ("enabled", "The user was enabled: the tokens work again."),
     ("deleted", "The user was deleted, with all tokens and keys."),
@@ -56,15 +52,6 @@ fn file_page(frame: &Frame, path: &str) -> String {
     with_query(&frame.path("/providers/item"), &[("file", file_name(path))])
 }
 
-/// The status of a form that is shown again: 422 if the fault is about what was typed.
-fn form_status(fault: &Fault) -> StatusCode {
-    match fault.kind {
-        FaultKind::InvalidRequest => StatusCode::UNPROCESSABLE_ENTITY,
-        _ if fault.at.is_some() => StatusCode::UNPROCESSABLE_ENTITY,
-        kind => kind.status(),
-    }
-}
-
 /// The page of a user.
 fn user_path(frame: &Frame, id: &str) -> String {
     frame.path(&format!("/users/{id}"))
@@ -72,7 +59,55 @@ fn user_path(frame: &Frame, id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::{Method, StatusCode};
+    use serde_json::{Value, json};
+
+    use super::{
+        super::{
+            client::{Api, Client},
+            form::Form,
+            route::Area,
+        },
+        *,
+    };
+    use crate::{
+        admin::Response,
+        fault::{Fault, FaultKind},
+    };
+
+    /// An API that makes tokens, and can read nothing.
+    struct Unreadable;
+
+    impl Api for Unreadable {
+        async fn call(&self, method: Method, path: &str, _: Option<&Value>) -> Result<Response, Fault> {
+            if method != Method::POST {
+                return Err(Fault::new(FaultKind::StoreUnavailable, "The store is away"));
+            }
+            let made = match path {
+                "/admin/users" => json!({ "userId": "usr_1", "token": "the-token" }),
+                _ => json!({ "id": "tok_1", "token": "the-token", "kind": "proxy" }),
+            };
+            let body = made.to_string();
+            Ok(Response { status: StatusCode::CREATED, body, csv: false, link: None, session: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_token_is_shown_even_if_nothing_else_can_be() {
+        let (client, frame) = (Client::new(&Unreadable), Frame::bare(Area::Console));
+        let form = Form::parse(b"name=a&kind=proxy&label=x");
+        let pages = [
+            users::create(&client, &frame, &form).await,
+            tokens::create(&client, &frame, &form).await,
+            user::create_token(&client, &frame, "usr_0123456789abcdef", &form).await,
+        ];
+        for page in pages {
+            let (status, _, body) = page.unwrap().into_body(false);
+            let body = str::from_utf8(&body).unwrap();
+            assert_eq!(status, StatusCode::OK, "{body}");
+            assert!(body.contains("the-token") && body.contains("The store is away"), "{body}");
+        }
+    }
 
     #[test]
     fn only_known_words_are_messages() {
@@ -83,29 +118,6 @@ mod tests {
             (Some("x=saved"), None),
         ] {
             assert_eq!(done(query), expected, "{query:?}");
-        }
-    }
-
-    #[test]
-    fn a_revocation_may_include_what_came_from_the_token() {
-        for (form, expected) in
-            [("token=x", ("/t", "revoked")), ("token=x&with_made=1", ("/t?withMade=true", "revoked-all"))]
-        {
-            let (path, word) = revocation("/t", &Form::parse(form.as_bytes()));
-            assert_eq!((path.as_str(), word), expected, "{form}");
-        }
-    }
-
-    #[test]
-    fn only_what_was_typed_is_unprocessable() {
-        let typed = |kind| Fault { at: Some("/user".to_owned()), ..Fault::new(kind, "") };
-        for (fault, status) in [
-            (Fault::new(FaultKind::InvalidRequest, ""), 422),
-            (typed(FaultKind::NotFound), 422),
-            (Fault::new(FaultKind::TooManyCalls, ""), FaultKind::TooManyCalls.status().as_u16()),
-            (Fault::new(FaultKind::StoreUnavailable, ""), 503),
-        ] {
-            assert_eq!(form_status(&fault).as_u16(), status, "{fault:?}");
         }
     }
 

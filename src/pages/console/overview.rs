@@ -103,6 +103,11 @@ fn failed(number: &u64, failures: &BTreeMap<String, u64>) -> String {
     if parts.is_empty() { all } else { format!("{all}: {}", parts.join(", ")) }
 }
 
+/// The number of problems that need attention.
+fn problems(attention: &[Attention]) -> String {
+    grouped(attention.iter().map(|one| one.count as u64).sum())
+}
+
 /// The hour and minute of a time.
 fn hour_shown(at: &str) -> &str {
     at.split_once('T').map_or(at, |(_, time)| time.get(..5).unwrap_or(time))
@@ -134,6 +139,7 @@ impl Attention {
         let (path, text) = match self.target {
             AttentionTarget::Providers => ("/providers", "See the file"),
             AttentionTarget::Shared => ("/shared", "See shared keys"),
+            AttentionTarget::Unconfirmed => ("/shared/unconfirmed", "See what waits"),
             AttentionTarget::Users => ("/users", "See users"),
             AttentionTarget::Usage => ("/usage", "See usage"),
             AttentionTarget::Machine => return None,

@@ -1,7 +1,7 @@
 //! Admin tokens and the sessions that were started with them: list, create, revoke. A token is shown once.
 
 use askama::Template;
-use http::{Method, StatusCode};
+use http::Method;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
@@ -16,22 +16,22 @@ use super::{
         token_form::{self, Made},
     },
     done,
+    newest::Newest,
 };
 use crate::{
     admin::{AdminToken, ById, KindOfAdminToken, MadeAdminToken},
     fault::Fault,
+    rewrite::value_of,
 };
-
-/// The tokens that are shown: the newest.
-const LIMIT: usize = 100;
 
 #[derive(Template)]
 #[template(path = "console/tokens.html")]
 struct TokensPage<'p> {
     frame: &'p Frame,
-    tokens: &'p [(String, AdminToken)],
-    /// All tokens, if not all are shown.
-    of: Option<usize>,
+    tokens: Newest<AdminToken>,
+    sessions: Newest<AdminToken>,
+    /// The session or token that this page was asked for with, and its maker.
+    current: Option<(String, Option<String>)>,
     /// The label that the refused form had.
     typed: &'p str,
     made: Option<Made>,
@@ -46,6 +46,8 @@ struct Outcome<'p> {
     made: Option<Made>,
     problem: Option<Refused>,
     done: Option<&'static str>,
+    /// The token that the list begins after.
+    after: String,
 }
 
 /// The page.
@@ -54,7 +56,8 @@ pub(in super::super) async fn show(
     frame: &Frame,
     query: Option<&str>,
 ) -> Result<PageResponse, Fault> {
-    page(client, frame, Outcome { done: done(query), ..Outcome::default() }).await
+    let after = value_of(query, "after").unwrap_or_default();
+    page(client, frame, Outcome { done: done(query), after, ..Outcome::default() }).await
 }
 
 /// Creates a token.
@@ -66,11 +69,17 @@ pub(in super::super) async fn create(
     let typed = form.text("label");
     let body = if typed.is_empty() { json!({}) } else { json!({ "label": typed }) };
     let made: Result<MadeAdminToken, Fault> = client.send(Method::POST, "/admin/tokens", &body).await;
-    let outcome = match made {
-        Ok(made) => Outcome { made: Some(shown_once(frame, made)), ..Outcome::default() },
-        Err(fault) => Outcome { typed, problem: Some(fault.into()), ..Outcome::default() },
-    };
-    page(client, frame, outcome).await
+    match made {
+        Ok(made) => {
+            let made = shown_once(frame, made);
+            let outcome = Outcome { made: Some(made.clone()), ..Outcome::default() };
+            let whole = page(client, frame, outcome).await;
+            whole.or_else(|fault| token_form::made_alone(frame, Some(made), fault))
+        }
+        Err(fault) => {
+            page(client, frame, Outcome { typed, problem: Some(fault.into()), ..Outcome::default() }).await
+        }
+    }
 }
 
 /// Revokes a token or a session.
@@ -107,25 +116,22 @@ async fn page(
     frame: &Frame,
     outcome: Outcome<'_>,
 ) -> Result<PageResponse, Fault> {
-    let Outcome { typed, made, problem, done } = outcome;
-    let ById(mut tokens) = match client.get::<ById<AdminToken>>("/admin/tokens").await {
-        Ok(tokens) => tokens,
-        Err(fault) => return token_form::made_alone(frame, made, fault),
-    };
-    // The newest first.
-    tokens.reverse();
-    let of = Some(tokens.len()).filter(|all| *all > LIMIT);
-    tokens.truncate(LIMIT);
-    let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let page = TokensPage { frame, tokens: &tokens, of, typed, made, problem, done };
+    let ById(all) = client.get::<ById<AdminToken>>("/admin/tokens").await?;
+    let Outcome { typed, made, problem, done, after } = outcome;
+    let current = all.iter().find(|(_, token)| token.current);
+    let current = current.map(|(id, token)| (id.clone(), token.made_by.clone()));
+    let (sessions, tokens): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, token)| token.is_session());
+    let own = frame.path("/tokens");
+    let (tokens, sessions) = (Newest::of(tokens, &after, &own), Newest::of(sessions, "", &own));
+    let status = Refused::status(problem.as_ref());
+    let page = TokensPage { frame, tokens, sessions, current, typed, made, problem, done };
     Ok(PageResponse::html(status, &page))
 }
 
 impl TokensPage<'_> {
     /// True if the revocation of a token ends the session that asks for it.
     fn ends_sign_in(&self, id: &str) -> bool {
-        let current = self.tokens.iter().find(|(_, token)| token.current);
-        current.is_some_and(|(own, token)| own == id || token.made_by.as_deref() == Some(id))
+        self.current.as_ref().is_some_and(|(own, maker)| own == id || maker.as_deref() == Some(id))
     }
 }
 

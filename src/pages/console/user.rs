@@ -3,7 +3,7 @@
 use askama::Template;
 use http::{Method, StatusCode};
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     super::{
@@ -18,15 +18,18 @@ use super::{
     },
     done,
     keys::{KeyOwner, target},
+    newest::Newest,
 };
 use crate::{
-    admin::{ById, CredentialFields, ListedUser, MadeToken, ReachableProviders, Token},
+    admin::{ById, CredentialFields, ListedKind, ListedUser, MadeToken, ReachableProviders, Token},
     fault::{Fault, FaultKind},
     name::UserId,
+    rewrite::value_of,
 };
 
-/// The tokens that are shown: the newest.
-const LIMIT: usize = 100;
+/// The fields of the form of a user. Each has a hidden one with the value that the page had, whose name begins with [`WAS`].
+const FIELDS: [&str; 3] = ["name", "group", "ip"];
+const WAS: &str = "was_";
 
 /// A change of a user, by a form with nothing but a button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +45,8 @@ struct UserPage<'p> {
     frame: &'p Frame,
     id: &'p str,
     user: &'p ListedUser,
-    tokens: &'p [(String, Token)],
-    /// All tokens, if not all are shown.
-    of: Option<usize>,
+    tokens: Newest<Token>,
+    sessions: Newest<Token>,
     keys: KeysForm<'p>,
     form: TokenForm<'p>,
     typed: &'p Form,
@@ -52,15 +54,6 @@ struct UserPage<'p> {
     example: Option<Example>,
     problem: Option<Refused>,
     done: Option<&'static str>,
-}
-
-/// All that the page reads.
-struct Read {
-    user: ListedUser,
-    /// The newest first.
-    tokens: Vec<(String, Token)>,
-    reachable: ReachableProviders,
-    fields: CredentialFields,
 }
 
 /// The outcome of a form.
@@ -72,6 +65,8 @@ struct Outcome {
     made: Option<Made>,
     problem: Option<Refused>,
     done: Option<&'static str>,
+    /// The token that the list of tokens begins after.
+    after: String,
 }
 
 /// The page.
@@ -81,23 +76,65 @@ pub(in super::super) async fn show(
     id: &str,
     query: Option<&str>,
 ) -> Result<PageResponse, Fault> {
-    page(client, frame, id, Outcome { done: done(query), ..Outcome::default() }).await
+    let after = value_of(query, "after").unwrap_or_default();
+    page(client, frame, id, Outcome { done: done(query), after, ..Outcome::default() }).await
 }
 
-/// Changes the name, the group and the note. An empty field removes what was there.
+/// Changes those of the name, the group and the note that differ from what the page had; an empty one is removed. If one of them was
+/// changed meanwhile, nothing is.
 pub(in super::super) async fn update(
     client: &Client<'_, impl Api>,
     frame: &Frame,
     id: &str,
     form: &Form,
 ) -> Result<PageResponse, Fault> {
-    let optional = |name| Some(form.text(name)).filter(|text| !text.is_empty());
-    let body = json!({ "name": form.text("name"), "group": optional("group"), "ip": optional("ip") });
+    let user: ListedUser = client.get(&document(id)?).await?;
+    let body = match changes(form, &user) {
+        Ok(body) if body.is_empty() => return Ok(see_other(frame, id, "same")),
+        Ok(body) => body,
+        Err(problem) => {
+            let outcome = Outcome { typed: form.clone(), problem: Some(problem), ..Outcome::default() };
+            return page(client, frame, id, outcome).await;
+        }
+    };
     let changed: Result<IgnoredAny, Fault> = client.send(Method::PATCH, &document(id)?, &body).await;
     match changed {
         Ok(_) => Ok(see_other(frame, id, "changed")),
         Err(fault) => page(client, frame, id, Outcome { typed: form.clone(), ..problem(fault) }).await,
     }
+}
+
+/// The stored value of a field of the form.
+fn stored<'u>(user: &'u ListedUser, field: &str) -> &'u str {
+    let stored = match field {
+        "name" => Some(user.name.as_str()),
+        "group" => user.group.as_deref(),
+        _ => user.ip.as_deref(),
+    };
+    stored.unwrap_or_default()
+}
+
+/// What a form changes. A problem if somebody else has changed the same since the page was shown.
+fn changes(form: &Form, user: &ListedUser) -> Result<Map<String, Value>, Refused> {
+    let mut changes = Map::new();
+    for field in FIELDS {
+        let (typed, stored) = (form.text(field), stored(user, field));
+        // A form without the value that the page had is from another client: it has all that it wants.
+        let was = form.get(&format!("{WAS}{field}")).unwrap_or(stored);
+        if typed == was || typed == stored {
+            continue;
+        }
+        if was != stored {
+            let name = if field == "ip" { "note" } else { field };
+            let now = if stored.is_empty() { "empty".to_owned() } else { format!("`{stored}`") };
+            let message = format!(
+                "The {name} is {now} by now: somebody has changed it since this page was shown. Save again to replace it"
+            );
+            return Err(Refused { status: StatusCode::CONFLICT, ..Refused::from(message) });
+        }
+        changes.insert(field.to_owned(), Some(typed).filter(|typed| !typed.is_empty()).into());
+    }
+    Ok(changes)
 }
 
 /// Changes a user.
@@ -132,8 +169,8 @@ pub(in super::super) async fn create_token(
     let (body, usage) = match token_form::body(form) {
         Ok(asked) => asked,
         Err(problem) => {
-            let outcome =
-                Outcome { token: form.clone(), problem: Some(problem.into()), ..Outcome::default() };
+            let problem = Some(Refused::from(problem));
+            let outcome = Outcome { token: form.clone(), problem, ..Outcome::default() };
             return page(client, frame, id, outcome).await;
         }
     };
@@ -141,9 +178,10 @@ pub(in super::super) async fn create_token(
         client.send(Method::POST, &format!("{}/tokens", document(id)?), &body).await;
     match made {
         Ok(made) => {
-            let made =
-                Some(Made::new(made, super::user_path(frame, id), "The new token of this user", usage));
-            page(client, frame, id, Outcome { made, ..Outcome::default() }).await
+            let made = Made::new(made, super::user_path(frame, id), "The new token of this user", usage);
+            let outcome = Outcome { made: Some(made.clone()), ..Outcome::default() };
+            let whole = page(client, frame, id, outcome).await;
+            whole.or_else(|fault| token_form::made_alone(frame, Some(made), fault))
         }
         Err(fault) => page(client, frame, id, Outcome { token: form.clone(), ..problem(fault) }).await,
     }
@@ -185,25 +223,26 @@ async fn page(
     id: &str,
     outcome: Outcome,
 ) -> Result<PageResponse, Fault> {
-    let Outcome { typed, token, made, problem, done } = outcome;
+    let user: ListedUser = client.get(&document(id)?).await?;
+    let ById(tokens) = client.get::<ById<Token>>(&format!("{}/tokens", document(id)?)).await?;
+    let reachable: ReachableProviders = client.get("/admin/endpoints").await?;
     let target = target(frame, (KeyOwner::User, id));
-    let Read { user, mut tokens, reachable, fields } = match read(client, id, &target.fields).await {
-        Ok(read) => read,
-        Err(fault) => return token_form::made_alone(frame, made, fault),
-    };
-    let of = Some(tokens.len()).filter(|all| *all > LIMIT);
-    tokens.truncate(LIMIT);
+    let fields: CredentialFields = client.get(&target.fields).await?;
+    let Outcome { typed, token, made, problem, done, after } = outcome;
+    let (sessions, tokens): (Vec<_>, Vec<_>) =
+        tokens.into_iter().partition(|(_, token)| token.kind == ListedKind::Session);
+    let own = frame.path(&format!("/users/{id}"));
     let providers = &reachable.providers;
     let example = made.as_ref().and_then(|made| made.example(frame, providers));
     let action = frame.path(&format!("/users/{id}/tokens"));
     let (problems, nothing) = (Problems::default(), Form::default());
-    let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = Refused::status(problem.as_ref());
     let page = UserPage {
         frame,
         id,
         user: &user,
-        tokens: &tokens,
-        of,
+        tokens: Newest::of(tokens, &after, &own),
+        sessions: Newest::of(sessions, "", &own),
         keys: KeysForm::new(&target, &fields, &problems, &nothing),
         form: TokenForm { action, providers, typed: &token, is_own: false },
         typed: &typed,
@@ -215,22 +254,20 @@ async fn page(
     Ok(PageResponse::html(status, &page))
 }
 
-async fn read(client: &Client<'_, impl Api>, id: &str, fields: &str) -> Result<Read, Fault> {
-    let user = client.get(&document(id)?).await?;
-    let ById(mut tokens) = client.get::<ById<Token>>(&format!("{}/tokens", document(id)?)).await?;
-    tokens.reverse();
-    let reachable = client.get("/admin/endpoints").await?;
-    Ok(Read { user, tokens, reachable, fields: client.get(fields).await? })
-}
-
 impl UserPage<'_> {
     /// The path that revocations are sent to.
     fn revoke_action(&self) -> String {
         self.frame.path(&format!("/users/{}/tokens/revoke", self.id))
     }
 
-    /// The text of a field of the user: that of the refused form, or else the stored one.
-    fn text<'t>(&'t self, name: &str, stored: Option<&'t str>) -> &'t str {
-        self.typed.get(name).or(stored).unwrap_or_default()
+    /// The text of a field of the user: that of the refused form if it changes it, or else the stored one.
+    fn text<'t>(&'t self, field: &str) -> &'t str {
+        let typed = self.typed.get(field);
+        let changes = |typed: &&str| self.typed.get(&format!("{WAS}{field}")) != Some(typed);
+        typed.filter(changes).unwrap_or_else(|| self.stored(field))
+    }
+
+    fn stored(&self, field: &str) -> &str {
+        stored(self.user, field)
     }
 }

@@ -1,7 +1,7 @@
 //! Users: a list with a search, a group and an order, in pages, and a form that creates one.
 
 use askama::Template;
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::json;
 
 use super::{
@@ -83,14 +83,31 @@ pub(in super::super) async fn create(
     if !form.text("group").is_empty() {
         body["group"] = form.text("group").into();
     }
-    let outcome = match client.send(Method::POST, "/admin/users", &body).await {
-        Ok(made) => Outcome { made: Some(made), ..Outcome::default() },
-        Err(fault) => {
-            let problem = Some(fault.into());
-            Outcome { typed: Some(form), problem, ..Outcome::default() }
+    let asked = Asked::of(None);
+    let sent: Result<MadeUser, Fault> = client.send(Method::POST, "/admin/users", &body).await;
+    match sent {
+        Ok(made) => {
+            let alone = shown_once(frame, &made);
+            let outcome = Outcome { made: Some(made), ..Outcome::default() };
+            let whole = page(client, frame, &asked, outcome).await;
+            whole.or_else(|fault| token_form::made_alone(frame, Some(alone), fault))
         }
-    };
-    page(client, frame, &Asked::of(None), outcome).await
+        Err(fault) => {
+            let outcome = Outcome { typed: Some(form), problem: Some(fault.into()), ..Outcome::default() };
+            page(client, frame, &asked, outcome).await
+        }
+    }
+}
+
+/// The token of a user that was just made.
+fn shown_once(frame: &Frame, made: &MadeUser) -> Made {
+    Made {
+        title: "The token of the new user".to_owned(),
+        token: made.token.clone(),
+        page: super::user_path(frame, &made.user_id),
+        notes: vec!["It is shown only now.".to_owned()],
+        usage: None,
+    }
 }
 
 async fn page(
@@ -99,44 +116,22 @@ async fn page(
     asked: &Asked,
     mut outcome: Outcome<'_>,
 ) -> Result<PageResponse, Fault> {
-    let (list, numbers, groups) = match read(client, asked, &mut outcome.problem).await {
-        Ok(read) => read,
-        Err(fault) => {
-            return token_form::made_alone(frame, outcome.made.map(|made| made_alone(frame, made)), fault);
-        }
-    };
-    let status = if outcome.problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let next = list.next.as_deref().map(|after| asked.address(frame, after));
-    let page = UsersPage { frame, asked, users: &list.items, numbers, groups: &groups.items, next, outcome };
-    Ok(PageResponse::html(status, &page))
-}
-
-/// What the list has, its numbers, and the groups. A filter that nothing can match finds nobody, with the reason.
-async fn read(
-    client: &Client<'_, impl Api>,
-    asked: &Asked,
-    problem: &mut Option<Refused>,
-) -> Result<(Listed<ListedUser>, UserNumbers, Listed<Group>), Fault> {
-    let (found, numbers) = match list(client, asked).await {
-        Ok(found) => found,
+    let found = match list(client, asked).await {
+        Ok(found) => Some(found),
+        // A filter that nothing can match: the form shows it, with the reason.
         Err(fault) if fault.kind == FaultKind::InvalidRequest => {
-            *problem = Some(fault.into());
-            (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 })
+            outcome.problem = Some(fault.into());
+            None
         }
         Err(fault) => return Err(fault),
     };
-    let groups = client.list(&with_query("/admin/groups", &[("limit", GROUPS)])).await?;
-    Ok((found, numbers, groups))
-}
-
-fn made_alone(frame: &Frame, made: MadeUser) -> Made {
-    Made {
-        title: "The token of the new user".to_owned(),
-        token: made.token,
-        page: frame.path("/users"),
-        notes: vec!["It is shown only now.".to_owned()],
-        usage: None,
-    }
+    let (list, numbers) = found
+        .unwrap_or_else(|| (Listed { items: Vec::new(), next: None }, UserNumbers { users: 0, disabled: 0 }));
+    let groups = client.list::<Group>(&with_query("/admin/groups", &[("limit", GROUPS)])).await?;
+    let status = Refused::status(outcome.problem.as_ref());
+    let next = list.next.as_deref().map(|after| asked.address(frame, after));
+    let page = UsersPage { frame, asked, users: &list.items, numbers, groups: &groups.items, next, outcome };
+    Ok(PageResponse::html(status, &page))
 }
 
 async fn list(
