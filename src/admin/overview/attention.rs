@@ -12,6 +12,7 @@ use crate::{
     files::{FileState, FileStatus, Status},
     name::Owner,
     numbers::counted,
+    recorder::RecentDrops,
     traffic::RefusedKey,
 };
 
@@ -27,15 +28,17 @@ pub(super) struct Facts<'f> {
     pub(super) expiring: &'f [ExpiringLogin],
     pub(super) refreshes: &'f [(CredentialId, RefreshError)],
     pub(super) refused: &'f [RefusedKey],
+    /// Of the last hour.
+    pub(super) drops: &'f [RecentDrops],
     pub(super) now_ms: u64,
 }
 
 /// All entries, the worst first.
 pub(super) fn attention(status: &Status, facts: Facts<'_>) -> Vec<Attention> {
     let mut all = Vec::new();
-    machine(status, &mut all);
+    machine(status, facts.drops, &mut all);
     files(status, &mut all);
-    few(&mut all, facts.moved.iter().map(moved), Kind::CredentialMoved, Target::Shared);
+    few(&mut all, facts.moved.iter().map(moved), Kind::CredentialMoved, Target::Unconfirmed);
     few(&mut all, facts.refused.iter().map(key_refused), Kind::KeyRefused, Target::Shared);
     few(&mut all, facts.refreshes.iter().map(refresh_failed), Kind::RefreshFailed, Target::Shared);
     let expiring = facts.expiring.iter().map(|login| expires(login, facts.now_ms));
@@ -46,7 +49,7 @@ pub(super) fn attention(status: &Status, facts: Facts<'_>) -> Vec<Attention> {
 
 fn entry(kind: Kind, severity: Severity, message: &str, action: &str, target: Target) -> Attention {
     let (message, action) = (bounded(message), bounded(action));
-    Attention { kind, severity, message, action, target }
+    Attention { kind, severity, message, action, target, count: 1 }
 }
 
 fn bounded(text: &str) -> String {
@@ -55,25 +58,49 @@ fn bounded(text: &str) -> String {
     if cut.len() < text.len() { shown + "…" } else { shown }
 }
 
-/// Adds the first entries of a kind, and one for the number of the others.
-fn few(all: &mut Vec<Attention>, mut more: impl Iterator<Item = Attention>, kind: Kind, target: Target) {
-    all.extend(more.by_ref().take(MAX_OF_KIND));
-    let rest = more.count();
-    if rest > 0 {
-        let message = format!("{rest} more of this kind.");
+/// Adds the first entries of a kind, the worst first, and one for the others.
+fn few(all: &mut Vec<Attention>, more: impl Iterator<Item = Attention>, kind: Kind, target: Target) {
+    let mut more: Vec<_> = more.collect();
+    more.sort_by_key(|one| one.severity);
+    let rest = more.split_off(more.len().min(MAX_OF_KIND));
+    all.append(&mut more);
+    if let Some(worst) = rest.first() {
+        let message = format!("{} more {}.", rest.len(), others(kind, rest.len()));
         let action = match target {
             Target::Providers => "`tollgate status` lists all.",
+            Target::Unconfirmed => "The page lists all.",
             Target::Shared | Target::Users | Target::Usage | Target::Machine => "tollgate's log names all.",
         };
-        all.push(entry(kind, Severity::Warning, &message, action, target));
+        all.push(Attention { count: rest.len(), ..entry(kind, worst.severity, &message, action, target) });
     }
 }
 
+/// The name of so many problems of a kind.
+fn others(kind: Kind, number: usize) -> String {
+    let (one, many) = match kind {
+        Kind::Store => ("problem of the store", "problems of the store"),
+        Kind::UsagePending => ("backlog of usage", "backlogs of usage"),
+        Kind::Directory => ("problem of the directory", "problems of the directory"),
+        Kind::FileRejected => ("rejected file", "rejected files"),
+        Kind::FileStale => ("stale file", "stale files"),
+        Kind::Sink => ("consumer that panicked", "consumers that panicked"),
+        Kind::Exporter => ("exporter that fails", "exporters that fail"),
+        Kind::Dropped => ("queue that dropped entries", "queues that dropped entries"),
+        Kind::CredentialMoved => {
+            ("field that waits for a confirmation", "fields that wait for a confirmation")
+        }
+        Kind::KeyRefused => ("key that an upstream refuses", "keys that upstreams refuse"),
+        Kind::RefreshFailed => ("login that is not refreshed", "logins that are not refreshed"),
+        Kind::LoginExpires => ("login that expires", "logins that expire"),
+    };
+    if number == 1 { one } else { many }.to_owned()
+}
+
 /// Problems of the machine, and of what tollgate sends and writes.
-fn machine(status: &Status, all: &mut Vec<Attention>) {
+fn machine(status: &Status, drops: &[RecentDrops], all: &mut Vec<Attention>) {
     if let Some(problem) = &status.store_problem {
         let message = format!("The store fails: {problem}");
-        let action = "Until it responds again, only known callers are served, and nothing can be changed. See tollgate's log.";
+        let action = "Until it can be written again, nothing can be changed; while it cannot be read, only known callers are served. See tollgate's log.";
         all.push(entry(Kind::Store, Severity::Error, &message, action, Target::Machine));
     }
     if let Some(pending) = &status.usage_pending {
@@ -89,8 +116,9 @@ fn machine(status: &Status, all: &mut Vec<Attention>) {
     }
     let failing = status.exporters.iter().filter(|one| one.problem.is_some());
     few(all, failing.map(exporter), Kind::Exporter, Target::Machine);
-    let dropped = status.dropped.iter().map(|(queue, number)| {
-        let message = format!("{} of `{queue}` dropped since the start.", counted(number, "entry"));
+    let dropped = drops.iter().map(|RecentDrops { queue, number, last_ms }| {
+        let (number, last) = (counted(number, "entry"), utc(*last_ms));
+        let message = format!("{number} of `{queue}` dropped since the start, the last at {last}.");
         let action =
             "The receiver or the disk behind it is too slow, or too much comes at once. See tollgate's log.";
         entry(Kind::Dropped, Severity::Warning, &message, action, Target::Machine)
@@ -151,8 +179,8 @@ fn moved(field: &MovedField) -> Attention {
         counted(field.owners, "owner"),
         field.to.join(", ")
     );
-    let action = "Requests with it are refused until its owner confirms the move, or the file is put back.";
-    entry(Kind::CredentialMoved, Severity::Error, &message, action, Target::Shared)
+    let action = "Requests with it are refused until its owner or an operator confirms the move, or the file is put back.";
+    entry(Kind::CredentialMoved, Severity::Error, &message, action, Target::Unconfirmed)
 }
 
 /// The page for the credentials of an owner.
@@ -216,7 +244,7 @@ mod tests {
     }
 
     fn none() -> Facts<'static> {
-        Facts { moved: &[], expiring: &[], refreshes: &[], refused: &[], now_ms: 1000 }
+        Facts { moved: &[], expiring: &[], refreshes: &[], refused: &[], drops: &[], now_ms: 1000 }
     }
 
     fn kinds(all: &[Attention]) -> Vec<(Severity, Kind)> {
@@ -229,7 +257,6 @@ mod tests {
             problem: Some("no such directory".to_owned()),
             usage_pending: Some(UsageBacklog { since: "now".into(), requests: Some(2), problem: None }),
             store_problem: Some("no space left".to_owned()),
-            dropped: [("records".to_owned(), 1)].into(),
             files: vec![
                 file("live.toml", FileState::Live),
                 file("stale.toml", FileState::Stale),
@@ -256,7 +283,9 @@ mod tests {
             calls: 5,
             last_ms: 0,
         };
+        let drops = [RecentDrops { queue: "records".into(), number: 1, last_ms: 0 }];
         let facts = Facts {
+            drops: &drops,
             moved: &moved,
             expiring: &expiring,
             refreshes: &refreshes,
@@ -290,7 +319,34 @@ mod tests {
         let all = attention(&Status { files, ..Status::default() }, none());
         assert_eq!(all.len(), MAX_OF_KIND + 1);
         assert!(all.iter().all(|one| one.message.len() <= MAX_TEXT + 4), "{all:?}");
-        assert_eq!(all[MAX_OF_KIND].message, "292 more of this kind.");
+        let last = &all[MAX_OF_KIND];
+        let expected = (Severity::Error, Kind::FileRejected, 292, "292 more rejected files.");
+        assert_eq!((last.severity, last.kind, last.count, &*last.message), expected);
+    }
+
+    #[test]
+    fn the_rest_of_a_kind_follows_it_and_the_worst_are_listed() {
+        let file = |state| move |number: usize| file(&format!("{number}.toml"), state);
+        let mut files: Vec<_> = (0..3).map(file(FileState::Stale)).collect();
+        files.extend((0..12).map(file(FileState::Rejected)));
+        let login = |error: fn() -> RefreshError| {
+            move |number: usize| {
+                let (section, field) = ("providers.t".to_owned(), format!("f{number}"));
+                (CredentialId { owner: Owner::Everybody, section, field }, error())
+            }
+        };
+        let mut refreshes: Vec<_> = (0..8).map(login(|| RefreshError::Timeout)).collect();
+        refreshes.push(login(|| RefreshError::NoRefreshToken)(8));
+        let all =
+            attention(&Status { files, ..Status::default() }, Facts { refreshes: &refreshes, ..none() });
+        let mut expected = vec![(Severity::Error, Kind::FileRejected); MAX_OF_KIND + 1];
+        expected.push((Severity::Error, Kind::RefreshFailed));
+        expected.extend([(Severity::Warning, Kind::FileStale); 3]);
+        expected.extend([(Severity::Warning, Kind::RefreshFailed); MAX_OF_KIND]);
+        assert_eq!(kinds(&all), expected);
+        assert_eq!(all[MAX_OF_KIND].message, "4 more rejected files.");
+        assert_eq!(all.last().unwrap().message, "1 more login that is not refreshed.");
+        assert_eq!(all.iter().map(|one| one.count).sum::<usize>(), 15 + 9);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Overview {
     pub day: Option<OverviewDay>,
     /// Times to the first byte over the last day. They begin again with the process.
     pub first_byte: OverviewFirstByte,
-    /// What needs attention, the worst first. At most 100 entries.
+    /// What needs attention, the worst first. At most 100 entries: of each kind, the last one may stand for those that are not listed.
     pub attention: Vec<Attention>,
     /// The steps to a first call. Absent while the store cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,13 +154,15 @@ pub struct Attention {
     pub action: String,
     /// The place where it is mended.
     pub target: AttentionTarget,
+    /// The problems that the entry stands for: one, or those of its kind that are not listed.
+    pub count: usize,
 }
 
 /// The kind of what needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttentionKind {
-    /// The store does not respond, or its disk is full.
+    /// The store does not respond, or the last write failed: the disk is full, say.
     Store,
     /// Usage waits in memory, because the store cannot be written.
     UsagePending,
@@ -174,7 +176,7 @@ pub enum AttentionKind {
     Sink,
     /// An exporter fails.
     Exporter,
-    /// Records or log lines were dropped since the start.
+    /// Records or log lines were dropped within the last hour.
     Dropped,
     /// Credentials wait until somebody confirms the origins that the files name now.
     CredentialMoved,
@@ -204,6 +206,8 @@ pub enum AttentionTarget {
     Providers,
     /// Credentials that are shared.
     Shared,
+    /// Credentials of all owners that wait for a confirmation.
+    Unconfirmed,
     /// Users and their credentials.
     Users,
     /// The usage.

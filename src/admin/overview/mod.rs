@@ -32,6 +32,9 @@ use crate::{
     rewrite::value_of,
 };
 
+/// An hour, in milliseconds.
+const HOUR_MS: u64 = 3_600_000;
+
 /// The parameters of `GET /admin/events`.
 pub(super) static EVENTS: &[Parameter] = &[Parameter {
     name: "topics",
@@ -72,12 +75,10 @@ impl Admin {
     /// The overview. A command has none: it serves nothing.
     pub(super) async fn overview(&self, request: &Request) -> ApiResult {
         let ProviderFiles::Live(files) = &self.files else { return Err(not_found()) };
-        let status = with_store(files.with_load(&files.live.status()), Some(&self.store)).await;
+        let (status, is_readable) =
+            with_store(files.with_load(&files.live.status()), Some(&self.store)).await;
         // A store that does not respond is not asked more.
-        let stored = match status.store_problem {
-            None => files.overview.get(self, request).await,
-            Some(_) => None,
-        };
+        let stored = if is_readable { files.overview.get(self, request).await } else { None };
         Ok(Response::json(StatusCode::OK, &files.overview_of(&status, stored.as_ref())))
     }
 }
@@ -91,6 +92,7 @@ impl LiveFiles {
             expiring: stored.map_or(&[], |stored| &stored.expiring),
             refreshes: &refreshes,
             refused: &refused,
+            drops: &self.drops.since(now_ms.saturating_sub(HOUR_MS)),
             now_ms,
         };
         Overview {
