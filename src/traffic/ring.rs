@@ -92,18 +92,13 @@ impl Ring {
         Self { part_ms, parts: vec![Figures::default(); parts].into(), newest: 0 }
     }
 
-    /// The part of a time. Those that the ring has no place for any more are forgotten. If the clock was set back by more than the
-    /// ring holds, it begins again.
+    /// The part of a time; the newest one for an earlier time. Those that the ring has no place for any more are forgotten.
     pub(super) fn at(&mut self, time_ms: u64) -> &mut Figures {
-        let (number, length) = (time_ms / self.part_ms, self.parts.len() as u64);
-        if self.newest.saturating_sub(number) >= length {
-            self.parts.fill(Figures::default());
-            self.newest = number;
-        }
+        let (number, length) = ((time_ms / self.part_ms).max(self.newest), self.parts.len() as u64);
         for fresh in (self.newest + 1).max((number + 1).saturating_sub(length))..=number {
             *self.slot(fresh) = Figures::default();
         }
-        self.newest = self.newest.max(number);
+        self.newest = number;
         self.slot(number)
     }
 
@@ -146,16 +141,13 @@ mod tests {
         check(&[], 105, 4, (70, 0));
         check(&[100, 109, 110], 119, 4, (80, 3));
         check(&[], 119, 1, (110, 1));
-        // A call that ended a little earlier is taken, too.
-        check(&[100], 119, 2, (100, 4));
-        check(&[], 139, 4, (100, 4));
-        check(&[], 140, 4, (110, 1));
+        // An earlier time counts in the newest part.
+        check(&[100, 0], 119, 2, (100, 5));
+        check(&[], 139, 4, (100, 5));
+        check(&[], 140, 4, (110, 3));
         // The parts between are empty.
-        check(&[140], 149, 4, (110, 2));
+        check(&[140], 149, 4, (110, 4));
         check(&[1000], 1000, 4, (970, 1));
         check(&[], 5000, 4, (4970, 0));
-        // The clock was set back.
-        check(&[1000, 15], 15, 4, (0, 1));
-        check(&[25], 29, 4, (0, 2));
     }
 }
