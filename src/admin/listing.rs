@@ -168,7 +168,12 @@ fn filter(parameters: &Parameters<'_>) -> Result<UserFilter, Fault> {
         GroupName::new(&name).ok_or_else(|| invalid_query(format!("?group=: {}", GroupName::RULE)))
     };
     let group = parameters.value(GROUP.name).map(group).transpose()?;
-    Ok(UserFilter { search: parameters.value(SEARCH.name), group })
+    let search = parameters.value(SEARCH.name);
+    // SQLite ends a text at a NUL, and no name has a control character.
+    if search.as_deref().is_some_and(|search| search.contains(char::is_control)) {
+        return Err(invalid_query("?search=: no name, id or group has a control character: leave it out"));
+    }
+    Ok(UserFilter { search, group })
 }
 
 fn order(parameters: &Parameters<'_>) -> Result<UserOrder, Fault> {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::SinkProblems;
+use crate::clock::now_ms;
 
 /// The drop counters of all queues of the process.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +24,25 @@ pub struct Drops {
 
 /// The drop counter of one queue.
 #[derive(Debug, Clone, Default)]
-pub struct DropCount(Arc<AtomicU64>);
+pub struct DropCount(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    number: AtomicU64,
+    /// The time of the last drop, in milliseconds since 1970.
+    last_ms: AtomicU64,
+}
+
+/// The drops of a queue that dropped not long ago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentDrops {
+    /// Its name.
+    pub queue: String,
+    /// The drops since the process started.
+    pub number: u64,
+    /// The time of the last one, in milliseconds since 1970.
+    pub last_ms: u64,
+}
 
 impl Drops {
     /// The counter of the queue with that name. Queues of the same name share one.
@@ -36,6 +55,17 @@ impl Drops {
         self.lock().iter().map(|(name, count)| (name.clone(), count.get())).collect()
     }
 
+    /// The queues that dropped something since this time, in milliseconds since 1970.
+    pub fn since(&self, since_ms: u64) -> Vec<RecentDrops> {
+        let counts = self.lock();
+        let all = counts.iter().map(|(queue, count)| RecentDrops {
+            queue: queue.clone(),
+            number: count.get(),
+            last_ms: count.0.last_ms.load(Ordering::Relaxed),
+        });
+        all.filter(|one| one.number > 0 && one.last_ms >= since_ms).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, DropCount>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,12 +74,17 @@ impl Drops {
 impl DropCount {
     /// Counts further drops.
     pub fn add(&self, number: u64) {
-        self.0.fetch_add(number, Ordering::Relaxed);
+        self.add_at(number, now_ms());
+    }
+
+    fn add_at(&self, number: u64, at_ms: u64) {
+        self.0.number.fetch_add(number, Ordering::Relaxed);
+        self.0.last_ms.store(at_ms, Ordering::Relaxed);
     }
 
     /// The drops since the process started.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.number.load(Ordering::Relaxed)
     }
 }
 
@@ -94,6 +129,19 @@ mod tests {
         drops.queue("records").add(3);
         let expected = [("idle".to_owned(), 0), ("records".to_owned(), 5)];
         assert_eq!(drops.numbers(), expected.into());
+    }
+
+    #[test]
+    fn drops_are_recent_for_a_while() {
+        let drops = Drops::default();
+        let _idle = drops.queue("idle");
+        drops.queue("records").add_at(2, 10);
+        let recent = |since_ms| {
+            drops.since(since_ms).into_iter().map(|one| (one.number, one.last_ms)).collect::<Vec<_>>()
+        };
+        assert_eq!((recent(10), recent(11)), (vec![(2, 10)], vec![]));
+        drops.queue("records").add_at(1, 20);
+        assert_eq!(recent(11), [(3, 20)]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-pub use drops::{DropCount, Drops};
+pub use drops::{DropCount, Drops, RecentDrops};
 pub use guard::SinkProblems;
 pub use text_room::TextRoom;
 
