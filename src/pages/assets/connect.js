@@ -1,16 +1,13 @@
 // "Try it": sends the probe of a provider, and shows its answer in place. Without this script the form does.
 
 import { call, element, problem, Unreachable } from "./api.js";
+import { milliseconds } from "./shown.js";
 
 const cuts = {
   broken: "the upstream broke the answer off",
   deadline: "the answer took too long",
   limit: "the answer is longer than 1 MiB",
 };
-
-function milliseconds(ms) {
-  return ms < 1000 ? `${ms} ms` : `${Math.floor(ms / 100) / 10} s`;
-}
 
 function note(good, ...content) {
   const mark = element("span", { "aria-hidden": "true" }, good ? "✓" : "✕");

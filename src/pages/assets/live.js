@@ -1,6 +1,8 @@
 // Keeps a page up to date: figures by their texts, regions by the page itself, which is fetched again. One stream of events;
 // none while the page is hidden. Without this script a page has links that load it again.
 
+import { cost, exact, milliseconds, percent, rough } from "./shown.js";
+
 const place = document.getElementById("live");
 const topics = place.dataset.topics;
 const regions = (place.dataset.regions ?? "").split(" ").filter(Boolean);
@@ -88,43 +90,11 @@ addEventListener("pageshow", open);
 
 // === figures ===
 
-function rough(number, estimated) {
-  const mark = estimated ? "~" : "";
-  for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-    if (number < size) continue;
-    const whole = Math.floor(number / size);
-    if (whole >= 100) return `${mark}${whole.toLocaleString("en")} ${unit}`;
-    return `${mark}${whole}.${Math.floor((number % size) / (size / 10))} ${unit}`;
-  }
-  return `${mark}${number}`;
-}
-
-function percent(part, whole) {
-  const permille = Math.floor((part * 1000) / Math.max(whole, 1));
-  if (permille === 0) return part > 0 ? "< 0.1 %" : "0 %";
-  return permille >= 1000 ? "100 %" : `${Math.floor(permille / 10)}.${permille % 10} %`;
-}
-
-function milliseconds(ms) {
-  return ms < 1000 ? `${ms} ms` : `${Math.floor(ms / 1000)}.${Math.floor((ms % 1000) / 100)} s`;
-}
-
-/** A cost in its currencies, to four significant digits below one and two digits after the point above. */
-function cost(amounts, estimated) {
-  const text = ([currency, amount]) => {
-    const number = Number(amount);
-    const shown = number >= 1 || number === 0 ? number.toFixed(2) : Number(number.toPrecision(4)).toFixed(12).replace(/(\.\d\d\d*?)0+$/, "$1");
-    return `${shown} ${currency}`;
-  };
-  const all = Object.entries(amounts).map(text);
-  return all.length === 0 ? "–" : (estimated ? "~" : "") + all.join(" + ");
-}
-
 /** The number of failed calls, and the numbers by outcome, the greatest first. */
 function failed(number, failures) {
   const parts = Object.entries(failures).sort((one, other) => other[1] - one[1])
-    .map(([outcome, calls]) => `${calls.toLocaleString("en")} ${outcome.replaceAll("_", " ")}`);
-  return `${number.toLocaleString("en")} failed${parts.length ? ": " : ""}${parts.join(", ")}`;
+    .map(([outcome, calls]) => `${exact(calls)} ${outcome.replaceAll("_", " ")}`);
+  return `${exact(number)} failed${parts.length ? ": " : ""}${parts.join(", ")}`;
 }
 
 function show(overview) {
@@ -134,7 +104,7 @@ function show(overview) {
   const texts = {
     at: overview.at.slice(0, 16).replace("T", " "),
     rate: now.requestsPerSecond.toFixed(now.requestsPerSecond >= 100 ? 0 : 1),
-    requests: `${now.requests.toLocaleString("en")} in the last minute`,
+    requests: `${exact(now.requests)} in the last minute`,
     errors: percent(now.failed, now.requests),
     failed: failed(now.failed, now.failures),
     p50: times ? milliseconds(times.p50Ms) : "–",

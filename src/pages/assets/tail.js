@@ -2,6 +2,7 @@
 // page is a list with a link to load it again.
 
 import { element, problem, Unreachable, get } from "./api.js";
+import { cost, exact, milliseconds } from "./shown.js";
 
 /** The rows that stay. */
 const ROWS = 200;
@@ -118,7 +119,7 @@ function row(one) {
     ...[one.provider, one.endpoint].map((text) => element("td", {}, text || "–")),
     element("td", { className: "wrap" }, one.model || "–"),
     element("td", { className: "time" }, ...outcome),
-    number(`${estimated ? "~" : ""}${one.tokens.toLocaleString("en-US")}`),
+    number(`${estimated ? "~" : ""}${exact(one.tokens)}`),
     number(cost(one.cost, estimated)),
     number(one.firstByteMs === undefined ? "–" : milliseconds(one.firstByteMs)),
     number(milliseconds(one.durationMs)),
@@ -133,22 +134,6 @@ function number(text) {
 function kind(outcome) {
   if (outcome === "success") return "good";
   return outcome === "refused" || outcome === "client_left" ? "warn" : "bad";
-}
-
-function milliseconds(ms) {
-  return ms < 1000 ? `${ms} ms` : `${Math.floor(ms / 1000)}.${Math.floor((ms % 1000) / 100)} s`;
-}
-
-function cost(amounts, estimated) {
-  const sums = Object.entries(amounts).map(([currency, amount]) => `${rounded(Number(amount))} ${currency}`);
-  return sums.length === 0 ? "–" : `${estimated ? "~" : ""}${sums.join(" + ")}`;
-}
-
-/** Two digits after the point from 1 on; below, four digits that count. */
-function rounded(amount) {
-  if (amount === 0 || amount >= 1) return amount.toFixed(2);
-  const digits = Math.min(12, 3 - Math.floor(Math.log10(amount)));
-  return amount.toFixed(digits).replace(/(\.\d\d\d*?)0+$/, "$1");
 }
 
 pause.hidden = false;
