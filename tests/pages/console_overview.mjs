@@ -81,6 +81,24 @@ check("a restart and a hidden page interrupt the stream, and no more", async ({ 
   await tollgate.end();
 });
 
+check("a page that gets no stream says why, and takes one that is free", async ({ open }) => {
+  const tollgate = await start();
+  const page = await signInConsole(await open(), tollgate);
+  await live(page);
+  // This page has one of the four streams of the sign-in.
+  await page.evaluate(async () => {
+    globalThis.streams = await Promise.all([1, 2, 3].map(() => fetch("/admin/events?topics=status")));
+  });
+  const other = await open();
+  await other.goto(`${tollgate.url}/console`);
+  await shows(other, /Updates are paused\. Too many pages are open/);
+  await accessible(other, "overview: paused");
+  await page.evaluate(() => Promise.all(globalThis.streams.map((one) => one.body.cancel())));
+  await other.reload();
+  await live(other);
+  await tollgate.end();
+});
+
 check("signing out elsewhere ends the stream", async ({ open }) => {
   const tollgate = await start();
   const page = await signInConsole(await open(), tollgate);

@@ -10,7 +10,7 @@ const announced = place.dataset.announces;
 
 /** The longest pause before another try, in milliseconds. */
 const MAX_PAUSE = 30_000;
-/** The first pause and the longest one after tollgate has said that it has no stream for this page. */
+/** The first pause and the longest one after tollgate has said that this sign-in has too many streams. */
 const FULL_PAUSE = 30_000;
 const MAX_FULL_PAUSE = 240_000;
 
@@ -57,20 +57,23 @@ async function ask() {
   try {
     const answer = await fetch(`/admin/events?topics=${topics}`, { cache: "no-store", redirect: "error", signal: leave.signal });
     if (answer.status === 401) return signedOut();
-    if (answer.status === 429 || answer.status === 503) return paused((await answer.json()).error.message);
+    if (answer.status === 429 || answer.status === 503) {
+      const reason = `Updates are paused. ${(await answer.json()).error.message}.`;
+      return answer.status === 429 ? full(reason) : later(reason);
+    }
   } catch { /* tollgate is away, and is asked again. */ } finally { leave.abort(); }
   later();
 }
 
 /** Waits longer than for a lost connection: there is no stream before another page is closed. */
-function paused(reason) {
-  say(`Updates are paused. ${reason}.`);
+function full(reason) {
+  say(reason);
   timer = setTimeout(open, fullPause);
   fullPause = Math.min(2 * fullPause, MAX_FULL_PAUSE);
 }
 
-function later() {
-  say("The connection is lost: trying again…");
+function later(reason = "The connection is lost: trying again…") {
+  say(reason);
   timer = setTimeout(open, pause);
   pause = Math.min(2 * pause, MAX_PAUSE);
 }
