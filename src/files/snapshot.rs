@@ -227,7 +227,7 @@ impl ServingFiles {
         file: &'s Arc<str>,
     ) -> impl Iterator<Item = &'s Arc<compile::Provider>> {
         let names: BTreeSet<_> = compiled.providers.iter().map(|one| &one.name).collect();
-        let is_there = |(shown, text): (&Arc<str>, &Arc<SourceFile>)| {
+        let is_there = move |(shown, text): (&Arc<str>, &Arc<SourceFile>)| {
             text.folder == Folder::Providers && shown != file && tree.0.contains_key(shown)
         };
         let serving = self.served.compiled.values().filter(move |one| !names.contains(&one.name));
