@@ -134,7 +134,7 @@ impl ServingFiles {
     pub fn check(&self, place: &FilePlace, text: &str) -> CheckedText {
         let path = place.path(&self.config.source);
         let file: Arc<str> = path.to_string_lossy().into();
-        let checked = self.check_in(self.tree(), place, &path, text);
+        let checked = self.check_in(&self.tree(), place, &path, text);
         // A file that is stale through a shared file serves with an older text of that: a text that is good with either is.
         let name = checked.diff.is_none().then(|| place.provider()).flatten();
         let Some(inputs) = name.and_then(|name| self.served.providers.get(&name)) else { return checked };
@@ -144,14 +144,14 @@ impl ServingFiles {
         if tree.has_same_texts(&self.tree()) {
             return checked;
         }
-        let with_older = self.check_in(tree, place, &path, text);
+        let with_older = self.check_in(&tree, place, &path, text);
         let is_about_others = || checked.found.iter().all(|one| one.at.file != file);
         if with_older.diff.is_some() || is_about_others() { with_older } else { checked }
     }
 
     /// The same, among the files of a tree. An error that is there without the text is not reported, unless it keeps the
     /// text itself from serving: the file that has it is stale, and goes on with its last good text.
-    fn check_in(&self, before: SourceTree, place: &FilePlace, path: &Path, text: &str) -> CheckedText {
+    fn check_in(&self, before: &SourceTree, place: &FilePlace, path: &Path, text: &str) -> CheckedText {
         let file: Arc<str> = path.to_string_lossy().into();
         let mut tree = before.clone();
         tree.replace_in(place.folder, path, text.as_bytes().to_vec());
@@ -164,12 +164,12 @@ impl ServingFiles {
             is_about || (one.is_error() && served.contains(&one.at.file))
         });
         let is_of_others = |one: &Diagnostic| one.is_error() && one.at.file != file;
-        let serves =
+        let is_compiled =
             place.provider().is_none_or(|name| compiled.providers.iter().any(|one| one.name == name));
         if found.iter().any(is_of_others)
-            && (serves || found.iter().any(|one| one.at.file == file && one.is_error()))
+            && (is_compiled || found.iter().any(|one| one.at.file == file && one.is_error()))
         {
-            let (_, _, known) = self.judge(&before, place.folder, &file);
+            let (_, _, known) = self.judge(before, place.folder, &file);
             let known: BTreeSet<_> = known.iter().map(|one| (&one.at, one.code, &one.message)).collect();
             found.retain(|one| !is_of_others(one) || !known.contains(&(&one.at, one.code, &one.message)));
         }

@@ -71,23 +71,21 @@ async fn page(
             let cookies = worker.sign_out(session).await?;
             Ok(with_cookies(PageResponse::see_other(area.path()), cookies))
         }
-        (method, _) => match worker.signed_in(session).await? {
-            Some(signed_in) => {
-                let Some(route) = pages::find(area, method, path) else { return Ok(pages::not_found(area)) };
-                let form = match *method {
-                    Method::POST => read_form(incoming, route.max_form(), context).await?,
-                    _ => Bytes::new(),
-                };
-                Ok(show(request, signed_in, &route, form).await)
-            }
-            None => {
-                if method == Method::POST {
-                    return Ok(pages::sign_in(area, "", Some(&SignInProblem::Ended)));
-                }
+        (method, _) => {
+            let Some(signed_in) = worker.signed_in(session).await? else {
                 let asked = head.uri.path_and_query().map_or(area.path(), |path| path.as_str());
-                Ok(pages::sign_in(area, asked, None))
-            }
-        },
+                return Ok(match *method {
+                    Method::POST => pages::sign_in(area, "", Some(&SignInProblem::Ended)),
+                    _ => pages::sign_in(area, asked, None),
+                });
+            };
+            let Some(route) = pages::find(area, method, path) else { return Ok(pages::not_found(area)) };
+            let form = match *method {
+                Method::POST => read_form(incoming, route.max_form(), context).await?,
+                _ => Bytes::new(),
+            };
+            Ok(show(request, signed_in, &route, form).await)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The state of the gateway: what needs attention, the figures of now and of the day, and the steps to a first call.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{borrow::Borrow, cmp::Reverse, collections::BTreeMap};
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -92,14 +92,14 @@ fn amount(hour: &OverviewHour) -> Amount {
 }
 
 /// The number of failed calls, and the numbers by outcome, the greatest first. `live.js` writes the same text.
-fn failed(number: &u64, failures: &BTreeMap<String, u64>) -> String {
+fn failed(number: impl Borrow<u64>, failures: &BTreeMap<String, u64>) -> String {
     let mut by_outcome: Vec<_> = failures.iter().collect();
     by_outcome.sort_by_key(|(_, number)| Reverse(**number));
     let parts: Vec<_> = by_outcome
         .into_iter()
         .map(|(outcome, number)| format!("{} {}", grouped(*number), shown::words(outcome)))
         .collect();
-    let all = format!("{} failed", grouped(*number));
+    let all = format!("{} failed", grouped(*number.borrow()));
     if parts.is_empty() { all } else { format!("{all}: {}", parts.join(", ")) }
 }
 
