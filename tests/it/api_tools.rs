@@ -321,7 +321,7 @@ fn findings_have_their_source_lines() {
     let api = Api::admin(&world);
     let text = format!("{}[broken]\nlabl = \"{SECRET}\"\n", provider("https://b.test", ""));
     world.home.write("broken", &text);
-    world.home.write("many", &(0..300).map(|number| format!("x{number} = 1\n")).collect::<String>());
+    world.home.write("many", &(0..300).map(|number| format!("x{number} = 1\n")).collect::<Vec<_>>().concat());
     assert_eq!(world.home.run(&["reload"], "").code, 1);
     let status = api.get("GET /admin/providers").body;
     let file = |name: &str| {

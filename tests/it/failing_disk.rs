@@ -126,7 +126,6 @@ impl Failing {
     }
 
     /// The call of an operation, with all that it needs. None for one that changes nothing in the store by itself.
-    #[expect(clippy::too_many_lines, reason = "a table of all operations")]
     #[expect(clippy::too_many_lines, reason = "a table with a row for each operation")]
     fn call(&self, operation: Id) -> Option<Call> {
         let admin = |line: String, body| Call { api: self.admin.clone(), line, body, after_move: false };

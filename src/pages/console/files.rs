@@ -98,11 +98,11 @@ pub(in super::super) async fn item(
     })?;
     let rendered = match &file.diagnostics[..] {
         [] => Vec::new(),
-        // The findings are shown without their lines if there are too many calls.
+        // The findings are shown without their lines if there are too many calls, or one is late.
         _ => {
             match client.get::<FileFindings>(&with_query("/admin/findings", &[("file", &file.file)])).await {
                 Ok(all) => all.findings,
-                Err(fault) if fault.kind == FaultKind::TooManyCalls => Vec::new(),
+                Err(fault) if fault.kind.retry_may_help() => Vec::new(),
                 Err(fault) => return Err(fault),
             }
         }

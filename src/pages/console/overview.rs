@@ -170,7 +170,7 @@ mod tests {
         let check = |failures: &[(&str, u64)], expected: &str| {
             let failures =
                 failures.iter().map(|(outcome, number)| ((*outcome).to_owned(), *number)).collect();
-            assert_eq!(failed(&BTreeMap::values(&failures).sum(), &failures), expected);
+            assert_eq!(failed(failures.values().sum::<u64>(), &failures), expected);
         };
         check(&[], "0 failed");
         check(&[("upstream_rejected", 5)], "5 failed: 5 upstream rejected");
