@@ -165,6 +165,14 @@ fn users_are_found_in_pages() {
     has(&console.get("/console/users?search=%3Cb%3E"), &["No user matches", "value=\"&#60;b&#62;\""]);
     let bad = ask(console.address(), "GET /console/users?group=No!", &console.cookie, "");
     assert_eq!(bad.head.status(), 422);
+    // A NUL would end the text of the search: everybody would match.
+    let control = "?search=: no name, id or group has a control character: leave it out";
+    for path in ["/admin/users?search=%00", "/admin/users/count?search=a%01b"] {
+        console.api.fails(&format!("GET {path}"), &Value::Null, (400, "invalid_request", control));
+    }
+    let nul = ask(console.address(), "GET /console/users?search=%00", &console.cookie, "");
+    assert_eq!(nul.head.status(), 422);
+    has(text(&nul), &["has a control character", "No user matches"]);
     has(text(&bad), &["a group&#39;s name has", "value=\"No!\""]);
 }
 

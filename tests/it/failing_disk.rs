@@ -389,7 +389,7 @@ fn attention(world: &Failing) -> (Vec<String>, Option<String>) {
     // The day can be read from a disk that is full.
     assert!(overview["day"].is_object(), "{overview}");
     let (_, status) = over_socket(&world.home.data(), "GET /admin/providers");
-    (kinds, status["storeProblem"].as_str().map(str::to_owned))
+    (kinds, status["store_problem"].as_str().map(str::to_owned))
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn few(all: &mut Vec<Attention>, more: impl Iterator<Item = Attention>, kind: Ki
 }
 
 /// The name of so many problems of a kind.
-fn others(kind: Kind, number: usize) -> String {
+fn others(kind: Kind, number: usize) -> &'static str {
     let (one, many) = match kind {
         Kind::Store => ("problem of the store", "problems of the store"),
         Kind::UsagePending => ("backlog of usage", "backlogs of usage"),
@@ -93,7 +93,7 @@ fn others(kind: Kind, number: usize) -> String {
         Kind::RefreshFailed => ("login that is not refreshed", "logins that are not refreshed"),
         Kind::LoginExpires => ("login that expires", "logins that expire"),
     };
-    if number == 1 { one } else { many }.to_owned()
+    if number == 1 { one } else { many }
 }
 
 /// Problems of the machine, and of what tollgate sends and writes.

@@ -9,8 +9,9 @@ use super::{
         form::Form,
         frame::Frame,
         keys_form::{self, KeysForm, Problems, Target},
+        refused::Refused,
         response::PageResponse,
-    },
+            },
     done,
     user::document,
 };
@@ -108,8 +109,12 @@ pub(in super::super) async fn confirm(
             Ok(PageResponse::see_other(&with_query(&page, &[("done", "confirmed")])))
         }
         Err(fault) => {
-            let problems = Problems { other: Some(fault.into()), ..Problems::default() };
-            page(client, frame, owner, None, (&problems, &Form::default())).await
+            let refused = Refused::from(fault);
+            let status = refused.status;
+            let problems = Problems { other: Some(refused), ..Problems::default() };
+            let mut page = page(client, frame, owner, None, (&problems, &Form::default())).await?;
+            page.status = status;
+            Ok(page)
         }
     }
 }

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn failures_are_named_by_outcome() {
         let check = |failures: &[(&str, u64)], expected: &str| {
-            let failures =
+            let failures: BTreeMap<String, u64> =
                 failures.iter().map(|(outcome, number)| ((*outcome).to_owned(), *number)).collect();
             assert_eq!(failed(failures.values().sum::<u64>(), &failures), expected);
         };

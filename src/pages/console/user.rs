@@ -111,7 +111,7 @@ fn stored<'u>(user: &'u ListedUser, field: &str) -> &'u str {
         "group" => user.group.as_deref(),
         _ => user.ip.as_deref(),
     };
-    stored.unwrap_or_default()
+    stored.unwrap_or_default().trim()
 }
 
 /// What a form changes. A problem if somebody else has changed the same since the page was shown.
