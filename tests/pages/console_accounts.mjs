@@ -59,6 +59,10 @@ check("a user's page: tokens with scopes, their revocation, keys, and both hosts
   assert.ok(Object.values(me).some((one) => one.label === EVIL && one.scopes?.join() === "acme"), JSON.stringify(me));
   const chat = () => tollgate.call("POST", "/proxy/acme/v1/chat/completions", { model: "m", messages: [] }, token);
   await assert.rejects(chat, /credential_moved/);
+  await page.goto(`${tollgate.url}/console/shared/unconfirmed`);
+  await shows(page, EVIL);
+  await accessible(page, "keys that wait");
+  await page.getByRole("link", { name: `Look and confirm ${ACME} of ${EVIL}` }).click();
   await page.getByRole("button", { name: "Send it there from now on" }).click();
   await shows(page, "Confirmed:");
   assert.equal((await chat()).object, "chat.completion");
@@ -114,9 +118,10 @@ check("admin tokens: made and shown once, revoked, and never the last", async ({
   const page = await signInConsole(await open(), tollgate);
   await page.getByRole("link", { name: "Tokens", exact: true }).click();
   const revoke = async (name) => {
-    await page.locator(`summary[aria-label="Revoke ${name}"]`).last().click();
-    await page.getByRole("button", { name: `Revoke ${name} now` }).last().click();
+    await page.locator(`summary[aria-label="Revoke ${name}"]`).first().click();
+    await page.getByRole("button", { name: `Revoke ${name} now` }).first().click();
   };
+  // The sessions are apart, below the tokens.
   await revoke("first start");
   await shows(page, "This is the last admin token");
   await accessible(page, "admin tokens: refused");
