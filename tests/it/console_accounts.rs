@@ -276,7 +276,8 @@ fn a_moved_credential_names_both_hosts_and_is_confirmed() {
     has(&console.get(&format!("/console/users/{id}")), &both);
     let name = console.read(&format!("/admin/users/{id}"))["name"].as_str().unwrap().to_owned();
     let list = console.get("/console/shared/unconfirmed");
-    let links = [format!("\"/console/users/{id}/keys\""), format!("Look and confirm providers.t.apiKey of {name}")];
+    let links =
+        [format!("\"/console/users/{id}/keys\""), format!("Look and confirm providers.t.apiKey of {name}")];
     has(&list, &[&both[..2], &["\"/console/shared/everybody\"", &links[0], &links[1]]].concat());
     let overview = console.get("/console");
     has(&overview, &["href=\"/console/shared/unconfirmed\"", "waits for a confirmation"]);

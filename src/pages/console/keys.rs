@@ -11,7 +11,7 @@ use super::{
         keys_form::{self, KeysForm, Problems, Target},
         refused::Refused,
         response::PageResponse,
-            },
+    },
     done,
     user::document,
 };
