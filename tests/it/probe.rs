@@ -302,10 +302,12 @@ fn a_page_sends_a_probe() {
     let session = own.get("POST /auth/session");
     let cookie = session.cookies[0].split(';').next().unwrap();
     let address = world.gateway.address;
+    let me = own.done("GET /auth/me", &Value::Null);
+    let id = me["id"].as_str().unwrap();
     let begin = |path: &str, lines: &str| {
         let mut client = Wire::connect(address);
         client.send(format!(
-            "POST /config/connect/{path} HTTP/1.1\r\nHost: gateway.test\r\nCookie: {cookie}\r\n{lines}Content-Length: 0\r\n\r\n"
+            "POST /config/connect/{path}?as={id} HTTP/1.1\r\nHost: gateway.test\r\nCookie: {cookie}\r\n{lines}Content-Length: 0\r\n\r\n"
         ));
         client
     };
@@ -325,7 +327,6 @@ fn a_page_sends_a_probe() {
         "{page}"
     );
     let line = record(&world);
-    let me = own.done("GET /auth/me", &Value::Null);
     assert_eq!((&line["user"], &line["path"]), (&me["id"], &json!("/t/get")));
     // Nothing else goes upstream: not for another site, nor to a provider that there is not.
     let (status, page) = shown(&mut begin("t/probe", "Origin: http://other.test\r\n"));

@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_token_is_shown_even_if_nothing_else_can_be() {
         let (client, frame) = (Client::new(&Unreadable), Frame::bare(Area::Console));
-        let form = Form::parse(b"name=a&kind=proxy&label=x");
+        let form = Form::parse(b"name=a&kind=proxy&label=x&days=0");
         let pages = [
             users::create(&client, &frame, &form).await,
             tokens::create(&client, &frame, &form).await,
