@@ -13,5 +13,13 @@ fi
 cargo build -q -j2
 export TOLLGATE_BINARY PAGES_TOOLS CHROMIUM
 TOLLGATE_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/debug/tollgate") PAGES_TOOLS=$(realpath "$tools") CHROMIUM=$(command -v chromium)
-node --test-reporter=spec "tests/pages/${1:-main}.mjs"
+if [ $# -gt 0 ]; then
+  node --test-reporter=spec "tests/pages/$1.mjs"
+else
+  # Each has a browser and an upstream of its own.
+  node --test-reporter=spec tests/pages/users.mjs &
+  users=$!
+  node --test-reporter=spec tests/pages/operators.mjs || { wait "$users"; exit 1; }
+  wait "$users"
+fi
 echo "pages: ok"

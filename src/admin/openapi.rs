@@ -144,7 +144,7 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         let mut response =
             json!({ "description": reason, "content": { "application/json": { "schema": schema } } });
         if operation.streams && status == 200 {
-            let text = "Events of the WHATWG HTML standard, section 9.2. The data of `status` is a `StatusEvent`, that of `overview` an `Overview`, that of `end` an object with the `reason`: `session` if the token or session is not valid any more, `stopping` if tollgate stops, `store` if that cannot be known now";
+            let text = "Events of the WHATWG HTML standard, section 9.2. The data of `status` is a `StatusEvent`, that of `overview` an `Overview`, that of `end` an object with the `reason`: `session` if the token or session is not valid any more, `replaced` if newer streams of it took its place, `stopping` if tollgate stops, `store` if that cannot be known now";
             response["content"] =
                 json!({ "text/event-stream": { "schema": { "type": "string", "description": text } } });
         }

@@ -5,9 +5,8 @@
 //! nothing is made ahead of it; the streams of a session and of the process are limited.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, header};
 use http_body::Frame;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -51,47 +50,53 @@ const CALL_TIME: Duration = Duration::from_secs(2);
 /// The longest time that an event waits for the client, beyond what the socket holds.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// The streams of events that may run at once. Shared by all workers.
+/// The streams of events that run, the oldest first. Shared by all workers.
 #[derive(Debug, Clone, Default)]
-pub struct EventStreams(Arc<Mutex<HashMap<AdminTokenId, usize>>>);
+pub struct EventStreams(Arc<Mutex<Vec<Running>>>);
+
+/// A stream that runs.
+#[derive(Debug)]
+struct Running {
+    holder: AdminTokenId,
+    /// Ends it, for a newer one of its holder.
+    replaced: Arc<Notify>,
+}
 
 /// The place of a stream, which is free again at its end.
 struct Place {
     streams: EventStreams,
-    holder: AdminTokenId,
+    replaced: Arc<Notify>,
 }
 
 impl EventStreams {
-    /// A place for a stream of this token or session.
+    /// A place for a stream of this token or session. If that has the most already, its oldest stream ends: a browser that
+    /// has left a page may be noticed late.
     fn place(&self, holder: AdminTokenId) -> Result<Place, Fault> {
-        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = streams.get(&holder).copied().unwrap_or_default();
-        if own >= MAX_OF_ONE {
-            let message = format!(
-                "Too many pages are open: this sign-in has {MAX_OF_ONE} streams of events, the most; close one of its pages, then try again"
-            );
-            return Err(Fault::new(FaultKind::TooManyCalls, message));
+        let mut streams = self.lock();
+        if streams.iter().filter(|one| one.holder == holder).count() >= MAX_OF_ONE
+            && let Some(oldest) = streams.iter().position(|one| one.holder == holder)
+        {
+            streams.remove(oldest).replaced.notify_one();
         }
-        if streams.values().sum::<usize>() >= MAX_STREAMS {
+        if streams.len() >= MAX_STREAMS {
             let message = format!(
                 "Too many pages are open: {MAX_STREAMS} streams of events run, the most of this tollgate; close a page of the console, then try again"
             );
             return Err(Fault::new(FaultKind::Overloaded, message));
         }
-        streams.insert(holder.clone(), own + 1);
-        Ok(Place { streams: self.clone(), holder })
+        let replaced = Arc::new(Notify::new());
+        streams.push(Running { holder, replaced: Arc::clone(&replaced) });
+        Ok(Place { streams: self.clone(), replaced })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut streams = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = streams.get_mut(&self.holder) {
-            *own -= 1;
-            if *own == 0 {
-                streams.remove(&self.holder);
-            }
-        }
+        self.streams.lock().retain(|one| !Arc::ptr_eq(&one.replaced, &self.replaced));
     }
 }
 
@@ -145,16 +150,8 @@ pub(super) fn open(
     let Some(Right::Admin(holder)) = &actor.right else { return Err(admin::not_found()) };
     let place = worker.events.place(holder.clone())?;
     let (out, made) = mpsc::channel(1);
-    let source = Source {
-        worker: Arc::clone(worker),
-        presented,
-        actor,
-        topics,
-        out,
-        seen: None,
-        silent: 0,
-        _place: place,
-    };
+    let source =
+        Source { worker: Arc::clone(worker), presented, actor, topics, out, seen: None, silent: 0, place };
     let events = Events {
         source: Some(Box::pin(source.run())),
         made,
@@ -217,15 +214,16 @@ struct Source {
     seen: Option<Arc<Status>>,
     /// Ticks since the last event.
     silent: u64,
-    _place: Place,
+    place: Place,
 }
 
 impl Source {
     async fn run(mut self) -> Ending {
-        let worker = Arc::clone(&self.worker);
+        let (worker, replaced) = (Arc::clone(&self.worker), Arc::clone(&self.place.replaced));
         let ended = tokio::select! {
             biased;
             () = worker.ready.drained() => Err(Stop::Because("stopping")),
+            () = replaced.notified() => Err(Stop::Because("replaced")),
             ended = self.ticks() => ended,
         };
         let Err(stop) = ended;

@@ -146,7 +146,8 @@ fn a_flood_of_wrong_tokens_reaches_neither_the_store_nor_memory() {
     let (resident, began) = (world.gateway.resident_bytes(), Instant::now());
     flood(500..3000);
     let grown = world.gateway.resident_bytes().saturating_sub(resident);
-    assert!(grown < 2 << 20, "{grown} bytes");
+    // The records of the last requests may wait for their thread.
+    assert!(grown < 4 << 20, "{grown} bytes");
     world.exchange(Exchange::get());
     let log = world.gateway.log();
     let lookups = log.iter().filter(|line| line.contains("a token is looked up")).count();

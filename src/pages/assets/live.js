@@ -10,14 +10,10 @@ const announced = place.dataset.announces;
 
 /** The longest pause before another try, in milliseconds. */
 const MAX_PAUSE = 30_000;
-/** The first pause and the longest one after tollgate has said that this sign-in has too many streams. */
-const FULL_PAUSE = 30_000;
-const MAX_FULL_PAUSE = 240_000;
 
 let source = null;
 let timer = 0;
 let pause = 1000;
-let fullPause = FULL_PAUSE;
 let attention = null;
 
 function say(text, ...more) {
@@ -31,12 +27,14 @@ function open() {
   if (source || document.hidden) return;
   const stream = new EventSource(`/admin/events?topics=${topics}`);
   source = stream;
-  stream.addEventListener("open", () => { pause = 1000; fullPause = FULL_PAUSE; say("Live."); });
+  stream.addEventListener("open", () => { pause = 1000; say("Live."); });
   stream.addEventListener("status", () => refresh());
   stream.addEventListener("overview", (event) => show(JSON.parse(event.data)));
   stream.addEventListener("end", (event) => {
     close();
-    if (JSON.parse(event.data).reason === "session") return signedOut();
+    const { reason } = JSON.parse(event.data);
+    if (reason === "session") return signedOut();
+    if (reason === "replaced") return say("Updates are paused: newer pages of this sign-in are open. They go on when you come back to this one.");
     later();
   });
   stream.addEventListener("error", () => {
@@ -57,19 +55,9 @@ async function ask() {
   try {
     const answer = await fetch(`/admin/events?topics=${topics}`, { cache: "no-store", redirect: "error", signal: leave.signal });
     if (answer.status === 401) return signedOut();
-    if (answer.status === 429 || answer.status === 503) {
-      const reason = `Updates are paused. ${(await answer.json()).error.message}.`;
-      return answer.status === 429 ? full(reason) : later(reason);
-    }
+    if (answer.status === 503) return later(`Updates are paused. ${(await answer.json()).error.message}.`);
   } catch { /* tollgate is away, and is asked again. */ } finally { leave.abort(); }
   later();
-}
-
-/** Waits longer than for a lost connection: there is no stream before another page is closed. */
-function full(reason) {
-  say(reason);
-  timer = setTimeout(open, fullPause);
-  fullPause = Math.min(2 * fullPause, MAX_FULL_PAUSE);
 }
 
 function later(reason = "The connection is lost: trying again…") {
