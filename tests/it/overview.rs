@@ -277,7 +277,7 @@ fn the_streams_are_limited_and_each_end_makes_room() {
     let mut streams = Vec::new();
     for session in &sessions {
         // One more takes the place of the oldest.
-        let mut first = Stream::open(session, "status");
+        let first = Stream::open(session, "status");
         streams.extend((0..4).map(|_| Stream::open(session, "status")));
         first.ends("replaced");
     }
