@@ -9,8 +9,9 @@ use super::{
     operations::{Parameter, ParameterKind},
     page::invalid_query,
     tools,
+    usage::Parameters,
 };
-use crate::{files::RenderedFinding, rewrite::value_of};
+use crate::files::RenderedFinding;
 
 /// The parameters of `GET /admin/findings`.
 pub(super) static PARAMETERS: &[Parameter] = &[Parameter {
@@ -47,7 +48,7 @@ impl Admin {
     /// The findings of the file that the query names.
     pub(super) async fn findings(&self, request: &Request) -> ApiResult {
         let found = self.files.found()?;
-        let file = value_of(request.query.as_deref(), "file").filter(|file| !file.is_empty());
+        let file = Parameters::of(request, PARAMETERS)?.value("file");
         let file = file.ok_or_else(|| invalid_query("?file=: give the path of a file"))?;
         tools::run(move || {
             let (rendered, omitted) = found.render(&file);
