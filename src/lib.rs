@@ -6,10 +6,10 @@
 // The engine: pure. Its rooms are known here by their own names.
 pub use tollgate_engine::{
     base::{
-        budget, content_coding, day, diag, escape, fault, hex, money, name, numbers, origin, own_paths,
-        ranking, secret, secret_scan, suggest, usage, written,
+        budget, content_coding, day, diag, escape, fault, hex, json_parts, money, name, numbers, origin,
+        own_paths, ranking, secret, secret_scan, suggest, usage, websocket, written,
     },
-    language::{bind, compile, fields, format, lint, starter, syntax, variables},
+    language::{bind, compile, fields, format, generator, lint, starter, syntax, token, variables},
     pipeline,
     request::{access_record, cors, decide, meter, rewrite, splice, table, trace_context},
     tools::{diff, explain, filetest, prove, reconcile, upstream_routes},

@@ -94,6 +94,11 @@ pub fn note_line(text: fmt::Arguments<'_>) -> io::Result<()> {
     note(&Lines::one(text))
 }
 
+/// Writes a prompt to standard error. What is typed follows on the same line.
+pub fn prompt(text: &str) -> io::Result<()> {
+    to_stderr(format!("{}: ", escape::value(text)).as_bytes())
+}
+
 /// The log's writer to standard error. After an error that cut a line, the next line begins on a line of its own.
 #[derive(Debug, Default)]
 pub struct LogOutput {

@@ -5,11 +5,13 @@
 //! Every text is understood as its author meant it, or refused with its origin. Reads no file but the settings file.
 
 mod arguments;
+pub mod bypass;
 pub mod environment;
 mod given;
 mod interpret;
 mod places;
 mod settings_file;
+pub mod user_origins;
 
 use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -24,12 +26,15 @@ use crate::{
     escape::Lines,
     lint::Levels,
     origin,
+    secret::Secret,
     variables::EnvAllow,
 };
 pub use arguments::{Arguments, Origin};
+pub use bypass::Bypass;
 pub use given::{Given, PlaceFlags, schema, schema_text};
-use interpret::{Reader, exporters, head_size, session_lifetime, store_grace, usable_path};
+use interpret::{Reader, exporters, session_lifetime, store_grace, usable_path};
 pub use places::{Places, SecretsDir};
+pub use user_origins::UserOrigins;
 
 /// The default settings file.
 pub const DEFAULT_FILE: &str = "tollgate.toml";
@@ -131,6 +136,14 @@ pub struct Settings {
     pub connect_to: Vec<String>,
     /// A PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// The URL of the outgoing proxy, as written; empty for none, whatever the environment says.
+    pub outgoing_proxy: Option<Sourced<Secret>>,
+    /// A file with credentials for it.
+    pub outgoing_proxy_auth_file: Option<Sourced<PathBuf>>,
+    /// Hosts that are called without it.
+    pub no_proxy: Option<Bypass>,
+    /// Origins that users may enter.
+    pub user_origins: UserOrigins,
     /// True if names may resolve to private addresses.
     pub allow_private: bool,
     /// The source of provider files.
@@ -183,6 +196,15 @@ pub struct Settings {
     pub lints: Levels,
     /// The environment variables that provider files may read.
     pub env_allow: EnvAllow,
+}
+
+/// A value, and the place that it comes from.
+#[derive(Debug, Clone)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// The place.
+    pub origin: Origin,
 }
 
 /// The table `[exporter.NAME]` of an exporter. Its kind knows its keys: `exporters` reads them.
@@ -253,9 +275,6 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         };
     }
     let read = Reader { arguments, file: source };
-    let bad = |name, value: &str, problem| read.refused(name, value, problem);
-    let max_head = pick!(max_head).unwrap_or_else(|| "64KiB".into());
-    let log = pick!(log).unwrap_or_else(|| "info".into());
     let workers = read.workers(pick!(workers))?;
     let admission = Overrides {
         requests_per_token: pick!(max_requests_per_token),
@@ -270,8 +289,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         listen,
         admin_listen,
         trusted_proxies: read.trusted_proxies(&pick!(trusted_proxies).unwrap_or_default())?,
-        cors_trusted_origins: TrustedOrigins::parse(&pick!(cors_trusted_origins).unwrap_or_default())
-            .map_err(|(text, problem)| bad("cors_trusted_origins", &text, problem))?,
+        cors_trusted_origins: read.cors_trusted_origins(pick!(cors_trusted_origins))?,
         public_url: pick!(public_url).map(|text| read.public_url(&text)).transpose()?,
         session_lifetime: read
             .lasting(session_lifetime, "session_lifetime", pick!(session_lifetime))?
@@ -280,6 +298,13 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
         ca_file: pick!(ca_file).map(|path| usable_path(path, &read.origin("ca_file"))).transpose()?,
+        outgoing_proxy: pick!(outgoing_proxy)
+            .map(|url| Sourced { value: Secret::new(url), origin: read.origin("outgoing_proxy") }),
+        outgoing_proxy_auth_file: pick!(outgoing_proxy_auth_file)
+            .map(|path| read.path("outgoing_proxy_auth_file", path))
+            .transpose()?,
+        no_proxy: pick!(no_proxy).map(|entries| read.no_proxy(&entries)).transpose()?,
+        user_origins: read.user_origins(&pick!(user_origins).unwrap_or_default())?,
         allow_private: pick!(allow_private).unwrap_or(false),
         providers: places.providers()?,
         data: places.data()?,
@@ -297,11 +322,9 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         probe_timeout: read.at_least("probe_timeout", pick!(probe_timeout), 30)?,
         half_closed: pick!(half_closed).unwrap_or_default(),
         trace_context: pick!(trace_context).unwrap_or_default(),
-        max_head: head_size(&max_head).map_err(|problem| bad("max_head", &max_head, problem))?,
+        max_head: read.max_head(pick!(max_head))?,
         admission,
-        log: log
-            .parse()
-            .map_err(|_| bad("log", &log, "use `error`, `warn`, `info`, `debug` or `trace`".into()))?,
+        log: read.log(pick!(log))?,
         log_format: pick!(log_format),
         access_log: pick!(access_log).unwrap_or(true).then_some(access_log),
         exporters: exporters(file.exporter.unwrap_or_default(), source)?,

@@ -14,7 +14,7 @@ cargo build -q -j2
 export TOLLGATE_BINARY PAGES_TOOLS CHROMIUM
 TOLLGATE_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/debug/tollgate") PAGES_TOOLS=$(realpath "$tools") CHROMIUM=$(command -v chromium)
 if [ $# -gt 0 ]; then
-  node --test-reporter=spec "tests/pages/$1.mjs"
+  node --test-reporter=spec --import ./tests/pages/end.mjs "tests/pages/$1.mjs"
 else
   # Each has a browser and an upstream of its own.
   node --test-reporter=spec tests/pages/users.mjs &

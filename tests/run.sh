@@ -35,6 +35,15 @@ cargo run -q -j2 -- fmt --check providers.d tests/providers
 say "the HTTP API, as its OpenAPI document says"
 tests/openapi.sh
 
+say "signed requests, against botocore"
+tests/sigv4.sh
+
+say "made tokens, against libraries of vendors"
+tests/tokens.sh
+
+say "WebSockets, against Autobahn's cases and real clients"
+tests/websocket.sh
+
 say "the pages, in a browser"
 tests/pages.sh
 

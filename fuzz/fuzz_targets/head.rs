@@ -249,7 +249,8 @@ fuzz_target!(|data: &[u8]| {
     let secret = Secret::new("sk-1");
     let key = |_: &str| Some(Candidate::given(&secret));
     let chosen = decide::choose(&hit, &TABLE.fields, [key], 0).expect("there is a key for each field");
-    match rewrite::request(&hit, &head, chosen.as_ref(), Withheld::of(&TABLE, token.as_ref())) {
+    let withheld = Withheld::of(&TABLE, token.as_ref());
+    match rewrite::request(&hit, &head, chosen.as_ref(), withheld, rewrite::Fresh::STAND_IN) {
         Ok(out) => check_request(&hit, &head, &out),
         Err(fault) => assert!(!fault.message.contains(TOKEN)),
     }

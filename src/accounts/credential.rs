@@ -1,6 +1,8 @@
 //! A stored credential: validation of input, the plaintext inside an encrypted blob, and the mask for people. No message
 //! contains a value.
 
+mod made;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +10,12 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use self::made::MadeCredential;
 use super::{expiry, json_secret::JsonSecret};
 use crate::{
     clock::utc,
+    compile::ValueRule,
+    fields::{Field, StoredKind},
     secret::Secret,
     written::{Defect, defect, line},
 };
@@ -20,6 +25,9 @@ pub const MAX_SECRET_BYTES: usize = 8192;
 /// Maximum length of a refresh token, in bytes. It is sent in a body, never in a header.
 pub const MAX_REFRESH_TOKEN_BYTES: usize = 64 << 10;
 
+/// Maximum length of a JSON document, in bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 64 << 10;
+
 /// A smaller number of milliseconds since 1970 (spring of 1973) is taken for seconds.
 const EARLIEST_MS: u64 = 100_000_000_000;
 
@@ -27,6 +35,9 @@ const CANONICAL_KEYS: [&str; 3] = ["accessToken", "refreshToken", "expiresAt"];
 // The first byte of a plaintext is its kind.
 const PLAIN: u8 = b'P';
 const OAUTH: u8 = b'O';
+const VALUE: u8 = b'V';
+const DOCUMENT: u8 = b'J';
+const MADE: u8 = b'T';
 
 /// One stored credential, in clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +53,12 @@ pub enum StoredCredential {
         /// Expiry of the access token, in milliseconds since 1970.
         expires_at_ms: Option<u64>,
     },
+    /// A value that is no secret: of a `text` or `origin` field. It is shown.
+    Value(Secret),
+    /// The text of a JSON document.
+    Document(Secret),
+    /// A token that was made from the other fields of its section.
+    Made(MadeCredential),
 }
 
 /// One owner's credentials, by section and field. A sorted vector: most owners have one or two, and 100,000 owners are
@@ -56,6 +73,15 @@ struct BoundCredential {
     field: Box<str>,
     stored: StoredCredential,
     origins: Vec<String>,
+}
+
+/// A stored credential as a request finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundCredential<'c> {
+    /// The credential.
+    pub stored: &'c StoredCredential,
+    /// The origins that it is bound to.
+    pub origins: &'c [String],
 }
 
 /// Why a credential is refused: the reason and the position, never the value.
@@ -102,8 +128,23 @@ pub enum BadCredential {
         position: usize,
     },
     /// A mask from a list, and not a secret.
-    #[error("this is a mask, not a secret: leave the field out to keep what is stored")]
-    Mask,
+    #[error("this is a mask, not a {what}: leave the field out to keep what is stored")]
+    Mask {
+        /// The word for what is expected.
+        what: &'static str,
+    },
+    /// A value that the rule of its field refuses.
+    #[error("the value {problem}")]
+    Rule {
+        /// The problem.
+        problem: String,
+    },
+    /// Not the JSON document that is expected.
+    #[error("a JSON document is expected: {problem}")]
+    Document {
+        /// The problem.
+        problem: String,
+    },
     /// Not the JSON of an OAuth login.
     #[error(
         "an OAuth login is given as JSON, `{{\"accessToken\", \"refreshToken\", \"expiresAt\"}}`: {problem}"
@@ -125,9 +166,42 @@ impl StoredCredential {
     /// A secret, unchanged.
     pub fn exact(text: &str) -> Result<Self, BadCredential> {
         if is_mask(text) {
-            return Err(BadCredential::Mask);
+            return Err(BadCredential::Mask { what: "secret" });
         }
         given("the secret", text).map(Self::Plain)
+    }
+
+    /// A value of a `text` or `origin` field. A mask is none, unless the file says that the field takes such a text.
+    pub fn value(text: &str, rule: &ValueRule) -> Result<Self, BadCredential> {
+        match rule.check(text) {
+            Ok(()) if *rule == ValueRule::Plain && is_mask(text) => {
+                Err(BadCredential::Mask { what: "value" })
+            }
+            Ok(()) => Ok(Self::Value(Secret::new(text))),
+            Err(problem) => Err(BadCredential::Rule { problem }),
+        }
+    }
+
+    /// A JSON document with these parts: JSON pointers by name.
+    pub fn document(value: &Value, parts: &BTreeMap<String, String>) -> Result<Self, BadCredential> {
+        let refused = |problem: String| Err(BadCredential::Document { problem });
+        match value {
+            Value::Object(object) if is_mask_of_login(object) => {
+                return Err(BadCredential::Mask { what: "secret" });
+            }
+            Value::Object(_) => {}
+            _ => return refused("it is no object: paste the whole file".to_owned()),
+        }
+        let text = Zeroizing::new(value.to_string());
+        check_length("the document", &text, MAX_DOCUMENT_BYTES)?;
+        for (part, pointer) in parts {
+            if let Err((problem, advice)) = check_part(value.pointer(pointer)) {
+                return refused(format!(
+                    "it has {problem} at `{pointer}`, which is its part `{part}`: {advice}"
+                ));
+            }
+        }
+        Ok(Self::Document(Secret::new(text.as_str())))
     }
 
     /// An OAuth login in the canonical JSON, or in another document. The JSON pointers of `paste` then lead to the values of
@@ -154,7 +228,7 @@ impl StoredCredential {
             (Some(_), Some(_)) => {
                 Self::from_parts(|key| paste.get(key).and_then(|pointer| value.pointer(pointer)))
             }
-            (Some(_), None) if is_mask_of_login(object) => Err(BadCredential::Mask),
+            (Some(_), None) if is_mask_of_login(object) => Err(BadCredential::Mask { what: "secret" }),
             (Some(_), None) if object.keys().any(|key| starts_with_key(paste, key)) => {
                 let pointer = paste.get("accessToken").map(String::as_str).unwrap_or_default();
                 Err(json_error(format!("`{pointer}` is missing: is the text complete?")))
@@ -185,8 +259,13 @@ impl StoredCredential {
 
     /// The plaintext to encrypt.
     pub(super) fn to_plaintext(&self) -> Zeroizing<Vec<u8>> {
+        let with_kind =
+            |kind: u8, secret: &Secret| Zeroizing::new([&[kind], secret.expose().as_bytes()].concat());
         match self {
-            Self::Plain(secret) => Zeroizing::new([&[PLAIN], secret.expose().as_bytes()].concat()),
+            Self::Plain(secret) => with_kind(PLAIN, secret),
+            Self::Value(value) => with_kind(VALUE, value),
+            Self::Document(document) => with_kind(DOCUMENT, document),
+            Self::Made(made) => made.to_plaintext(),
             Self::OAuth { access_token, refresh_token, expires_at_ms } => {
                 let login = PlainLogin {
                     access_token: access_token.expose().into(),
@@ -210,6 +289,9 @@ impl StoredCredential {
         let text = str::from_utf8(text).ok()?;
         match *kind {
             PLAIN => Some(Self::Plain(Secret::new(text))),
+            VALUE => Some(Self::Value(Secret::new(text))),
+            DOCUMENT => Some(Self::Document(Secret::new(text))),
+            MADE => MadeCredential::from_plaintext(text).map(Self::Made),
             OAUTH => {
                 let login: PlainLogin<'_> = serde_json::from_str(text).ok()?;
                 let access_token = checked("`accessToken`", &login.access_token).ok()?;
@@ -226,13 +308,15 @@ impl StoredCredential {
         }
     }
 
-    /// The secret to send; none for an OAuth login that has expired.
+    /// The secret to send; none for a token that has expired, and for a document.
     pub fn usable(&self, now_ms: u64) -> Option<&Secret> {
         match self {
-            Self::Plain(secret) => Some(secret),
+            Self::Plain(secret) | Self::Value(secret) => Some(secret),
+            Self::Document(_) => None,
             Self::OAuth { access_token, expires_at_ms, .. } => {
                 expires_at_ms.is_none_or(|at| at > now_ms).then_some(access_token)
             }
+            Self::Made(made) => (made.expires_at_ms > now_ms).then_some(&made.token),
         }
     }
 
@@ -240,16 +324,36 @@ impl StoredCredential {
     pub fn refreshable(&self) -> Option<&Secret> {
         match self {
             Self::OAuth { access_token, refresh_token: Some(_), .. } => Some(access_token),
-            Self::OAuth { refresh_token: None, .. } | Self::Plain(_) => None,
+            Self::OAuth { refresh_token: None, .. }
+            | Self::Plain(_)
+            | Self::Value(_)
+            | Self::Document(_)
+            | Self::Made(_) => None,
         }
     }
 
-    /// The mask for people.
-    pub fn mask(&self) -> String {
+    /// The kind that it was stored as; none for a made token, which no field is declared for.
+    pub fn kind(&self) -> Option<StoredKind> {
         match self {
-            Self::Plain(secret) => mask(secret.expose()),
+            Self::Plain(_) => Some(StoredKind::Secret),
+            Self::Value(_) => Some(StoredKind::Value),
+            Self::Document(_) => Some(StoredKind::Document),
+            Self::OAuth { .. } => Some(StoredKind::Login),
+            Self::Made(_) => None,
+        }
+    }
+
+    /// The mask for people. A value that is no secret is shown, if its field is declared as one still.
+    pub fn mask(&self, declared: Option<&Field>) -> String {
+        match self {
+            Self::Value(value) if declared.is_some_and(|field| !field.is_secret()) => {
+                value.expose().to_owned()
+            }
+            Self::Plain(secret) | Self::Value(secret) => mask(secret.expose()),
             Self::OAuth { expires_at_ms: Some(ms), .. } => format!("configured, expires {}", utc(*ms)),
-            Self::OAuth { expires_at_ms: None, .. } => "configured".to_owned(),
+            Self::Document(_) | Self::Made(_) | Self::OAuth { expires_at_ms: None, .. } => {
+                "configured".to_owned()
+            }
         }
     }
 }
@@ -308,7 +412,37 @@ fn given(what: &str, text: &str) -> Result<Secret, BadCredential> {
     if defect(text) == Some(Defect::Quoted) {
         return Err(BadCredential::Quoted { what: what.to_owned() });
     }
-    checked(what, text)
+    if text.starts_with(PEM) { checked_pem(what, text) } else { checked(what, text) }
+}
+
+/// The start of a PEM text (RFC 7468, section 2): a private key that signs tokens, and is sent nowhere.
+const PEM: &str = "-----BEGIN ";
+
+/// A PEM text, which has spaces and lines.
+fn checked_pem(what: &str, text: &str) -> Result<Secret, BadCredential> {
+    let what = what.to_owned();
+    check_length(&what, text, MAX_SECRET_BYTES)?;
+    match text.chars().position(|character| !matches!(character, ' '..='~' | '\r' | '\n')) {
+        Some(index) => Err(BadCredential::Character { what, position: index + 1 }),
+        None => Ok(Secret::new(text)),
+    }
+}
+
+/// Checks a part of a document. The error says what it is, and what to do. Only a PEM text has lines: it is sent nowhere.
+fn check_part(part: Option<&Value>) -> Result<(), (&'static str, &'static str)> {
+    const INCOMPLETE: &str = "is this the right file, and complete?";
+    match part {
+        Some(Value::Number(_)) => Ok(()),
+        Some(Value::String(text)) if text.is_empty() => Err(("an empty string", INCOMPLETE)),
+        Some(Value::String(text)) => {
+            let is_line_end = |one: char| text.starts_with(PEM) && matches!(one, '\r' | '\n');
+            if text.chars().any(|one| one.is_control() && !is_line_end(one)) {
+                return Err(("a string with control characters", "no line breaks and no tabs"));
+            }
+            Ok(())
+        }
+        _ => Err(("no string or number", INCOMPLETE)),
+    }
 }
 
 /// A secret that is sent in a header.
@@ -362,9 +496,10 @@ impl Credentials {
         self.bound(section, field).map(|bound| &bound.stored)
     }
 
-    /// The credential of a field, and the origins that it is bound to.
-    pub fn find(&self, section: &str, field: &str) -> Option<(&StoredCredential, &[String])> {
-        self.bound(section, field).map(|bound| (&bound.stored, &*bound.origins))
+    /// The credential of a field, and all that a request needs to know of it.
+    pub fn find(&self, section: &str, field: &str) -> Option<FoundCredential<'_>> {
+        let BoundCredential { stored, origins, .. } = self.bound(section, field)?;
+        Some(FoundCredential { stored, origins })
     }
 
     /// The origins that a field's credential is bound to. Empty if there is none, or if it is older than origin binding.

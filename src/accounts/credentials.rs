@@ -34,6 +34,17 @@ pub enum Edit {
         /// Its name.
         field: String,
     },
+    /// Binds a stored credential to other origins. Nothing happens if it was set again meanwhile.
+    Bind {
+        /// Its section.
+        section: String,
+        /// Its name.
+        field: String,
+        /// What is stored.
+        old: Box<SealedCredential>,
+        /// The origins that it is bound to.
+        origins: Vec<String>,
+    },
     /// Removes everything: the first step of replacing a whole document.
     RemoveAll,
 }
@@ -64,7 +75,7 @@ pub async fn change_logins(
         Value::from(edits.iter().map(audit_entry).collect::<Vec<_>>()),
     );
     let key = &key.snapshot();
-    let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, owner, edit, act.at_ms)).collect();
+    let changes: Vec<_> = edits.iter().filter_map(|edit| encrypted(key, owner, edit, act.at_ms)).collect();
     store.change_logins(owner, &key.id(), &changes, &act, issued).await
 }
 
@@ -89,12 +100,21 @@ pub(super) fn audit_entry(edit: &Edit) -> Value {
             json!({ "set": format!("{section}.{field}"), "origins": origins })
         }
         Edit::Remove { section, field } => json!({ "remove": format!("{section}.{field}") }),
+        Edit::Bind { section, field, old, origins } => {
+            json!({ "bind": format!("{section}.{field}"), "from": old.origins, "origins": origins })
+        }
         Edit::RemoveAll => json!({ "remove": "all" }),
     }
 }
 
-pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_ms: u64) -> CredentialChange {
-    match edit {
+/// The change of the store. None for a credential that cannot be decrypted: it stays as it is.
+pub(super) fn encrypted(
+    key: &MasterKey,
+    owner: &Owner,
+    edit: &Edit,
+    updated_at_ms: u64,
+) -> Option<CredentialChange> {
+    Some(match edit {
         Edit::Set { section, field, stored, origins } => {
             let data = AssociatedData { owner, section, field, origins: Some(origins) };
             CredentialChange::Put(encrypt_credential(key, data, stored, updated_at_ms))
@@ -102,8 +122,25 @@ pub(super) fn encrypted(key: &MasterKey, owner: &Owner, edit: &Edit, updated_at_
         Edit::Remove { section, field } => {
             CredentialChange::Remove { section: section.clone(), field: field.clone() }
         }
+        Edit::Bind { old, origins, .. } => CredentialChange::Bind {
+            new: reencrypted(key, old, Some(origins.clone()))?,
+            old: old.sealed.clone(),
+        },
         Edit::RemoveAll => CredentialChange::RemoveAll,
-    }
+    })
+}
+
+/// The credential re-encrypted with the current key, for these origins. None if it cannot be decrypted.
+pub(super) fn reencrypted(
+    key: &MasterKey,
+    old: &SealedCredential,
+    origins: Option<Vec<String>>,
+) -> Option<SealedCredential> {
+    let SealedCredential { owner, section, field, .. } = old;
+    let data = |origins| AssociatedData { owner, section, field, origins };
+    let plaintext = key.decrypt(data(old.origins.as_deref()), &old.sealed).ok()?;
+    let sealed = key.encrypt(data(origins.as_deref()), &plaintext);
+    Some(SealedCredential { sealed, origins, ..old.clone() })
 }
 
 /// Encrypts the credential of a field.

@@ -1,10 +1,8 @@
 //! The expiry time of an access token.
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::{json_parts::token_payload, secret::Secret};
 
 /// The `exp` claim of an access token that is a JSON Web Token (RFC 7519), in milliseconds since 1970. The signature is
 /// not verified: the time only decides when to refresh.
@@ -13,12 +11,7 @@ pub(super) fn expiry_of(access_token: &Secret) -> Option<u64> {
     struct Claims {
         exp: serde_json::Value,
     }
-    let mut parts = access_token.expose().split('.');
-    let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
-        return None;
-    };
-    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    let claims: Claims = serde_json::from_slice(&token_payload(access_token.expose())?).ok()?;
     Some(seconds(&claims.exp)?.saturating_mul(1000))
 }
 

@@ -76,7 +76,8 @@ pub async fn import_user(
         created_at_ms: *created_at_ms,
         disabled_at_ms: None,
     };
-    let credentials: Vec<_> = edits.iter().map(|edit| encrypted(&key, &owner, edit, act.at_ms)).collect();
+    let credentials: Vec<_> =
+        edits.iter().filter_map(|edit| encrypted(&key, &owner, edit, act.at_ms)).collect();
     let record = |one: &ImportedToken| {
         let draft = TokenDraft { expires_at_ms: one.expires_at_ms, ..TokenDraft::new(None, TokenKind::Both) };
         token::foreign_record(&one.token, draft, act.at_ms)

@@ -436,9 +436,10 @@ async fn find_caller(
 fn decrypted_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Caller {
     let TokenLookup { user, token, credentials, session_of } = found;
     let (credentials, unreadable) = credentials::decrypt_all(key, credentials);
-    for credentials::Unreadable { section, field, reason } in unreadable {
+    for credentials::Unreadable { section, field, reason } in &unreadable {
         tracing::error!(user = %user.id, section, field, %reason, "decrypting a stored credential failed");
     }
+    let unreadable = unreadable.into_iter().map(|one| one.section.into()).collect();
     let token = CallerToken {
         id: token.id,
         hash,
@@ -450,7 +451,7 @@ fn decrypted_caller(key: &MasterKey, hash: TokenHash, found: TokenLookup) -> Cal
         session_of,
     };
     let disabled = user.disabled_at_ms.is_some();
-    Caller { id: user.id, name: user.name, group: user.group, disabled, token, credentials }
+    Caller { id: user.id, name: user.name, group: user.group, disabled, token, credentials, unreadable }
 }
 
 #[cfg(test)]

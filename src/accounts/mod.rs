@@ -27,22 +27,27 @@ mod rate_limit;
 mod refresh;
 mod rekey;
 mod sessions;
+mod signer;
 mod single_flight;
 mod stored_facts;
 mod token;
 mod tokens;
 mod unread_answer;
 mod users;
+mod values;
 mod watch;
 
 pub use self::{
     actor::{ACTIONS, Actor},
     cache::{CacheCounts, LocalCache},
     confirm::{
-        ConfirmError, ExpectedOrigins, NewOrigins, confirm, moved_to, new_origins, section_and_field,
-        unconfirmed, unconfirmed_origins,
+        ConfirmError, ExpectedOrigins, NewOrigins, WaitingOwner, WaitingOwners, check_change, confirm,
+        new_origins, section_and_field, unconfirmed, waiting,
     },
-    credential::{BadCredential, Credentials, MAX_SECRET_BYTES, StoredCredential},
+    credential::{
+        BadCredential, Credentials, FoundCredential, MAX_DOCUMENT_BYTES, MAX_SECRET_BYTES, MadeCredential,
+        StoredCredential,
+    },
     credentials::{
         Edit, Unreadable, change_credentials, change_logins, decrypt_credential, read_credentials,
         remove_credential,
@@ -55,10 +60,12 @@ pub use self::{
     lookup::{Authenticated, Authenticator, StoreHealth},
     oauth::TokenEndpointError,
     paste::{draft_paste_token, issue_paste_token},
+    random::random,
     rate_limit::{AuthRateLimit, TooManyDelayed},
     refresh::{
-        CredentialId, HttpTokenEndpoints, RefreshError, RefreshProblems, RefreshReason, RefreshRequest,
-        Refreshed, Refresher, StoredLogins, TokenPair, WAIT_WHILE_GOOD,
+        CredentialId, HttpTokenEndpoints, LoginRefresh, RefreshError, RefreshHow, RefreshProblems,
+        RefreshReason, RefreshRequest, Refreshed, Refresher, StoredLogins, TokenMaking, TokenPair,
+        TokenSource, WAIT_WHILE_GOOD,
     },
     rekey::{
         RekeyError, RekeyProgress, RekeyState, RekeyStatus, Rekeyer, bind_origins, prepare_rekey, rekey,
@@ -74,6 +81,7 @@ pub use self::{
     },
     unread_answer::{UnreadAnswer, read_answers},
     users::{NewUser, UserDraft, add_user, create_user, remove_user, update_user},
+    values::{OwnValues, bind_edits},
 };
 use crate::{
     decide::CallerFacts,
@@ -97,6 +105,8 @@ pub struct Caller {
     pub token: CallerToken,
     /// The decrypted credentials that the user may use, by owner: first the user's own, then the group's, then everybody's.
     pub credentials: Vec<(Owner, Credentials)>,
+    /// Sections with a credential that cannot be decrypted; nearly always none.
+    pub unreadable: Vec<Box<str>>,
 }
 
 /// The token that came with a request.

@@ -8,7 +8,6 @@ mod coding;
 mod error_code;
 mod json;
 
-use bytes::Bytes;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -23,7 +22,7 @@ use super::{
     expiry::{expiry_of, seconds},
     unread_answer::{UnreadAnswer, digest},
 };
-use crate::secret::Secret;
+use crate::{fields::OAuth, secret::Secret};
 
 /// Maximum size of a response, as it is received and decoded, in bytes.
 pub(super) const MAX_RESPONSE: usize = 1 << 20;
@@ -74,15 +73,26 @@ pub enum NewTokens {
 }
 
 /// The body of the request for a new access token.
-pub(super) fn form(refresh_token: &Secret, client_id: &str) -> Bytes {
+pub(super) fn form(refresh_token: &Secret, oauth: &OAuth) -> Zeroizing<Vec<u8>> {
+    let OAuth { client_id, client_secret, scope, paste: _, token_url: _, refresh_before: _ } = oauth;
+    let fields = [
+        ("grant_type", Some("refresh_token")),
+        ("refresh_token", Some(refresh_token.expose())),
+        ("client_id", Some(client_id)),
+        ("client_secret", client_secret.as_ref().map(Secret::expose)),
+        ("scope", scope.as_deref()),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
     // A byte becomes three at most. The buffer must not grow, or else copies of the secret stay behind.
-    let room = 64 + 3 * (refresh_token.expose().len() + client_id.len());
+    let room = fields.clone().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
     let mut form = Zeroizing::new(String::with_capacity(room));
-    form.push_str("grant_type=refresh_token&refresh_token=");
-    form.extend(form_urlencoded::byte_serialize(refresh_token.expose().as_bytes()));
-    form.push_str("&client_id=");
-    form.extend(form_urlencoded::byte_serialize(client_id.as_bytes()));
-    Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *form).into_bytes()))
+    for (index, (name, value)) in fields.enumerate() {
+        form.push_str(if index == 0 { "" } else { "&" });
+        form.push_str(name);
+        form.push('=');
+        form.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+    }
+    Zeroizing::new(std::mem::take(&mut *form).into_bytes())
 }
 
 /// Interprets an answer to this refresh token. Without a valid token nothing changes. A successful answer that is not

@@ -8,9 +8,10 @@ use hmac::{Hmac, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::{Caller, actor::Actor, random::random, token::generate_id};
+use super::{Caller, actor::Actor, random, token::generate_id};
 use crate::{
-    bind, hex,
+    bind,
+    generator::Generator,
     name::Scope,
     secret::Secret,
     store::{NewPasteToken, PasteTokenIssue, Store, StoreError, TokenHash},
@@ -76,25 +77,14 @@ fn generate(claims: &BTreeMap<String, Value>, now_ms: u64) -> Secret {
 fn filled(claim: &Value, now_ms: u64) -> Value {
     let Value::Object(table) = claim else { return claim.clone() };
     let prefix = table.get("prefix").and_then(Value::as_str).unwrap_or_default();
-    match table.get("gen").and_then(Value::as_str) {
-        Some("now") if prefix.is_empty() => (now_ms / 1000).into(),
-        Some("now") => format!("{prefix}{}", now_ms / 1000).into(),
-        Some("uuid") => format!("{prefix}{}", uuid()).into(),
-        Some("hex24") => format!("{prefix}{}", hex::encode(&random::<12>())).into(),
-        Some(_) | None => {
+    match table.get("gen").and_then(Value::as_str).and_then(Generator::find) {
+        Some(Generator::Now) if prefix.is_empty() => (now_ms / 1000).into(),
+        Some(generator) => format!("{prefix}{}", generator.text(random(), now_ms)).into(),
+        None => {
             let inner = table.iter().map(|(name, claim)| (name.clone(), filled(claim, now_ms)));
             Value::Object(inner.collect())
         }
     }
-}
-
-/// A random UUID, version 4 (RFC 9562, section 5.4).
-fn uuid() -> String {
-    let mut bytes = random::<16>();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digits = hex::encode(&bytes);
-    [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]).join("-")
 }
 
 #[cfg(test)]

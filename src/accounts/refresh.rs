@@ -1,6 +1,7 @@
-//! Refresh of OAuth logins, on the control runtime. A worker that needs another access token sends a message and waits.
-//! Single flight: one task refreshes a login (`attempt`), and all its waiters get the result. After a failure, a login or
-//! a token endpoint is in `backoff`. New tokens that cannot be stored are kept in memory, and storing them is retried.
+//! Refresh of OAuth logins, and making of tokens from stored fields, on the control runtime. A worker that needs another token
+//! sends a message and waits. Single flight: one task gets it (`attempt`), and all its waiters get the result. After a
+//! failure, a credential or a token endpoint is in `backoff`. New tokens that cannot be stored are kept in memory, and storing
+//! them is retried.
 //!
 //! A waiter that leaves does not cancel the refresh, since the old refresh token may be spent already. A request may also
 //! order a refresh for later requests, and not wait.
@@ -9,8 +10,10 @@ mod attempt;
 mod backoff;
 mod endpoint;
 mod login_store;
+mod making;
 mod problems;
 mod recent;
+mod request;
 
 use std::{
     collections::HashMap,
@@ -21,7 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use thiserror::Error;
 use tokio::{
     sync::{
         mpsc::{self, error::TrySendError},
@@ -40,11 +42,12 @@ use self::{
 pub use self::{
     endpoint::{HttpTokenEndpoints, TokenEndpoint},
     login_store::{LoginStore, StoredLogins},
+    making::{TokenMaking, TokenSource},
     problems::RefreshProblems,
+    request::{CredentialId, LoginRefresh, RefreshError, RefreshHow, RefreshRequest, Refreshed, TokenPair},
 };
-use super::oauth::TokenEndpointError;
 pub use crate::decide::{RefreshReason, WAIT_WHILE_GOOD};
-use crate::{clock, decide::expires_within, name::Owner, origin::Origin, secret::Secret};
+use crate::token::MadeFrom;
 
 /// Deadline of a waiter: slightly longer than the longest wait for another process's lease.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -56,112 +59,12 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(12);
 const QUEUE: usize = 1024;
 /// Maximum concurrent refreshes.
 const MAX_RUNNING: usize = 64;
+/// Maximum concurrent calls for made tokens of one credential: the present values, and those before a change.
+const MAX_OF_CREDENTIAL: usize = 2;
+/// Maximum concurrent calls for made tokens of one owner: others have the rest.
+const MAX_OF_OWNER: usize = 16;
 /// Maximum number of logins whose new tokens could not be stored. At the maximum, no refresh starts.
 const MAX_UNSAVED: usize = 1_000;
-
-/// The identity of a stored login.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CredentialId {
-    /// Its owner.
-    pub owner: Owner,
-    /// Its section.
-    pub section: String,
-    /// Its field.
-    pub field: String,
-}
-
-/// The two tokens of a login. They identify its version, however it is encrypted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenPair {
-    /// The access token.
-    pub access_token: Secret,
-    /// The refresh token.
-    pub refresh_token: Secret,
-}
-
-/// A request for another access token than the one that was seen.
-#[derive(Debug, Clone)]
-pub struct RefreshRequest {
-    /// The name of the provider whose request needs it.
-    pub provider: String,
-    /// The login.
-    pub credential: CredentialId,
-    /// The tokens that have to be replaced.
-    pub seen: TokenPair,
-    /// The reason to replace them.
-    pub reason: RefreshReason,
-    /// The token endpoint.
-    pub token_url: String,
-    /// The client id there.
-    pub client_id: String,
-    /// An access token is due for a refresh this long before it expires.
-    pub refresh_before: Duration,
-}
-
-/// An access token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refreshed {
-    /// The token.
-    pub access_token: Secret,
-    /// Its expiry, in milliseconds since 1970, if known.
-    pub expires_at_ms: Option<u64>,
-    /// The origins that its login is bound to.
-    pub origins: Vec<String>,
-}
-
-impl RefreshRequest {
-    /// True if an access token with this expiry has to be refreshed.
-    fn is_due(&self, expires_at_ms: Option<u64>) -> bool {
-        expires_within(expires_at_ms, clock::now_ms(), self.refresh_before)
-    }
-
-    /// The origin of the token endpoint, as credentials are bound to it.
-    fn origin(&self) -> Option<String> {
-        Origin::split(&self.token_url).ok().map(|(origin, _)| origin.to_string())
-    }
-}
-
-/// The reason why a refresh returned no access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum RefreshError {
-    /// The token endpoint refused, or gave no valid response.
-    #[error(transparent)]
-    TokenEndpoint(#[from] TokenEndpointError),
-    /// The login is in backoff after a failure.
-    #[error("an earlier refresh failed; the backoff has not ended")]
-    Backoff,
-    /// The login was refreshed a moment ago.
-    #[error("the login was refreshed only a moment ago")]
-    Recent,
-    /// The login has been removed.
-    #[error("the login was removed")]
-    NotFound,
-    /// The login has no refresh token.
-    #[error("the login has no refresh token")]
-    NoRefreshToken,
-    /// The login is not bound to the token endpoint that the files name now.
-    #[error("the login is not bound to this token endpoint")]
-    OriginMismatch,
-    /// The store could not be read or written.
-    #[error("the store did not respond")]
-    Store,
-    /// The refresh, in this process or another, takes too long, or too many others are running.
-    #[error("the refresh did not finish in time")]
-    Timeout,
-}
-
-impl RefreshError {
-    /// True if a later refresh of the same login may succeed.
-    pub fn is_retryable(self) -> bool {
-        !matches!(
-            self,
-            Self::TokenEndpoint(TokenEndpointError::Rejected)
-                | Self::NotFound
-                | Self::NoRefreshToken
-                | Self::OriginMismatch
-        )
-    }
-}
 
 type RefreshResult = Result<Refreshed, RefreshError>;
 
@@ -227,12 +130,19 @@ struct RefreshTask<V, E> {
     logins: Arc<V>,
     endpoint: Arc<E>,
     /// Running refreshes and their waiters.
-    running: HashMap<CredentialId, RunningRefresh>,
+    running: HashMap<Flight, RunningRefresh>,
     tasks: JoinSet<(RefreshRequest, Completed)>,
     backoffs: Backoffs,
-    unsaved: HashMap<CredentialId, Unsaved>,
+    unsaved: HashMap<Flight, Unsaved>,
     recent: RecentTokens,
     problems: RefreshProblems,
+}
+
+/// The identity of a running refresh. Made tokens of other values or of another definition do not wait for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Flight {
+    credential: CredentialId,
+    made_from: Option<MadeFrom>,
 }
 
 /// A running refresh and its waiters.
@@ -283,8 +193,8 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         }
         if timeout(SHUTDOWN_DEADLINE, self.shut_down()).await.is_err() {
             let running = self.running.iter().filter(|(_, running)| running.sent.load(Ordering::Relaxed));
-            for id in running.map(|(id, _)| id).chain(self.unsaved.keys()) {
-                log_loss(id);
+            for flight in running.map(|(flight, _)| flight).chain(self.unsaved.keys()) {
+                log_loss(flight);
             }
         }
     }
@@ -313,9 +223,10 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
             while let Some(ended) = self.tasks.join_next().await {
                 match ended {
                     Ok((request, Completed { unsaved, .. })) => {
-                        self.running.remove(&request.credential);
+                        let flight = request.flight();
+                        self.running.remove(&flight);
                         if unsaved.is_some() {
-                            log_loss(&request.credential);
+                            log_loss(&flight);
                         }
                     }
                     Err(error) => self.running.retain(|_, running| running.task.id() != error.id()),
@@ -330,7 +241,8 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         {
             return;
         }
-        if let Some(running) = self.running.get_mut(&request.credential) {
+        let flight = request.flight();
+        if let Some(running) = self.running.get_mut(&flight) {
             if request.reason == RefreshReason::Due && running.since.elapsed() >= WAIT_WHILE_GOOD {
                 send(reply, Err(RefreshError::Timeout));
             } else {
@@ -338,7 +250,18 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
             }
             return;
         }
-        let unsaved = self.unsaved.remove(&request.credential);
+        let unsaved = match self.unsaved.get(&flight) {
+            // A made token serves from memory. Storing it is tried in intervals.
+            Some(Unsaved::Token(held)) => {
+                if let Some(fresh) = held.serving(&request) {
+                    send(reply, Ok(fresh));
+                    return;
+                }
+                self.unsaved.remove(&flight);
+                None
+            }
+            Some(Unsaved::Login(_)) | None => self.unsaved.remove(&flight),
+        };
         if unsaved.is_none()
             && let Some(error) = self.reason_to_skip(&request)
         {
@@ -356,7 +279,24 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         if let Some(error) = self.backoffs.error(request, Instant::now()) {
             return Some(error);
         }
-        (self.unsaved.len() >= MAX_UNSAVED).then_some(RefreshError::Store)
+        // Making a token spends nothing: one that cannot be kept is made again.
+        match request.how {
+            RefreshHow::Login(_) => {
+                let is_login = |flight: &&Flight| flight.made_from.is_none();
+                let held = self.unsaved.keys().filter(is_login).count();
+                (held >= MAX_UNSAVED).then_some(RefreshError::Store)
+            }
+            RefreshHow::Token(_) => self.is_crowded(&request.credential).then_some(RefreshError::Timeout),
+        }
+    }
+
+    /// True if as many calls for tokens of a credential, or of its owner, are running as one user may have: each new value of a
+    /// field makes another token.
+    fn is_crowded(&self, credential: &CredentialId) -> bool {
+        let made = || self.running.keys().filter(|flight| flight.made_from.is_some());
+        let of_credential = made().filter(|flight| flight.credential == *credential).count();
+        let of_owner = made().filter(|flight| flight.credential.owner == credential.owner).count();
+        of_credential >= MAX_OF_CREDENTIAL || of_owner >= MAX_OF_OWNER
     }
 
     fn start_attempt(
@@ -365,7 +305,7 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
         replies: Vec<oneshot::Sender<RefreshResult>>,
         unsaved: Option<Unsaved>,
     ) {
-        let credential = request.credential.clone();
+        let flight = request.flight();
         let (logins, endpoint) = (Arc::clone(&self.logins), Arc::clone(&self.endpoint));
         let serving = self.recent.serving(&request, Instant::now()).cloned();
         let sent = Arc::new(AtomicBool::new(unsaved.is_some()));
@@ -374,22 +314,22 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
             let ended = attempt(&*logins, &*endpoint, &request, serving, unsaved, &begun).await;
             (request, ended)
         });
-        self.running.insert(credential, RunningRefresh { task, sent, since: Instant::now(), replies });
+        self.running.insert(flight, RunningRefresh { task, sent, since: Instant::now(), replies });
     }
 
     fn retry_saves(&mut self) {
         let room = MAX_RUNNING.saturating_sub(self.tasks.len());
-        let credentials: Vec<CredentialId> = self.unsaved.keys().take(room).cloned().collect();
-        for credential in credentials {
-            if let Some(unsaved) = self.unsaved.remove(&credential) {
-                self.start_attempt(unsaved.request.clone(), Vec::new(), Some(unsaved));
+        let flights: Vec<Flight> = self.unsaved.keys().take(room).cloned().collect();
+        for flight in flights {
+            if let Some(unsaved) = self.unsaved.remove(&flight) {
+                self.start_attempt(unsaved.request().clone(), Vec::new(), Some(unsaved));
             }
         }
     }
 
     fn task_ended(&mut self, ended: Result<(RefreshRequest, Completed), JoinError>) {
         match ended {
-            Ok((request, ended)) => self.complete(request, ended),
+            Ok((request, ended)) => self.complete(&request, ended),
             // The task has panicked, which is logged. Its waiters get `Timeout`; the next request starts a new refresh.
             Err(error) => self.running.retain(|_, running| running.task.id() != error.id()),
         }
@@ -397,38 +337,62 @@ impl<V: LoginStore, E: TokenEndpoint> RefreshTask<V, E> {
 
     fn complete(
         &mut self,
-        request: RefreshRequest,
+        request: &RefreshRequest,
         Completed { outcome, obtained, refused, unsaved }: Completed,
     ) {
-        for reply in self.running.remove(&request.credential).into_iter().flat_map(|running| running.replies)
-        {
+        let flight = request.flight();
+        for reply in self.running.remove(&flight).into_iter().flat_map(|running| running.replies) {
             send(Some(reply), outcome.clone());
         }
-        if let Some(unsaved) = unsaved {
-            self.unsaved.insert(request.credential.clone(), unsaved);
+        if let Some(unsaved) = unsaved
+            && (self.unsaved.len() < MAX_UNSAVED || flight.made_from.is_none())
+        {
+            self.unsaved.insert(flight, unsaved);
         }
         self.problems.note(&request.credential, outcome.as_ref().err().copied(), Instant::now());
-        let CredentialId { owner, section, field } = &request.credential;
+        log_outcome(request, &outcome);
         match &outcome {
             Ok(fresh) => {
+                // Storing what was obtained before says nothing about the token endpoint.
                 if obtained {
-                    self.recent.insert(&request, fresh, Instant::now());
+                    self.recent.insert(request, fresh, Instant::now());
+                    self.backoffs.clear(request);
                 }
-                tracing::debug!(%owner, section, field, "a login was refreshed");
-                self.backoffs.clear(&request);
             }
             Err(why) => {
-                tracing::warn!(%owner, section, field, %why, "refreshing a login failed");
-                if let (RefreshError::TokenEndpoint(error), Some(tokens)) = (*why, refused) {
-                    self.backoffs.fail(request, tokens, error, Instant::now());
+                if let Some(version) = refused {
+                    self.backoffs.fail(request, version, *why, Instant::now());
                 }
             }
         }
     }
 }
 
-fn log_loss(CredentialId { owner, section, field }: &CredentialId) {
-    tracing::error!(%owner, section, field, "new tokens of a login could not be stored, and are lost: store the login again");
+fn log_outcome(request: &RefreshRequest, outcome: &RefreshResult) {
+    let CredentialId { owner, section, field } = &request.credential;
+    let provider = &request.provider;
+    match (outcome, &request.how) {
+        (Ok(_), RefreshHow::Login(_)) => {
+            tracing::debug!(provider, %owner, section, field, "a login was refreshed");
+        }
+        (Ok(_), RefreshHow::Token(_)) => {
+            tracing::debug!(provider, %owner, section, field, "a token was made");
+        }
+        (Err(why), RefreshHow::Login(_)) => {
+            tracing::warn!(provider, %owner, section, field, %why, "refreshing a login failed");
+        }
+        (Err(why), RefreshHow::Token(_)) => {
+            tracing::warn!(provider, %owner, section, field, %why, "making a token failed");
+        }
+    }
+}
+
+/// Logs new tokens of a login that are lost. With a made token nothing is lost: the next process makes another one.
+fn log_loss(Flight { credential, made_from }: &Flight) {
+    let CredentialId { owner, section, field } = credential;
+    if made_from.is_none() {
+        tracing::error!(%owner, section, field, "new tokens of a login could not be stored, and are lost: store the login again");
+    }
 }
 
 /// A receiver that is gone needs no reply.

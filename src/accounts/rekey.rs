@@ -20,11 +20,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Actor, KeyError, KeySources, MasterKey,
-    encryption::AssociatedData,
+    credentials::reencrypted,
     key::{self, NextKeyFile},
     unread_answer,
 };
-use crate::store::{DirLock, SealedCredential, Store, StoreError};
+use crate::store::{DirLock, Store, StoreError};
 
 /// Batch size: the store accepts no other change during a batch.
 const BATCH: u64 = 200;
@@ -284,19 +284,6 @@ async fn reencrypt_answers(
             store.swap_answers(&swaps, &key.id()).await?.ok_or(RekeyError::Replaced)?;
         }
     }
-}
-
-/// The credential re-encrypted with the current key, for these origins. None if it cannot be decrypted.
-fn reencrypted(
-    key: &MasterKey,
-    old: &SealedCredential,
-    origins: Option<Vec<String>>,
-) -> Option<SealedCredential> {
-    let SealedCredential { owner, section, field, .. } = old;
-    let data = |origins| AssociatedData { owner, section, field, origins };
-    let plaintext = key.decrypt(data(old.origins.as_deref()), &old.sealed).ok()?;
-    let sealed = key.encrypt(data(origins.as_deref()), &plaintext);
-    Some(SealedCredential { sealed, origins, ..old.clone() })
 }
 
 /// Binds credentials of version 1 to the origins of their section and field. A credential that no file declares is bound

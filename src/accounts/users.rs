@@ -74,7 +74,8 @@ pub async fn add_user(
     let record = token::record(&token, TokenDraft::new(None, TokenKind::Both), act.at_ms);
     let sealed = credentials.filter(|(_, edits)| !edits.is_empty()).map(|(key, edits)| {
         let key = &key.snapshot();
-        let changes: Vec<_> = edits.iter().map(|edit| encrypted(key, &owner, edit, act.at_ms)).collect();
+        let changes: Vec<_> =
+            edits.iter().filter_map(|edit| encrypted(key, &owner, edit, act.at_ms)).collect();
         (key.id(), changes)
     });
     let credentials = sealed.as_ref().map(|(key_id, changes)| (key_id.as_str(), changes.as_slice()));

@@ -2,21 +2,23 @@
 //! confirm that they may go to other origins.
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    Admin, ApiResult, Principal, Request, Response, body, document, json,
+    Admin, ApiResult, Principal, Request, Response, body, document,
+    document::ValueRules,
+    json,
     operations::{Parameter, ParameterKind},
     page::invalid_query,
     paste::draft_paste_tokens,
-    payloads::{Confirm, Confirmation, MaskedCredentials, Unconfirmed},
+    payloads::{Confirm, Confirmation, EXPECTED_ORIGINS, MaskedCredentials, Unconfirmed},
     pointer::{self, step, wrong_type},
     scope::{VisibleSections, check_edits, check_sections},
     store_fault,
     users::{other_key, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, ConfirmError, Edit, StoredCredential},
+    accounts::{self, Caller, ConfirmError, Edit, ExpectedOrigins, OwnValues, StoredCredential},
     fault::{Cause, Fault, FaultKind},
     name::{GroupName, Owner},
     rewrite::value_of,
@@ -51,6 +53,15 @@ pub(super) const PASTE_TOKENS: Parameter = Parameter {
     kind: ParameterKind::Word(&[NO_TOKENS]),
 };
 
+/// The part of an owner's credentials that a document is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All of them: those that it does not name are removed.
+    Whole,
+    /// Those that it names.
+    Named,
+}
+
 impl Admin {
     pub(super) async fn get_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
         self.check_owner(owner, request).await?;
@@ -58,15 +69,13 @@ impl Admin {
     }
 
     pub(super) async fn replace_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
-        let edits = self.requested_edits(owner, request).await?;
-        let kept = edits.into_iter().filter(|edit| matches!(edit, Edit::Set { .. }));
-        let edits: Vec<_> = std::iter::once(Edit::RemoveAll).chain(kept).collect();
+        let edits = self.requested_edits(owner, request, Extent::Whole).await?;
         self.change_creds(owner, &edits, request).await?;
         Ok(Response::done())
     }
 
     pub(super) async fn merge_creds(&self, owner: &Owner, request: &Request) -> ApiResult {
-        let edits = self.requested_edits(owner, request).await?;
+        let edits = self.requested_edits(owner, request, Extent::Named).await?;
         check_expiries(&edits, request)?;
         self.change_creds(owner, &edits, request).await?;
         Ok(Response::json(StatusCode::OK, &self.changed_creds(owner, request).await?))
@@ -74,7 +83,7 @@ impl Admin {
 
     pub(super) async fn merge_my_creds(&self, caller: &Caller, request: &Request) -> ApiResult {
         let owner = Owner::User(caller.id.clone());
-        let edits = self.requested_edits(&owner, request).await?;
+        let edits = self.requested_edits(&owner, request, Extent::Named).await?;
         check_edits(caller, &edits, &request.table)?;
         check_expiries(&edits, request)?;
         let drafts = match value_of(request.query.as_deref(), PASTE_TOKENS.name).as_deref() {
@@ -94,7 +103,7 @@ impl Admin {
     /// The credentials that wait for a confirmation, within the token's scopes.
     pub(super) async fn get_unconfirmed(&self, owner: &Owner, request: &Request) -> ApiResult {
         self.check_owner(owner, request).await?;
-        let found = accounts::unconfirmed(&self.store, owner, &request.table.fields).await;
+        let found = accounts::unconfirmed(&self.store, &self.key, owner, &request.table.fields).await;
         let mut unconfirmed = found.map_err(store_fault)?;
         let visible = VisibleSections::of(request);
         unconfirmed.retain(|place, _| visible.includes(accounts::section_and_field(place).0));
@@ -112,7 +121,7 @@ impl Admin {
         let known = &request.table.fields;
         let confirmed =
             accounts::confirm(&self.store, &request.actor, &self.key, owner, known, &origins).await;
-        let confirmed = confirmed.map_err(confirm_fault)?;
+        let confirmed = confirmed.map_err(|error| confirm_fault("/origins", error))?;
         Ok(Response::json(StatusCode::OK, &Confirmation { confirmed }))
     }
 
@@ -125,14 +134,35 @@ impl Admin {
     }
 
     /// The edits that a request's document asks for.
-    async fn requested_edits(&self, owner: &Owner, request: &Request) -> Result<Vec<Edit>, Fault> {
-        let document = match json::parse(&request.body)? {
+    async fn requested_edits(
+        &self,
+        owner: &Owner,
+        request: &Request,
+        extent: Extent,
+    ) -> Result<Vec<Edit>, Fault> {
+        let mut document = match json::parse(&request.body)? {
             Value::Object(document) => document,
             other => return Err(wrong_type("", &other, "an object")),
         };
+        let expected = expected_origins(&mut document)?;
+        if let Principal::User(caller) = &request.principal {
+            let sections = expected.keys().map(|place| accounts::section_and_field(place).0);
+            check_sections(caller, sections, &request.table)?;
+        }
         let stored = self.store.credentials(owner).await.map_err(store_fault)?;
-        let stored = stored.into_iter().map(|one| (one.section, one.field)).collect();
-        document::edits(&document, "", &request.table.fields, &stored)
+        let (known, places) = (&request.table.fields, stored.iter());
+        let places = places.map(|one| (one.section.clone(), one.field.clone())).collect();
+        let rules = ValueRules { known, user_origins: &self.user_origins };
+        let mut edits = document::edits(&document, "", rules, &places)?;
+        if extent == Extent::Whole {
+            edits.retain(|edit| matches!(edit, Edit::Set { .. }));
+            edits.insert(0, Edit::RemoveAll);
+        }
+        let values = OwnValues::decrypt(&self.key, known, &stored);
+        let after = accounts::bind_edits(&values, known, &stored, &mut edits);
+        accounts::check_change(known, &after, &expected)
+            .map_err(|error| confirm_fault(&format!("/{EXPECTED_ORIGINS}"), error))?;
+        Ok(edits)
     }
 
     async fn change_creds(&self, owner: &Owner, edits: &[Edit], request: &Request) -> Result<(), Fault> {
@@ -170,18 +200,38 @@ impl Admin {
         let visible = VisibleSections::of(request);
         let credentials = credentials.iter().filter(|(section, ..)| visible.includes(section));
         let unreadable = unreadable.iter().filter(|one| visible.includes(&one.section));
-        Ok(document::masked(credentials, unreadable.map(|one| (one.section.as_str(), one.field.as_str()))))
+        let unreadable = unreadable.map(|one| (one.section.as_str(), one.field.as_str()));
+        Ok(document::masked(&request.table.fields, credentials, unreadable))
     }
 }
 
-fn confirm_fault(error: ConfirmError) -> Fault {
+/// Takes the origins that a change expects out of its document.
+fn expected_origins(document: &mut Map<String, Value>) -> Result<ExpectedOrigins, Fault> {
+    let path = format!("/{EXPECTED_ORIGINS}");
+    let by_place = match document.remove(EXPECTED_ORIGINS) {
+        None => return Ok(ExpectedOrigins::new()),
+        Some(Value::Object(by_place)) => by_place,
+        Some(other) => return Err(wrong_type(&path, &other, "an object")),
+    };
+    let one = |(place, origins): (String, Value)| match serde_json::from_value(origins.clone()) {
+        Ok(origins) => Ok((place, origins)),
+        Err(_) => Err(wrong_type(&format!("{path}/{}", step(&place)), &origins, "an array of strings")),
+    };
+    by_place.into_iter().map(one).collect()
+}
+
+/// The fault for a confirmation, or for a change that expects origins. They are at `path`.
+fn confirm_fault(path: &str, error: ConfirmError) -> Fault {
     let message = error.to_string();
     match error {
         ConfirmError::Unknown { place, .. } => {
-            let pointer = format!("/origins/{}", pointer::step(&place));
+            let pointer = format!("{path}/{}", step(&place));
             pointer::fault(&pointer, Cause::UnknownCredential, secret_scan::mask(&message))
         }
         ConfirmError::Changed { .. } => Fault::new(FaultKind::OriginsChanged, message),
+        ConfirmError::Other(_) => {
+            Fault::new(FaultKind::OriginsChanged, secret_scan::mask(&message).into_owned())
+        }
         ConfirmError::Contended => Fault::new(FaultKind::StoreUnavailable, message),
         ConfirmError::Store(error) => store_fault(error),
     }
@@ -207,7 +257,7 @@ fn check_expiries(edits: &[Edit], request: &Request) -> Result<(), Fault> {
         Edit::Set { section, field, stored: StoredCredential::OAuth { expires_at_ms: None, .. }, .. } => {
             Some((section, field))
         }
-        Edit::Set { .. } | Edit::Remove { .. } | Edit::RemoveAll => None,
+        Edit::Set { .. } | Edit::Remove { .. } | Edit::Bind { .. } | Edit::RemoveAll => None,
     });
     let Some((section, field)) = unknown else { return Ok(()) };
     let path = format!("/{}/{}", section.replace('.', "/"), step(field));

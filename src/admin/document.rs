@@ -10,36 +10,65 @@ use super::{
     pointer::{self, hint, step, wrong_type},
 };
 use crate::{
-    accounts::{Edit, StoredCredential},
+    accounts::{BadCredential, Edit, OwnValues, StoredCredential, bind_edits},
+    compile::ValueRule,
     fault::{Cause, Fault},
-    fields::{DeclaredFields, FieldKind},
+    fields::{DeclaredFields, Field, FieldKind},
+    origin::Origin,
+    settings::UserOrigins,
 };
 
 const UNKNOWN: &str = "no provider file has such a section or field;";
+
+/// The problem of an origin that no pattern of the setting allows.
+const FOREIGN_ORIGIN: &str =
+    "is an origin that the operator does not allow: the setting `user_origins` has to name it";
+
+/// The rules for values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ValueRules<'a> {
+    /// The declared fields.
+    pub(super) known: &'a DeclaredFields,
+    /// The origins that users may enter.
+    pub(super) user_origins: &'a UserOrigins,
+}
 
 /// A section and a field of it.
 pub(super) type FieldKey = (String, String);
 
 /// The edits that a document asks for. A value sets a field, `null` removes a field or all of a section, and what is left
-/// out stays. `stored` are the fields that the owner has: they can be removed even if no file declares them any more.
+/// out stays. `stored` are the fields that the owner has: they can be removed even if no file declares them any more. The
+/// caller binds the edits to origins ([`bind_edits`]), which depend on all values of the owner.
 pub(super) fn edits(
     document: &Map<String, Value>,
     path: &str,
-    known: &DeclaredFields,
+    rules: ValueRules<'_>,
     stored: &BTreeSet<FieldKey>,
 ) -> Result<Vec<Edit>, Fault> {
-    let declared = known
+    let declared = rules
+        .known
         .0
         .iter()
         .flat_map(|(section, fields)| fields.keys().map(|field| (section.clone(), field.clone())));
     let fields = declared.chain(stored.iter().cloned()).collect();
-    let mut walk = Walk { known, stored, fields, edits: Vec::new() };
+    let mut walk = Walk { rules, stored, fields, edits: Vec::new() };
     walk.object("", document, path)?;
     Ok(walk.edits)
 }
 
+/// The edits of an owner who has nothing stored. They are bound to origins.
+pub(super) fn first_edits(
+    document: &Map<String, Value>,
+    path: &str,
+    rules: ValueRules<'_>,
+) -> Result<Vec<Edit>, Fault> {
+    let mut edits = edits(document, path, rules, &BTreeSet::new())?;
+    bind_edits(&OwnValues::default(), rules.known, &[], &mut edits);
+    Ok(edits)
+}
+
 struct Walk<'a> {
-    known: &'a DeclaredFields,
+    rules: ValueRules<'a>,
     stored: &'a BTreeSet<FieldKey>,
     /// Every field that is declared or stored.
     fields: BTreeSet<FieldKey>,
@@ -85,11 +114,11 @@ impl Walk<'_> {
             self.edits.push(Edit::Remove { section: section_name, field: field_name });
             return Ok(());
         }
-        let known = self.known.find(section, field).map_err(|_| {
+        let known = self.rules.known.find(section, field).map_err(|_| {
             undeclared(path, "no provider file has this field any more: `null` takes away what is stored")
         })?;
-        let (stored, origins) = (parse_value(&known.kind, value, path)?, known.origins.clone());
-        self.edits.push(Edit::Set { section: section_name, field: field_name, stored, origins });
+        let stored = parse_value(&known.kind, value, (path, self.rules.user_origins))?;
+        self.edits.push(Edit::Set { section: section_name, field: field_name, stored, origins: Vec::new() });
         Ok(())
     }
 
@@ -133,12 +162,21 @@ fn is_within(section: &str, parent: &str) -> bool {
     section.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<StoredCredential, Fault> {
+fn parse_value(
+    kind: &FieldKind,
+    value: &Value,
+    (path, user_origins): (&str, &UserOrigins),
+) -> Result<StoredCredential, Fault> {
     let stored = match (kind, value) {
-        (FieldKind::Plain, Value::String(text)) => StoredCredential::exact(text),
+        (FieldKind::Secret, Value::String(text)) => StoredCredential::exact(text),
+        (FieldKind::Value(rule), Value::String(text)) => shown_value(rule, text, user_origins),
+        (FieldKind::Json(parts), Value::Object(_)) => StoredCredential::document(value, parts),
         (FieldKind::OAuth2(login), Value::Object(_)) => StoredCredential::oauth_value(value, &login.paste),
-        (FieldKind::Plain, other) => {
+        (FieldKind::Secret | FieldKind::Value(_), other) => {
             return Err(wrong_type(path, other, "a string or null"));
+        }
+        (FieldKind::Json(_), other) => {
+            return Err(wrong_type(path, other, "an object (the document) or null"));
         }
         (FieldKind::OAuth2(_), other) => {
             let cause = if other.is_string() { Cause::LoginExpected } else { Cause::WrongType };
@@ -148,6 +186,20 @@ fn parse_value(kind: &FieldKind, value: &Value, path: &str) -> Result<StoredCred
     stored.map_err(|error| pointer::fault(path, Cause::InvalidValue, error.to_string()))
 }
 
+/// A value of a `text` or `origin` field.
+fn shown_value(
+    rule: &ValueRule,
+    text: &str,
+    user_origins: &UserOrigins,
+) -> Result<StoredCredential, BadCredential> {
+    let value = StoredCredential::value(text, rule)?;
+    let is_allowed = match rule {
+        ValueRule::Origin => Origin::split(text).is_ok_and(|(origin, _)| user_origins.allows(&origin)),
+        ValueRule::Plain | ValueRule::Pattern(_) | ValueRule::OneOf(_) => true,
+    };
+    if is_allowed { Ok(value) } else { Err(BadCredential::Rule { problem: FOREIGN_ORIGIN.to_owned() }) }
+}
+
 /// The fault for a section or field that no provider file declares.
 fn undeclared(path: &str, problem: impl AsRef<str>) -> Fault {
     pointer::fault(path, Cause::UnknownCredential, problem)
@@ -155,12 +207,14 @@ fn undeclared(path: &str, problem: impl AsRef<str>) -> Fault {
 
 /// The masked document of stored credentials. `unreadable` are those that cannot be decrypted.
 pub(super) fn masked<'l>(
+    known: &DeclaredFields,
     credentials: impl Iterator<Item = (&'l str, &'l str, &'l StoredCredential)>,
     unreadable: impl Iterator<Item = (&'l str, &'l str)>,
 ) -> MaskedCredentials {
     let mut document = Map::new();
     for (section, field, stored) in credentials {
-        put(&mut document, section, field, masked_value(stored));
+        let declared = known.find(section, field).ok();
+        put(&mut document, section, field, masked_value(stored, declared));
     }
     for (section, field) in unreadable {
         put(&mut document, section, field, unreadable_value());
@@ -168,14 +222,18 @@ pub(super) fn masked<'l>(
     MaskedCredentials(document)
 }
 
-/// A credential, masked.
-pub(super) fn masked_value(stored: &StoredCredential) -> Value {
+/// A credential of a field, masked. A value is shown if its field is declared as one still.
+pub(super) fn masked_value(stored: &StoredCredential, declared: Option<&Field>) -> Value {
     match stored {
-        StoredCredential::Plain(_) => stored.mask().into(),
+        StoredCredential::Plain(_) | StoredCredential::Value(_) => stored.mask(declared).into(),
         StoredCredential::OAuth { expires_at_ms: Some(ms), .. } => {
             json!({ "status": "configured", "expiresAt": ms })
         }
-        StoredCredential::OAuth { expires_at_ms: None, .. } => json!({ "status": "configured" }),
+        StoredCredential::Document(_)
+        | StoredCredential::Made(_)
+        | StoredCredential::OAuth { expires_at_ms: None, .. } => {
+            json!({ "status": "configured" })
+        }
     }
 }
 
@@ -202,21 +260,26 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
-    use crate::fields::{Field, OAuth};
+    use crate::fields::OAuth;
 
     fn known() -> DeclaredFields {
         let fields = |names: &[(&str, FieldKind)]| -> BTreeMap<String, Field> {
-            let field =
-                |kind: &FieldKind| Field { kind: kind.clone(), origins: vec!["https://demo.example".into()] };
+            let field = |kind: &FieldKind| Field::sent_to(kind.clone(), vec!["https://demo.example".into()]);
             names.iter().map(|(name, kind)| ((*name).to_owned(), field(kind))).collect()
         };
         let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
-        let (token_url, client_id) = ("https://demo.example/token".to_owned(), "demo".to_owned());
-        let login = FieldKind::OAuth2(OAuth { paste, token_url, client_id, refresh_before: Duration::ZERO });
+        let login = FieldKind::OAuth2(OAuth {
+            paste,
+            token_url: "https://demo.example/token".to_owned(),
+            client_id: "demo".to_owned(),
+            client_secret: None,
+            scope: None,
+            refresh_before: Duration::ZERO,
+        });
         DeclaredFields(BTreeMap::from([
-            ("demo".to_owned(), fields(&[("apiKey", FieldKind::Plain), ("oauth", login)])),
-            ("providers.demo".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),
-            ("providers.example".to_owned(), fields(&[("apiKey", FieldKind::Plain)])),
+            ("demo".to_owned(), fields(&[("apiKey", FieldKind::Secret), ("oauth", login)])),
+            ("providers.demo".to_owned(), fields(&[("apiKey", FieldKind::Secret)])),
+            ("providers.example".to_owned(), fields(&[("apiKey", FieldKind::Secret)])),
         ]))
     }
 
@@ -241,10 +304,14 @@ mod tests {
             } => {
                 format!("{section}.{field}={}@{expires_at_ms:?}", access_token.expose())
             }
+            Edit::Set { section, field, stored, .. } => format!("{section}.{field}={}", stored.mask(None)),
+            Edit::Bind { section, field, .. } => format!("{section}.{field}~"),
             Edit::Remove { section, field } => format!("{section}.{field}-"),
             Edit::RemoveAll => "-".to_owned(),
         };
-        match edits(&document, "", &known(), &stored()) {
+        let (known, user_origins) = (known(), UserOrigins::default());
+        let rules = ValueRules { known: &known, user_origins: &user_origins };
+        match edits(&document, "", rules, &stored()) {
             Ok(edits) => edits.iter().map(text).collect::<Vec<_>>().join(" "),
             Err(fault) => fault.message.into_owned(),
         }
@@ -371,8 +438,8 @@ mod tests {
             "demo": { "apiKey": "***", "oauth": { "status": "configured", "expiresAt": 1_800_000_000_000_u64 } },
             "providers": { "demo": { "apiKey": "01234567...defg" }, "old": { "key": { "status": "unreadable" } } },
         });
-        let document = masked(credentials.iter(), [("providers.old", "key")].into_iter());
+        let document = masked(&known(), credentials.iter(), [("providers.old", "key")].into_iter());
         assert_eq!(Value::Object(document.0), expected);
-        assert_eq!(masked(std::iter::empty(), std::iter::empty()), MaskedCredentials::default());
+        assert_eq!(masked(&known(), std::iter::empty(), std::iter::empty()), MaskedCredentials::default());
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     secret::Secret,
     store::{StoredToken, User},
     table::Hit,
+    websocket,
 };
 
 /// A request to explain.
@@ -153,6 +154,7 @@ fn head(asked: &ExplainRequest) -> Result<Parts, Fault> {
         let value = HeaderValue::from_str(value.trim()).map_err(|_| malformed())?;
         head.headers.append(name, value);
     }
+    websocket::complete(&mut head);
     Ok(head)
 }
 
@@ -205,7 +207,7 @@ fn assumed_caller(asked: &ExplainRequest, hit: Option<&Hit>) -> Result<Caller, F
         return Err(pointer::fault(&format!("/credentials/{}", step(unknown)), Cause::UnknownKey, problem));
     }
     let held = asked.credentials.iter();
-    let held = held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value.as_str()))));
+    let held = held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value))));
     let absent_reason = if asked.credentials.is_empty() {
         "no caller is named: give `user` or `credentials`"
     } else {

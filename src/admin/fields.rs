@@ -28,8 +28,9 @@ use super::{
     usage::Parameters,
 };
 use crate::{
-    accounts::{self, new_origins},
+    accounts::{self, OwnValues, new_origins},
     fault::Fault,
+    fields::Field,
     name::Owner,
     table::Table,
 };
@@ -73,39 +74,43 @@ impl Admin {
             }
             Owner::Group(_) | Owner::Everybody => None,
         };
+        let group = group.map(Owner::Group);
         let everybody = (*owner != Owner::Everybody).then_some(Owner::Everybody);
-        Ok(Stored {
-            own: self.stored_by(owner, &request.table).await?,
-            group: self.stored_by_other(group.map(Owner::Group), &request.table).await?,
-            everybody: self.stored_by_other(everybody, &request.table).await?,
-        })
-    }
-
-    async fn stored_by_other(
-        &self,
-        owner: Option<Owner>,
-        table: &Table,
-    ) -> Result<BTreeMap<FieldKey, StoredField>, Fault> {
-        match owner {
-            Some(owner) => self.stored_by(&owner, table).await,
-            None => Ok(BTreeMap::new()),
+        let mut all = Stored::default();
+        for (holder, by) in [
+            (Holder::Own, Some(owner)),
+            (Holder::Group, group.as_ref()),
+            (Holder::Everybody, everybody.as_ref()),
+        ] {
+            let Some(by) = by else { continue };
+            let (fields, values) = self.stored_by(by, &request.table).await?;
+            all.values.insert(holder, values);
+            *all.of(holder) = fields;
         }
+        Ok(all)
     }
 
     async fn stored_by(
         &self,
         owner: &Owner,
         table: &Table,
-    ) -> Result<BTreeMap<FieldKey, StoredField>, Fault> {
+    ) -> Result<(BTreeMap<FieldKey, StoredField>, OwnValues), Fault> {
         let sealed = self.store.credentials(owner).await.map_err(store_fault)?;
+        let values = OwnValues::decrypt(&self.key, &table.fields, &sealed);
         let stored = sealed.into_iter().map(|one| {
-            let unconfirmed = new_origins(&table.fields, &one);
+            let unconfirmed = new_origins(&table.fields, &values, &one);
             let decrypted = accounts::decrypt_credential(&self.key, &one);
             let is_readable = decrypted.is_ok();
-            let value = decrypted.as_ref().map_or_else(|_| unreadable_value(), masked_value);
+            let declared = table.fields.find(&one.section, &one.field).ok();
+            let value = match &decrypted {
+                Ok(stored) => masked_value(stored, declared),
+                Err(_) => unreadable_value(),
+            };
+            let bound_to = one.origins.filter(|_| declared.is_some_and(Field::is_secret)).unwrap_or_default();
             let updated_at_ms = one.updated_at_ms;
-            ((one.section, one.field), StoredField { value, is_readable, updated_at_ms, unconfirmed })
+            let stored = StoredField { value, is_readable, updated_at_ms, unconfirmed, bound_to };
+            ((one.section, one.field), stored)
         });
-        Ok(stored.collect())
+        Ok((stored.collect(), values))
     }
 }

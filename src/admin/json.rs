@@ -10,7 +10,7 @@ use super::pointer;
 use crate::fault::{Cause, Fault, FaultKind};
 
 /// Parses a whole body.
-pub(super) fn parse(text: &[u8]) -> Result<Value, Fault> {
+pub fn parse(text: &[u8]) -> Result<Value, Fault> {
     let duplicate = Cell::new(None);
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Strict { pointer: String::new(), duplicate: &duplicate }.deserialize(&mut reader);

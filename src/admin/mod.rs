@@ -32,7 +32,7 @@ mod unconfirmed;
 mod usage;
 mod users;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -48,6 +48,7 @@ pub use self::{
         SharedCredential, UndeclaredField, Wanted,
     },
     findings::{FileFinding, FileFindings},
+    json::parse as parse_json,
     listing::{Group, ListedUser, UserNumbers},
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
@@ -57,11 +58,11 @@ pub use self::{
         Topics,
     },
     payloads::{
-        AdminToken, ById, KindOfAdminToken, ListedKind, MadeAdminToken, MadeToken, MadeUser, Me, MyToken,
-        PasteToken, Revoked, Rotated, Token, User,
+        AdminToken, ById, EXPECTED_ORIGINS, KindOfAdminToken, ListedKind, MadeAdminToken, MadeToken,
+        MadeUser, Me, MyToken, PasteToken, Revoked, Rotated, Token, User,
     },
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
-    providers::{ReachableEndpoint, ReachableProvider, ReachableProviders, ServingProvider},
+    providers::{ReachableEndpoint, ReachableProvider, ReachableProviders, ServingProvider, TOKEN_PLACES},
     queue::ApiQueue,
     scope::other_user,
     sessions::{SessionChange, SignedIn},
@@ -71,7 +72,7 @@ pub use self::{
         user_shown,
     },
 };
-use self::{operations::OperationId as Id, payloads::Done};
+use self::{document::ValueRules, operations::OperationId as Id, payloads::Done};
 use crate::{
     accounts::{Actor, Caller, Edit, MasterKey, RefreshProblems, Rekeyer},
     admission::Admission,
@@ -82,6 +83,7 @@ use crate::{
     ledger::{Ledger, UsageBacklog},
     name::Owner,
     recorder::Drops,
+    settings::UserOrigins,
     store::{Store, StoreError, TokenHash},
     table::Table,
     traffic::Traffic,
@@ -103,6 +105,8 @@ pub struct Admin {
     pub rekeyer: Option<Rekeyer>,
     /// Lifetime of a browser's session.
     pub session_lifetime: Duration,
+    /// The origins that users may enter.
+    pub user_origins: UserOrigins,
 }
 
 /// The provider files that calls use.
@@ -125,6 +129,8 @@ pub struct LiveFiles {
     pub drops: Drops,
     /// The state of its exporters.
     pub exporters: ExporterStates,
+    /// Its outgoing proxies by scheme, without credentials.
+    pub outgoing_proxies: BTreeMap<String, String>,
     /// The usage that waits.
     pub ledger: Ledger,
     /// The figures of finished calls.
@@ -190,7 +196,7 @@ pub fn credential_edits(
     document: &serde_json::Map<String, serde_json::Value>,
     known: &DeclaredFields,
 ) -> Result<Vec<Edit>, Fault> {
-    document::edits(document, "", known, &std::collections::BTreeSet::new())
+    document::first_edits(document, "", ValueRules { known, user_origins: &UserOrigins::default() })
 }
 
 /// The fault for a path and method that no operation has.
@@ -394,6 +400,7 @@ impl LiveFiles {
             dropped,
             sink_problems: self.drops.sinks.get(),
             exporters: self.exporters.status(),
+            outgoing_proxies: self.outgoing_proxies.clone(),
             usage_pending: self.ledger.backlog(),
             ..status.clone()
         }

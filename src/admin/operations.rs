@@ -364,11 +364,10 @@ type Tokens = payloads::ById<payloads::Token>;
 type AdminTokens = payloads::ById<payloads::AdminToken>;
 type Audit = payloads::ById<AuditEntry>;
 type Masked = payloads::MaskedCredentials;
-type Document = payloads::CredentialsDocument;
+type Document = payloads::CredentialsChange;
 
 const NOT_FOUND: &[FaultKind] = &[FaultKind::NotFound];
 const BAD: &[FaultKind] = &[FaultKind::InvalidRequest];
-const SCOPED: &[FaultKind] = &[FaultKind::TokenScope];
 const TOOL: &[FaultKind] = &[FaultKind::NotFound, FaultKind::TooManyCalls, FaultKind::CallUnfinished];
 const KIND: &[FaultKind] = &[FaultKind::TokenKind];
 
@@ -408,9 +407,9 @@ pub static OPERATIONS: &[Operation] = &[
         .faults(NOT_FOUND),
     new::<Masked>(OperationId::GetUserCreds, "GET", "/admin/users/{id}/creds", Access::Admin, "Show a user's credentials, masked").faults(NOT_FOUND),
     new::<payloads::Done>(OperationId::ReplaceUserCreds, "PUT", "/admin/users/{id}/creds", Access::Admin, "Replace all of a user's credentials")
-        .body::<Document>().faults(NOT_FOUND),
+        .body::<Document>().faults(&[FaultKind::NotFound, FaultKind::OriginsChanged]),
     new::<Masked>(OperationId::MergeUserCreds, "PATCH", "/admin/users/{id}/creds", Access::Admin, "Change some of a user's credentials")
-        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(NOT_FOUND),
+        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(&[FaultKind::NotFound, FaultKind::OriginsChanged]),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedUserCreds, "GET", "/admin/users/{id}/creds/confirm", Access::Admin, "Show a user's credentials that wait for a confirmation, with their origins").faults(NOT_FOUND),
     new::<payloads::Confirmation>(OperationId::ConfirmUserCreds, "POST", "/admin/users/{id}/creds/confirm", Access::Admin, "Confirm that a user's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::NotFound, FaultKind::OriginsChanged]),
@@ -422,17 +421,17 @@ pub static OPERATIONS: &[Operation] = &[
 
     new::<Masked>(OperationId::GetSharedCreds, "GET", "/admin/credentials/everybody", Access::Admin, "Show the credentials that everybody may use, masked"),
     new::<payloads::Done>(OperationId::ReplaceSharedCreds, "PUT", "/admin/credentials/everybody", Access::Admin, "Replace all credentials that everybody may use")
-        .body::<Document>(),
+        .body::<Document>().faults(&[FaultKind::OriginsChanged]),
     new::<Masked>(OperationId::MergeSharedCreds, "PATCH", "/admin/credentials/everybody", Access::Admin, "Change some of the credentials that everybody may use")
-        .body::<Document>().parameters(&[credentials::EXPIRY]),
+        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(&[FaultKind::OriginsChanged]),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedSharedCreds, "GET", "/admin/credentials/everybody/confirm", Access::Admin, "Show the credentials that everybody may use and that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmSharedCreds, "POST", "/admin/credentials/everybody/confirm", Access::Admin, "Confirm that the credentials that everybody may use may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
     new::<Masked>(OperationId::GetGroupCreds, "GET", "/admin/credentials/groups/{name}", Access::Admin, "Show the credentials that a group may use, masked").faults(BAD),
     new::<payloads::Done>(OperationId::ReplaceGroupCreds, "PUT", "/admin/credentials/groups/{name}", Access::Admin, "Replace all credentials that a group may use")
-        .body::<Document>(),
+        .body::<Document>().faults(&[FaultKind::OriginsChanged]),
     new::<Masked>(OperationId::MergeGroupCreds, "PATCH", "/admin/credentials/groups/{name}", Access::Admin, "Change some of the credentials that a group may use")
-        .body::<Document>().parameters(&[credentials::EXPIRY]),
+        .body::<Document>().parameters(&[credentials::EXPIRY]).faults(&[FaultKind::OriginsChanged]),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedGroupCreds, "GET", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Show the credentials that a group may use and that wait for a confirmation, with their origins").faults(BAD),
     new::<payloads::Confirmation>(OperationId::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Confirm that the credentials that a group may use may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
@@ -466,7 +465,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Me>(OperationId::GetMe, "GET", "/auth/me", Access::User, "Show the calling user and token"),
     new::<Masked>(OperationId::GetMyCreds, "GET", "/auth/creds", Access::User, "Show the caller's credentials, masked"),
     new::<Masked>(OperationId::MergeMyCreds, "PUT", "/auth/creds", Access::User, "Change some of the caller's credentials")
-        .body::<Document>().parameters(&[credentials::EXPIRY, credentials::PASTE_TOKENS]).faults(SCOPED),
+        .body::<Document>().parameters(&[credentials::EXPIRY, credentials::PASTE_TOKENS]).faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),
     new::<payloads::Unconfirmed>(OperationId::GetUnconfirmedMyCreds, "GET", "/auth/creds/confirm", Access::User, "Show the caller's credentials that wait for a confirmation, with their origins"),
     new::<payloads::Confirmation>(OperationId::ConfirmMyCreds, "POST", "/auth/creds/confirm", Access::User, "Confirm that the caller's credentials may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),

@@ -62,7 +62,7 @@ pub(super) fn draft_paste_tokens(
         let (Some(paste), Some(login)) = (&provider.paste_token, &provider.section) else { continue };
         let sets_login = |edit: &Edit| match edit {
             Edit::Set { section, field, .. } => *section == login.name && *field == paste.field,
-            Edit::Remove { .. } | Edit::RemoveAll => false,
+            Edit::Remove { .. } | Edit::Bind { .. } | Edit::RemoveAll => false,
         };
         if reaches(caller, &provider.name)
             && edits.iter().any(sets_login)

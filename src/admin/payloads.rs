@@ -11,7 +11,7 @@ use serde::{
     de::{MapAccess, Visitor},
     ser::SerializeMap,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{accounts::NewOrigins, fault::Cause, name::GroupName};
 
@@ -141,6 +141,31 @@ impl JsonSchema for CredentialsDocument {
             "additionalProperties": { "type": ["object", "string", "null"] },
             "examples": [{ "providers": { "demo": { "apiKey": "a key" } } }],
         })
+    }
+}
+
+/// A change of credentials, which may name the origins that it expects. The schema describes the form.
+#[derive(Debug)]
+pub struct CredentialsChange;
+
+/// The key of the origins that a change expects. No section has such a name.
+pub const EXPECTED_ORIGINS: &str = "$origins";
+
+impl JsonSchema for CredentialsChange {
+    fn schema_name() -> Cow<'static, str> {
+        "CredentialsChange".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = CredentialsDocument::json_schema(generator);
+        let origins = json_schema!({
+            "type": "object",
+            "description": "By section and field, such as `providers.demo.apiKey`: the origins that it is to have after the change, all of them, as `origins` of the fields shows them. If the values and the provider files lead elsewhere by now, nothing is changed. Fields that are left out go where those lead.",
+            "additionalProperties": { "type": "array", "items": { "type": "string" } },
+            "examples": [{ "providers.demo.apiKey": ["https://api.demo.example"] }],
+        });
+        schema.insert("properties".to_owned(), json!({ EXPECTED_ORIGINS: origins }));
+        schema
     }
 }
 
@@ -491,7 +516,7 @@ impl JsonSchema for MaskedCredentials {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "Stored credentials by section and field. A string is masked. A login is an object with the status `configured` and, if it expires, `expiresAt` (milliseconds since 1970). A value that cannot be decrypted has the status `unreadable`.",
+            "description": "Stored credentials by section and field. A string is masked, except for that of a `text` or `origin` field. A login or a JSON document is an object with the status `configured` and, if it expires, `expiresAt` (milliseconds since 1970). A value that cannot be decrypted has the status `unreadable`.",
             "additionalProperties": { "type": ["object", "string"] },
             "examples": [{ "providers": { "demo": { "apiKey": "abcdefgh...wxyz" } } }],
         })
@@ -510,7 +535,7 @@ impl JsonSchema for MaskedCredential {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["object", "string"],
-            "description": "A stored credential. A string is masked. A login is an object with the status `configured` and, if it expires, `expiresAt` (milliseconds since 1970). A value that cannot be decrypted has the status `unreadable`.",
+            "description": "A stored credential. A string is masked, except for that of a `text` or `origin` field. A login or a JSON document is an object with the status `configured` and, if it expires, `expiresAt` (milliseconds since 1970). A value that cannot be decrypted has the status `unreadable`.",
             "examples": ["abcdefgh...wxyz"],
         })
     }

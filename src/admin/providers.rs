@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiResult, Request, Response, fields::in_order, scope::Reach};
 use crate::{
-    bind,
+    bind, compile,
     fault::{Fault, FaultKind},
     table::Table,
 };
+
+/// The places of the gateway token in requests to every provider.
+pub const TOKEN_PLACES: [&str; 2] = ["Authorization: Bearer TOKEN", "x-api-key: TOKEN"];
 
 /// The providers that the calling token reaches.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +41,10 @@ pub struct ReachableProvider {
     /// The section of its credentials. Absent if it needs none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub section: Option<String>,
+    /// Where a request may have the gateway token, which is `TOKEN` here, besides `Authorization: Bearer TOKEN` and
+    /// `x-api-key: TOKEN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_in: Vec<String>,
     /// The endpoints that the token reaches.
     pub endpoints: Vec<ReachableEndpoint>,
     /// The name of the endpoint that its probe calls. Absent without a probe, or if the token does not reach that endpoint.
@@ -63,6 +70,9 @@ pub struct ReachableEndpoint {
     pub api: Option<String>,
     /// True if its answers can be streams.
     pub streaming: bool,
+    /// The protocol that its requests switch to, such as `websocket`. Absent for plain requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<String>,
 }
 
 /// A provider that serves.
@@ -89,7 +99,7 @@ pub(super) fn serving(name: &str, request: &Request) -> ApiResult {
     })?;
     let document = ServingProvider {
         provider: provider(found, Reach(None)),
-        origins: found.used.clone(),
+        origins: found.reached(),
         gateway: found.gateway.as_ref().map(ToString::to_string),
     };
     Ok(Response::json(StatusCode::OK, &document))
@@ -117,6 +127,7 @@ fn provider(provider: &bind::Provider, reach: Reach<'_>) -> ReachableProvider {
         base_path: provider.prefix.clone(),
         docs: provider.shown.docs.clone(),
         section: provider.section.as_ref().map(|section| section.name.clone()),
+        token_in: token_places(&provider.caller),
         endpoints: endpoints.map(|one| endpoint(one, &provider.prefix)).collect(),
         probe: probe.map(|probe| probe.endpoint.clone()),
     }
@@ -132,7 +143,20 @@ fn endpoint(endpoint: &bind::Endpoint, prefix: &str) -> ReachableEndpoint {
         aliases: paths.map(str::to_owned).collect(),
         api: endpoint.api.as_ref().map(|api| api.name.to_string()),
         streaming: endpoint.metering.as_ref().is_some_and(|metering| !metering.framings.is_empty()),
+        upgrade: endpoint.upgrade.map(|upgrade| upgrade.as_str().to_owned()),
     }
+}
+
+/// The places of the gateway token that this provider has besides those of all.
+fn token_places(caller: &compile::TokenLocations) -> Vec<String> {
+    let compile::TokenLocations { headers, query, subprotocol, schemes } = caller;
+    let schemes = schemes.iter().map(|scheme| format!("Authorization: {scheme} TOKEN").replace("  ", " "));
+    let headers = headers.iter().map(|name| format!("{name}: TOKEN"));
+    let query = query.iter().map(|name| format!("?{name}=TOKEN"));
+    let subprotocol = subprotocol.iter().map(|prefix| format!("Sec-WebSocket-Protocol: {prefix}TOKEN"));
+    let mut all: Vec<String> = schemes.chain(headers).chain(query).chain(subprotocol).collect();
+    all.retain(|place| !TOKEN_PLACES.iter().any(|one| one.eq_ignore_ascii_case(place)));
+    all
 }
 
 #[cfg(test)]
@@ -151,17 +175,27 @@ title = "B"
 docs = "https://docs.example"
 probe = { endpoint = "one" }
 credentials = { section = "s", field = [{ name = "key" }] }
+caller = { headers = ["X-Key"], query = ["key"], schemes = ["Token", ""], subprotocol = ["b-key."] }
 auth = [{ field = "key", set = { x-key = "{secret}" } }]
-endpoint.two = { method = "POST", path = "/two/{model}", aliases = ["/v1/two/{model}"] }
+endpoint.two = { method = "GET", path = "/two/{model}", aliases = ["/v1/two/{model}"], upgrade = "websocket" }
 "#;
         let table = table(&[("a", "title = \"Z\"\ngroup = \"main\""), ("b", more)]);
         let one = json!({ "name": "one", "method": "GET", "path": "/one", "streaming": false });
         let two = json!({
-            "name": "two", "method": "POST", "path": "/two/{model}", "aliases": ["/v1/two/{model}"], "streaming": false,
+            "name": "two", "method": "GET", "path": "/two/{model}", "aliases": ["/v1/two/{model}"], "streaming": false,
+            "upgrade": "websocket",
         });
+        let places = [
+            "Authorization: token TOKEN",
+            "Authorization: TOKEN",
+            "x-key: TOKEN",
+            "?key=TOKEN",
+            "Sec-WebSocket-Protocol: b-key.TOKEN",
+        ];
         let a = json!({ "name": "a", "title": "Z", "group": "main", "basePath": "/a", "endpoints": [one] });
         let b = json!({
             "name": "b", "title": "B", "basePath": "/b", "docs": "https://docs.example", "section": "s", "probe": "one",
+            "tokenIn": places,
         });
         let b = |endpoints, has_probe: bool| {
             let mut b = b.clone();

@@ -316,8 +316,15 @@ mod tests {
             session_of: None,
         };
         let id = UserId::new(&format!("usr_{number:016x}")).unwrap();
-        let caller =
-            Caller { id, name: String::new(), group: None, disabled: false, token, credentials: Vec::new() };
+        let caller = Caller {
+            id,
+            name: String::new(),
+            group: None,
+            disabled: false,
+            token,
+            credentials: Vec::new(),
+            unreadable: Vec::new(),
+        };
         Request { principal: Principal::User(caller.into()), ..request(line) }
     }
 
@@ -331,6 +338,7 @@ mod tests {
             store: Store::open(data).await.unwrap(),
             key: MasterKey::generate(),
             rekeyer: None,
+            user_origins: crate::settings::UserOrigins::default(),
             session_lifetime: Duration::from_hours(1),
         }
     }

@@ -100,7 +100,9 @@ fn is_within(inner: Option<&[Scope]>, outer: Option<&[Scope]>) -> bool {
 /// Checks edits of the caller's credentials.
 pub(super) fn check_edits(caller: &Caller, edits: &[Edit], table: &Table) -> Result<(), Fault> {
     let section = |edit: &Edit| match edit {
-        Edit::Set { section, .. } | Edit::Remove { section, .. } => Some(section.clone()),
+        Edit::Set { section, .. } | Edit::Remove { section, .. } | Edit::Bind { section, .. } => {
+            Some(section.clone())
+        }
         Edit::RemoveAll => None,
     };
     let sections: Vec<String> = edits.iter().filter_map(section).collect();

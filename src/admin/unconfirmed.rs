@@ -13,15 +13,16 @@ use super::{
     store_fault,
 };
 use crate::{
-    accounts::{NewOrigins, moved_to},
+    accounts::{NewOrigins, WaitingOwner, WaitingOwners, waiting},
     fault::Fault,
-    fields::DeclaredFields,
     name::Owner,
-    store::{BoundCredential, StoredField},
 };
 
 /// The owners of a page at most, and without `?limit=`.
 const MAX_OWNERS: u64 = 100;
+/// The owners that one call looks at. Of those whose values make an origin, few may wait: the page is then shorter, and has a
+/// link to the next one.
+const MAX_LOOKED_AT: u64 = 2000;
 
 /// An owner of credentials that wait for a confirmation.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,45 +40,25 @@ impl Admin {
     pub(super) async fn list_unconfirmed(&self, request: &Request) -> ApiResult {
         let page = Page::of(request)?.within(MAX_OWNERS);
         let after = page.after.as_deref().map(|text| Owner::parse(text).ok_or_else(unknown_owner));
-        let known = &request.table.fields;
-        let mut stored = self.store.stored_fields().await.map_err(store_fault)?;
-        stored.retain(|one| moved(known, &one.section, &one.field, &one.origins).is_some());
-        let mut list = ById(Vec::new());
-        if !stored.is_empty() {
-            let (after, limit) = (after.transpose()?, page.read_limit().unwrap_or(MAX_OWNERS));
-            list = self.moved_credentials(known, &stored, after.as_ref(), limit).await?;
+        let mut after = after.transpose()?;
+        let limit = page.read_limit().unwrap_or(MAX_OWNERS);
+        let (known, fields) = (&request.table.fields, self.store.stored_fields().await.map_err(store_fault)?);
+        let (mut list, mut looked_at) = (ById(Vec::new()), 0);
+        loop {
+            let found = waiting(&self.store, &self.key, known, &fields, after.as_ref(), limit).await;
+            let WaitingOwners { owners, rest } = found.map_err(store_fault)?;
+            list.0.extend(owners.into_iter().map(|WaitingOwner { owner, name, unconfirmed }| {
+                (owner.to_string(), UnconfirmedOwner { name, unconfirmed })
+            }));
+            (after, looked_at) = (rest, looked_at + limit);
+            if after.is_none() || looked_at >= MAX_LOOKED_AT || list.0.len() as u64 >= limit {
+                break;
+            }
         }
-        let link = page.truncate(&request.path, &mut list);
+        let rest = || after.map(|owner| page.link(request, &owner.to_string()));
+        let link = page.truncate(&request.path, &mut list).or_else(rest);
         Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
     }
-
-    async fn moved_credentials(
-        &self,
-        known: &DeclaredFields,
-        stored: &[StoredField],
-        after: Option<&Owner>,
-        limit: u64,
-    ) -> Result<ById<UnconfirmedOwner>, Fault> {
-        let found = self.store.credentials_bound_as(stored, after, limit).await.map_err(store_fault)?;
-        let mut owners: Vec<(String, UnconfirmedOwner)> = Vec::new();
-        for BoundCredential { owner, owner_name, section, field, origins } in found {
-            let Some(new) = moved(known, &section, &field, &origins) else { continue };
-            let owner = owner.to_string();
-            if owners.last().is_none_or(|(last, _)| *last != owner) {
-                owners.push((owner, UnconfirmedOwner { name: owner_name, ..UnconfirmedOwner::default() }));
-            }
-            if let Some((_, last)) = owners.last_mut() {
-                last.unconfirmed.insert(format!("{section}.{field}"), new);
-            }
-        }
-        Ok(ById(owners))
-    }
-}
-
-/// The origins of a credential before and after a confirmation; none if it waits for none.
-fn moved(known: &DeclaredFields, section: &str, field: &str, bound_to: &[String]) -> Option<NewOrigins> {
-    let to = moved_to(known, section, field, bound_to)?.to_vec();
-    Some(NewOrigins { from: bound_to.to_vec(), to })
 }
 
 fn unknown_owner() -> Fault {

@@ -1,11 +1,11 @@
 //! Operations on users.
 
-use std::collections::BTreeSet;
-
 use http::StatusCode;
 
 use super::{
-    Admin, ApiResult, Request, Response, body, document, json,
+    Admin, ApiResult, Request, Response, body, document,
+    document::ValueRules,
+    json,
     payloads::{MadeUser, NewUser, User, UserPatch},
     pointer, store_fault,
 };
@@ -51,7 +51,8 @@ impl Admin {
         }
         let new: NewUser = body::parse(value)?;
         let creds = new.creds.unwrap_or_default();
-        let edits = document::edits(&creds.0, "/creds", &request.table.fields, &BTreeSet::new())?;
+        let rules = ValueRules { known: &request.table.fields, user_origins: &self.user_origins };
+        let edits = document::first_edits(&creds.0, "/creds", rules)?;
         let draft = UserDraft {
             name: display_name("/name", &new.name)?,
             ip: new.ip.as_deref().map(|note| ip("/ip", note)).transpose()?,

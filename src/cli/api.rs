@@ -71,6 +71,12 @@ impl CallRefused {
         Lines::split(&format!("{}{}", escape::value(text), self.files_note)).into()
     }
 
+    /// The error with another text for the message, and lines below it.
+    pub(super) fn with_lines(&self, text: &str, below: &str) -> anyhow::Error {
+        let text = escape::value(text);
+        Lines::split(&format!("{text}\n{}{}", below.trim_end(), self.files_note)).into()
+    }
+
     /// The message without the pointer, for messages that name the field themselves.
     pub(super) fn problem(&self) -> &str {
         let pointer = self.pointer.as_deref().unwrap_or_default();
@@ -127,7 +133,8 @@ async fn handle_locally(
     let key = MasterKey::load_beside(context.keys()?, &data, &store).await?;
     let files = ProviderFiles::Loaded(assembled.table.into());
     let session_lifetime = DEFAULT_SESSION_LIFETIME;
-    let admin = Admin { files, store, key, rekeyer: None, session_lifetime };
+    let user_origins = context.places.user_origins()?;
+    let admin = Admin { files, store, key, rekeyer: None, session_lifetime, user_origins };
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let (path, query) = (path.to_owned(), query.map(str::to_owned));
     let (table, principal, actor) = (admin.files.snapshot(), Principal::Local, Actor::command());

@@ -197,7 +197,7 @@ fn checked(
         let is_there = |file: &str| loaded.sources.has(file) || found.iter().any(|one| &*one.at.file == file);
         if let Some(stray) = only.iter().find(|file| !is_there(file)) {
             return Err(Failure::Usage(anyhow!(
-                "`{stray}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, gateways, apis, prices or clients"
+                "`{stray}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, endpoints, gateways, apis, prices or clients"
             )));
         }
         let wanted = |file: &str| only.contains(file);

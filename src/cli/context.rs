@@ -146,9 +146,29 @@ pub(super) async fn find_user(store: &Store, id_or_name: &str) -> anyhow::Result
     }
 }
 
+/// The look of a value while it is typed at a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Typed {
+    /// It does not appear.
+    Hidden,
+    /// It appears: it is no secret.
+    Shown,
+}
+
+/// Reads a value: from a prompt if stdin is a terminal, otherwise all of stdin.
+pub(super) fn read_value(prompt: &str, typed: Typed) -> anyhow::Result<Secret> {
+    if typed == Typed::Hidden || !io::stdin().is_terminal() {
+        return read_secret(prompt);
+    }
+    output::prompt(prompt).context("failed to write to the terminal")?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("failed to read from the terminal")?;
+    Ok(Secret::new(line))
+}
+
 /// Reads a secret: from a prompt if stdin is a terminal, otherwise all of stdin.
 pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
-    const MAX_BYTES: u64 = 64 * 1024;
+    const MAX_BYTES: u64 = 256 * 1024;
     let stdin = io::stdin();
     if stdin.is_terminal() {
         let text = rpassword::prompt_password(escape::value(&format!("{prompt}: ")))
@@ -159,7 +179,7 @@ pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
     stdin.lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).context("failed to read stdin")?;
     anyhow::ensure!(
         bytes.len() as u64 <= MAX_BYTES,
-        "stdin holds more than {MAX_BYTES} bytes: give one secret alone"
+        "stdin holds more than {MAX_BYTES} bytes: give one value alone"
     );
     // The conversion's own error would contain the bytes.
     let text = str::from_utf8(&bytes).map_err(|_| anyhow::anyhow!("stdin {}", not_utf8(&bytes)))?;

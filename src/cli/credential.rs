@@ -9,17 +9,22 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+mod fields;
+
+use self::fields::{FieldsOwner, Place};
 use super::{
     api::{self, CallRefused},
-    context::{Context, Report, find_user, read_secret, table},
+    context::{Context, Report, Typed, find_user, read_value, table},
 };
 use crate::{
     accounts::{MasterKey, NewOrigins, UnreadAnswer, read_answers},
+    admin::{CredentialField, CredentialFields, CredentialKind, FieldSection, Wanted, parse_json},
     clock::utc,
     escape,
     fault::Cause,
     name::{GroupName, Owner},
     secret::Secret,
+    suggest::backticked,
     written::{document, line, odd_character},
 };
 
@@ -32,14 +37,23 @@ pub struct CredentialArgs {
 
 #[derive(Subcommand)]
 enum CredentialCommand {
-    /// Store a credential, read from standard input or a prompt
+    /// Store a credential, read from standard input or a prompt, or several fields of a section as one JSON object
     #[command(allow_missing_positional = true)]
     Set {
         #[command(flatten)]
         owner: CredentialOwner,
-        /// Its section and field, such as `providers.example.apiKey`
-        #[arg(value_name = "SECTION.FIELD")]
+        /// Its section and field, such as `providers.example.apiKey`; or the section alone: then the value is a JSON object of
+        /// its fields, of which all are stored or none
+        #[arg(value_name = "SECTION[.FIELD]")]
         place: String,
+    },
+    /// List the fields that the provider files declare: their kinds, rules, and what is stored
+    Fields {
+        #[command(flatten)]
+        owner: FieldsOwner,
+        /// Print a JSON document
+        #[arg(long)]
+        json: bool,
     },
     /// List credentials, masked
     List {
@@ -91,7 +105,8 @@ struct CredentialOwner {
 /// Runs the command.
 pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        CredentialCommand::Set { owner, place } => set(&owner, &place, read_secret, context).await?,
+        CredentialCommand::Set { owner, place } => set(&owner, &place, read_value, context).await?,
+        CredentialCommand::Fields { owner, json } => fields::show(owner, json, context).await?,
         CredentialCommand::List { owner } => list(&owner, context).await?,
         CredentialCommand::Confirm { owner, to } => confirm(&owner, &to, context).await?,
         CredentialCommand::Recover { owner, place } => recover(&owner, &place, context).await?,
@@ -156,9 +171,55 @@ impl CredentialsResource {
         )
     }
 
+    /// A note if credentials of a section wait for a confirmation, since a value leads them elsewhere now. What was stored is
+    /// stored in any case: no error here takes that back.
+    async fn waiting_note(&self, section: &str, context: &Context<'_>) -> String {
+        let Ok(waiting) = self.unconfirmed(context).await else { return String::new() };
+        let is_of = |place: &&String| place.rsplit_once('.').is_some_and(|(of, _)| of == section);
+        let places: Vec<_> = waiting.keys().filter(is_of).map(|place| format!("`{place}`")).collect();
+        if places.is_empty() {
+            return String::new();
+        }
+        format!(
+            "{} was stored for another host, and is not sent before that is confirmed: `tollgate credential confirm {}` shows the hosts\n",
+            places.join(", "),
+            self.argument
+        )
+    }
+
+    /// A note if a section that holds something lacks what requests need beside it. As above, no error counts.
+    async fn absent_note(&self, section: &str, context: &Context<'_>) -> String {
+        let Ok(declared) = self.fields(context).await else { return String::new() };
+        let Some(section) = declared.sections.iter().find(|one| one.section == section) else {
+            return String::new();
+        };
+        let is_absent = |field: &&CredentialField| field.stored.is_none() && field.used.is_none();
+        let is_needed = |field: &&CredentialField| field.wanted == Wanted::Required;
+        let absent = section.fields.iter().filter(is_needed).filter(is_absent).map(|field| &field.field);
+        let absent: Vec<String> = absent.map(|field| format!("`{}.{field}`", section.section)).collect();
+        if absent.is_empty() || section.fields.iter().all(|field| field.stored.is_none()) {
+            return String::new();
+        }
+        format!("requests need {} too, which is not stored yet\n", absent.join(", "))
+    }
+
     async fn merge(&self, place: &str, value: Value, context: &Context<'_>) -> anyhow::Result<()> {
         let document = place.rsplit('.').fold(value, |inner, step| json!({ step: inner }));
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
+    }
+
+    /// The error for a place that no file declares, with the fields that there are. The server says what is wrong with it, and
+    /// in which files it looked.
+    async fn unknown(&self, place: &str, known: &str, context: &Context<'_>) -> anyhow::Error {
+        // No field takes this value, should a file declare the place meanwhile.
+        let error = match self.merge(place, Value::Bool(true), context).await {
+            Ok(()) => return anyhow::anyhow!("the provider files have changed: try again"),
+            Err(error) => error,
+        };
+        match error.downcast_ref::<CallRefused>() {
+            Some(refused) if !known.is_empty() => refused.with_lines(refused.problem(), known),
+            Some(_) | None => self.refusal(place, error),
+        }
     }
 
     /// The error for a rejected value. It does not repeat the field, which the user has typed.
@@ -183,19 +244,65 @@ impl CredentialsResource {
 async fn set(
     owner: &CredentialOwner,
     place: &str,
-    read: impl Fn(&str) -> anyhow::Result<Secret>,
+    read: impl Fn(&str, Typed) -> anyhow::Result<Secret>,
     context: &Context<'_>,
 ) -> anyhow::Result<Report> {
-    check_place(place)?;
+    let failed = || format!("failed to store `{place}`");
+    check_names(place)?;
     let resource = owner.resource(context).await?;
     // All other failures come before the prompt for the value.
-    resource.stored(context).await?;
-    let text = read(place)?;
-    let value = value(text.expose()).with_context(|| format!("failed to store `{place}`"))?;
-    let stored = resource.merge(place, value, context).await;
-    let stored = stored.map_err(|error| resource.refusal(place, error));
-    stored.with_context(|| format!("failed to store `{place}`"))?;
-    Ok(Report::note(format!("stored `{place}` for {}\n", resource.shown)))
+    let declared = resource.fields(context).await?;
+    let Some(found) = fields::find(&declared, place) else {
+        ensure!(place.contains('.'), wrong_form(place));
+        return Err(resource.unknown(place, &fields::known_rows(&declared, place), context).await)
+            .with_context(failed);
+    };
+    let (section, field) = match found {
+        Place::Section(section) => (section, None),
+        Place::Field(field) => {
+            let holds = |section: &&FieldSection| section.fields.iter().any(|one| std::ptr::eq(one, field));
+            (declared.sections.iter().find(holds).context("a field is in a section")?, Some(field))
+        }
+    };
+    let is_shown =
+        |field: &CredentialField| matches!(field.kind, CredentialKind::Text | CredentialKind::Origin);
+    let typed = if field.is_some_and(is_shown) { Typed::Shown } else { Typed::Hidden };
+    let text = read(place, typed)?;
+    let value = value(text.expose()).with_context(failed)?;
+    let done = match (&field, &value) {
+        (None, Value::Object(values)) if !values.is_empty() => done(place, values, &resource.shown),
+        (None, _) => {
+            let names: Vec<_> =
+                section.fields.iter().map(|field| format!("\"{}\": …", field.field)).collect();
+            let empty = if value.is_object() { "the object is empty: " } else { "" };
+            bail!(
+                "failed to store `{place}`: {empty}give a JSON object of its fields, as in {{{}}}",
+                names.join(", ")
+            );
+        }
+        (Some(_), _) => format!("stored `{place}` for {}", resource.shown),
+    };
+    let merged = resource.merge(place, value, context).await;
+    merged.map_err(|error| resource.refusal(place, error)).with_context(failed)?;
+    let mut note = format!("{done}\n");
+    if field.is_none_or(is_shown) {
+        note.push_str(&resource.waiting_note(&section.section, context).await);
+    }
+    note.push_str(&resource.absent_note(&section.section, context).await);
+    Ok(Report::note(note))
+}
+
+/// What these fields of a section did: `null` removes one.
+fn done(section: &str, fields: &Map<String, Value>, owner: &str) -> String {
+    let names = |is_removed: bool| {
+        let named = fields.iter().filter(|(_, value)| value.is_null() == is_removed);
+        named.map(|(field, _)| format!("`{section}.{field}`")).collect::<Vec<_>>().join(", ")
+    };
+    match (names(false), names(true)) {
+        (stored, removed) if removed.is_empty() => format!("stored {stored} for {owner}"),
+        (stored, removed) if stored.is_empty() => format!("removed {removed} of {owner}"),
+        (stored, removed) => format!("stored {stored}, and removed {removed}, for {owner}"),
+    }
 }
 
 /// Parses a value: a login is a JSON object, all else is text. One line break at the end is removed, since terminals
@@ -203,7 +310,8 @@ async fn set(
 fn value(text: &str) -> anyhow::Result<Value> {
     let pasted = document(text);
     match serde_json::from_str(pasted) {
-        Ok(Value::Object(login)) => Ok(login.into()),
+        // A key that is there twice is refused, as by the API.
+        Ok(Value::Object(_)) => parse_json(pasted.as_bytes()).map_err(|fault| anyhow::anyhow!(fault.message)),
         Err(error) if pasted.starts_with('{') => {
             let place = || format!("see line {}, column {}", error.line(), error.column());
             bail!("the text begins as JSON and is none: {}", odd_character(pasted).unwrap_or_else(place))
@@ -216,7 +324,10 @@ async fn list(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<
     let resource = owner.resource(context).await?;
     let mut rows = resource.stored(context).await?;
     if rows.is_empty() {
-        let advice = format!("`tollgate credential set {} SECTION.FIELD` stores one", resource.argument);
+        let advice = format!(
+            "`tollgate credential fields {0}` shows which there are, and `tollgate credential set {0} SECTION.FIELD` stores one",
+            resource.argument
+        );
         return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", resource.shown)));
     }
     let kept = context.store().await?.kept_answers(&resource.owner).await?;
@@ -234,7 +345,7 @@ async fn list(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<
     let moved = resource.unconfirmed(context).await?;
     for [place, value] in &mut rows {
         if moved.contains_key(place) {
-            value.push_str(", blocked: the provider files name a new origin");
+            value.push_str(", blocked: it leads to an origin that it was not stored for");
         }
     }
     if !moved.is_empty() {
@@ -280,6 +391,16 @@ fn shown(unread: UnreadAnswer) -> Value {
     shown
 }
 
+/// A masked value.
+fn shown_value(value: &Value) -> String {
+    if let Value::String(mask) = value {
+        return mask.clone();
+    }
+    let expires = value.get("expiresAt").and_then(Value::as_u64);
+    let expires = expires.map_or_else(String::new, |at| format!(", expires {}", utc(at)));
+    format!("{}{expires}", value["status"].as_str().unwrap_or_default())
+}
+
 /// The fields of a masked document.
 fn flatten(section: &str, object: &Map<String, Value>, rows: &mut Vec<[String; 2]>) {
     for (key, value) in object {
@@ -287,10 +408,7 @@ fn flatten(section: &str, object: &Map<String, Value>, rows: &mut Vec<[String; 2
         match value {
             Value::String(mask) => rows.push([place, mask.clone()]),
             Value::Object(login) if login.get("status").is_some_and(Value::is_string) => {
-                let expires = login.get("expiresAt").and_then(Value::as_u64);
-                let expires = expires.map_or_else(String::new, |at| format!(", expires {}", utc(at)));
-                let status = login["status"].as_str().unwrap_or_default();
-                rows.push([place, format!("{status}{expires}")]);
+                rows.push([place, shown_value(value)]);
             }
             Value::Object(below) => flatten(&place, below, rows),
             _ => {}
@@ -305,7 +423,9 @@ async fn confirm(owner: &CredentialOwner, to: &[String], context: &Context<'_>) 
     let path = format!("{}/confirm", resource.path);
     let waiting = resource.unconfirmed(context).await?;
     if waiting.is_empty() {
-        return Ok(Report::note(format!("no credential of {} has new origins to confirm\n", resource.shown)));
+        let incomplete = incomplete_note(&resource.fields(context).await?);
+        let none = format!("no credential of {} has new origins to confirm\n", resource.shown);
+        return Ok(Report::note(none + &incomplete));
     }
     if to.is_empty() {
         return Ok(shown_origins(&waiting, &resource));
@@ -318,6 +438,18 @@ async fn confirm(owner: &CredentialOwner, to: &[String], context: &Context<'_>) 
             format!("confirmed `{place}`: it may go to {to}; until now to {from}\n")
         });
     Ok(Report::note(lines.collect::<String>()))
+}
+
+/// The stored secrets whose hosts lack a value: there is nothing to confirm before that is set.
+fn incomplete_note(fields: &CredentialFields) -> String {
+    let all = fields.sections.iter().flat_map(|section| section.fields.iter().map(move |one| (section, one)));
+    let incomplete = all.filter(|(_, field)| !field.bound_to.is_empty() && !field.missing.is_empty());
+    let lines = incomplete.map(|(FieldSection { section, .. }, field)| {
+        let missing: Vec<String> = field.missing.iter().map(|name| format!("{section}.{name}")).collect();
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        format!("`{section}.{}` has no complete host: {} {verb} missing\n", field.field, backticked(&missing))
+    });
+    lines.collect()
 }
 
 fn shown_origins(waiting: &BTreeMap<String, NewOrigins>, resource: &CredentialsResource) -> Report {
@@ -370,19 +502,27 @@ async fn remove(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> 
     Ok(Report::note(format!("removed `{place}` of {shown}\n")))
 }
 
-/// Checks the form SECTION.FIELD. The section may contain dots, the field may not.
-fn check_place(place: &str) -> anyhow::Result<()> {
+/// Checks the names of a section or a field.
+fn check_names(place: &str) -> anyhow::Result<()> {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
     // The message does not quote it: it may be `field=secret`.
     ensure!(
         place.chars().all(plain),
         "SECTION.FIELD holds letters, digits, `.`, `-` and `_` only; a value is never an argument: pipe it in, or enter it at the prompt"
     );
-    ensure!(
-        place.contains('.') && place.split('.').all(|step| !step.is_empty()),
-        "`{place}` is not of the form SECTION.FIELD, such as `providers.example.apiKey`"
-    );
+    ensure!(place.split('.').all(|step| !step.is_empty()), wrong_form(place));
     Ok(())
+}
+
+/// Checks the form SECTION.FIELD. The section may contain dots, the field may not.
+fn check_place(place: &str) -> anyhow::Result<()> {
+    check_names(place)?;
+    ensure!(place.contains('.'), wrong_form(place));
+    Ok(())
+}
+
+fn wrong_form(place: &str) -> String {
+    format!("`{place}` is not of the form SECTION.FIELD, such as `providers.example.apiKey`")
 }
 
 #[cfg(test)]

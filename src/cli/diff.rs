@@ -10,11 +10,12 @@ use http::{Method, StatusCode};
 
 use super::{check, print_error};
 use crate::{
-    compile::{self, ClientFile, Clients, PriceFile, Prices, Provider},
+    compile::{self, ClientFile, Clients, Compiled, PriceFile, Prices, Provider},
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
     files::{self, ServedFiles, SourceTree},
+    filetest,
     output::{self, Document},
     pipeline::{self, Loaded},
     settings::Source,
@@ -61,7 +62,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let (old, new) = (file_set(&args.old)?, file_set(&args.new)?);
+    let (old, new) = (file_set(&args.old, |_| Vec::new())?, file_set(&args.new, failing)?);
     if !new.found.is_empty() {
         check::show(&new.sources, &new.found)?;
         bail!("`{}` has errors: mend them first; providers with errors cannot be compared", args.new);
@@ -96,9 +97,18 @@ struct FileSet {
     found: Vec<Diagnostic>,
 }
 
+/// Further findings about compiled files.
+type Findings = fn(&Compiled) -> Vec<Diagnostic>;
+
+/// The failing tests.
+fn failing(compiled: &Compiled) -> Vec<Diagnostic> {
+    filetest::run(compiled).diagnostics
+}
+
 impl FileSet {
-    fn take(&mut self, loaded: Loaded) {
+    fn take(&mut self, loaded: Loaded, findings: Findings) {
         let compiled = compile::compile(&loaded.files);
+        self.found.extend(findings(&compiled));
         self.providers.extend(compiled.providers);
         self.prices.extend(compiled.prices);
         self.clients.extend(compiled.clients);
@@ -109,19 +119,20 @@ impl FileSet {
     }
 }
 
-fn file_set(what: &str) -> anyhow::Result<FileSet> {
+fn file_set(what: &str, findings: Findings) -> anyhow::Result<FileSet> {
     let mut set = FileSet::default();
     if Path::new(what).is_dir() {
         let source = Source::Directory(what.into());
-        set.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?);
+        set.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?, findings);
     } else if let Some(data) = what.strip_prefix("socket:") {
         for tree in served(Path::new(data))?.trees() {
-            set.take(pipeline::parse(tree.input_files(), |_| true));
+            set.take(pipeline::parse(tree.input_files(), |_| true), findings);
         }
         return Ok(set);
     } else if what.contains(':') {
         let tree = SourceTree::from_contents(what, git::read(what)?);
-        set.take(Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) });
+        let loaded = Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) };
+        set.take(loaded, findings);
     } else {
         bail!(
             "`{what}` is no directory, no `REV:PATH` of a Git revision, and no `socket:DATA_DIR` of a running tollgate"

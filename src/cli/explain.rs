@@ -26,6 +26,7 @@ use crate::{
     store::{Store, StoredToken, User},
     suggest::{backticked, nearest},
     table::Hit,
+    websocket,
 };
 
 /// The arguments of `tollgate explain`.
@@ -139,6 +140,7 @@ fn head(args: &Args) -> anyhow::Result<Parts> {
         let value = HeaderValue::from_str(value.trim()).ok().with_context(malformed)?;
         head.headers.append(name, value);
     }
+    websocket::complete(&mut head);
     Ok(head)
 }
 
@@ -249,11 +251,11 @@ async fn stored_for(
 ) -> anyhow::Result<Vec<OwnerCredentials>> {
     let Some(hit) = hit else { return Ok(Vec::new()) };
     let Some(facts) = StoredFacts::read(store, &user, hit).await? else { return Ok(Vec::new()) };
-    let key = if facts.needs_key() {
-        let key = MasterKey::load_beside(&keys?, data, store).await;
-        Some(key.context("failed to load the master key")?)
-    } else {
-        None
+    let key = match keys {
+        Ok(keys) => MasterKey::load_beside(&keys, data, store).await.map_err(Into::into),
+        Err(error) => Err(error),
     };
+    // The kind that a credential was stored as is known only with the key.
+    let key = if facts.needs_key() { Some(key.context("failed to load the master key")?) } else { key.ok() };
     Ok(facts.by_owner(key.as_ref()))
 }

@@ -214,6 +214,7 @@ fn named_kind(text: &str) -> FileKind {
 fn kind_of(path: &Path) -> FileKind {
     match folder_of(path) {
         Folder::Providers | Folder::Presets => FileKind::Provider,
+        Folder::Endpoints => FileKind::Endpoints,
         Folder::Gateways => FileKind::Gateway,
         Folder::Apis => FileKind::Api,
         Folder::Prices => FileKind::Prices,
@@ -223,8 +224,11 @@ fn kind_of(path: &Path) -> FileKind {
 }
 
 fn folder_of(path: &Path) -> Folder {
-    let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
-    parent.to_str().and_then(Folder::named).unwrap_or(Folder::Providers)
+    Folder::of_any_path(&absolute(path).to_string_lossy())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The schema line for editors. It names the nearest `schema` directory above the file, or one beside the providers
@@ -237,6 +241,11 @@ pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let beside = match folder_of(path) {
         _ if kind == FileKind::Policy => 0,
         Folder::Providers => 1,
+        Folder::Endpoints => {
+            let path = absolute(path);
+            let below = Folder::Endpoints.below(path.to_str().unwrap_or_default());
+            2 + below.map_or(0, |below| below.matches('/').count())
+        }
         Folder::Presets
         | Folder::Gateways
         | Folder::Apis

@@ -17,7 +17,7 @@ use crate::{
 /// Run a fast fake upstream, for tests without a key
 ///
 /// It responds to chat completions, messages, responses, embeddings and the list of models, at any prefix. It streams if the
-/// request asks for that. A request changes any setting of its response with a header `x-mock-NAME: VALUE` or a query parameter
+/// request asks for that. It echoes the frames of WebSockets. A request changes any setting of its response with a header `x-mock-NAME: VALUE` or a query parameter
 /// `mock_NAME=VALUE`.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use super::{check, fmt, whole_file};
 use crate::{
     compile::default_preset,
-    diag::Diagnostic,
+    diag::{Diagnostic, Severity},
     escape::Lines,
     files,
     name::FileName,
@@ -21,7 +21,7 @@ use crate::{
     settings::Source,
     starter,
     suggest::{backticked, nearest},
-    syntax::{self, FileKind},
+    syntax::{self, FieldKind, FileKind},
 };
 
 /// The providers directory to create if there is none.
@@ -35,7 +35,8 @@ pub struct Args {
     /// The provider's name, `[a-z0-9][a-z0-9-]*`: the file is NAME.toml in the providers directory
     #[arg(value_parser = name)]
     name: FileName,
-    /// The base URL of the upstream, such as `https://api.example.com`
+    /// The base URL of the upstream, such as `https://api.example.com`. A name in braces, as in `https://{region}.example.com`,
+    /// becomes a field that each user fills in
     #[arg(long, value_name = "URL")]
     base_url: String,
     /// The preset [default: the one with `default = true`]
@@ -69,8 +70,12 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let found = findings(&mut loaded, &args.name, &shown, &text);
     if !found.is_empty() {
         check::show(&loaded.sources, &found)?;
+        let or_allow = match found.iter().find(|one| one.severity == Severity::Error) {
+            Some(_) => "",
+            None => ", or allow the lint in `policy.toml`",
+        };
         output::note_line(format_args!(
-            "error: `{shown}` was not written: run the command again with arguments that `check` accepts"
+            "error: `{shown}` was not written: run the command again with arguments that `check` accepts{or_allow}"
         ))?;
         return Ok(false);
     }
@@ -138,11 +143,12 @@ fn print_summary(
     let provider = compiled.providers.iter().find(|provider| provider.name == *name);
     let mut out = Lines::one(format_args!("{shown}: created from preset `{extends}`, with 2 tests"));
     let Some(provider) = provider else { return Ok(output::print(&out)?) };
-    let auth = provider.section.as_ref().zip(provider.auth.first());
-    if let Some((section, auth)) = auth {
+    if let Some(line) = credential_line(provider) {
+        out.push(format_args!("  {line}"));
+    }
+    for field in entered(provider) {
         out.push(format_args!(
-            "  store a key:  tollgate credential set USER {}.{}",
-            section.name, auth.field
+            "  allow hosts:  `{field}` takes what the setting `user_origins` allows: nothing, at first"
         ));
     }
     out.push(format_args!("  call it:      http://127.0.0.1:8787{}", provider.prefix));
@@ -156,4 +162,32 @@ fn print_summary(
         ));
     }
     Ok(output::print(&out)?)
+}
+
+/// The fields that are whole origins.
+fn entered(provider: &crate::compile::Provider) -> impl Iterator<Item = &str> {
+    let fields = provider.section.iter().flat_map(|section| &section.fields).map(|field| &field.value);
+    fields.filter(|field| field.kind == Some(FieldKind::Origin)).map(|field| field.name.as_str())
+}
+
+/// The command that stores what the first entry of `auth` needs; none if it needs nothing.
+fn credential_line(provider: &crate::compile::Provider) -> Option<String> {
+    let (section, auth) = (provider.section.as_ref()?, provider.auth.first()?);
+    let of_entry = provider.fields_of(auth);
+    let is_needed = |field: &&crate::syntax::Field| {
+        let is_shown = matches!(field.kind, Some(FieldKind::Text | FieldKind::Origin));
+        let can_be_absent = field.optional == Some(true) || field.default.is_some();
+        !can_be_absent && (is_shown || of_entry.contains(field.name.as_str()))
+    };
+    let fields = section.fields.iter().map(|field| &field.value).filter(is_needed);
+    let names: Vec<&str> = fields.map(|field| field.name.as_str()).collect();
+    match names.as_slice() {
+        [] => None,
+        [field] => Some(format!("store a key:  tollgate credential set USER {}.{field}", section.name)),
+        several => Some(format!(
+            "store keys:   tollgate credential set USER {} < fields.json, a JSON object with {}",
+            section.name,
+            backticked(several)
+        )),
+    }
 }

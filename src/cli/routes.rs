@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use crate::{
-    bind,
+    bind::{self, Destination, Input, TlsMaker},
     budget::Budget,
     cli::check,
     compile,
@@ -13,6 +13,7 @@ use crate::{
     files, output,
     pipeline::{self, Loaded},
     settings::Places,
+    upstream,
 };
 
 /// Placeholder of a secret.
@@ -24,7 +25,7 @@ pub fn run(places: &Places) -> anyhow::Result<bool> {
     check::note_built_in_files(&providers, places)?;
     let what = check::describe(&providers);
     let loaded = files::load(&providers).with_context(|| format!("failed to read {what}"))?;
-    let loaded = Loaded { env_allow: places.env_allow()?, ..loaded };
+    let loaded = Loaded { env_allow: places.env_allow()?, make_tls: upstream::make_tls(), ..loaded };
     let assembled = pipeline::assemble(&loaded, |source| files::var_value(source, &secrets));
     let errors: Vec<_> = assembled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
     check::show(&loaded.sources, &errors)?;
@@ -44,7 +45,8 @@ fn hidden(value: &str) -> String {
 }
 
 fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> Vec<[String; 4]> {
-    let (bound, _) = bind::try_bind(provider, |_, _, var| shown(var), &Budget::default());
+    let (bound, _) =
+        bind::try_bind(provider, |_, _, var| shown(var), TlsMaker::default(), &Budget::default());
     let mut rows = Vec::new();
     for (index, endpoint) in provider.endpoints.iter().enumerate() {
         // A URL that is invalid without its secret, such as a secret host, is hidden completely.
@@ -60,8 +62,16 @@ fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> V
 fn target(provider: &bind::Provider, index: usize) -> String {
     let endpoint = &provider.endpoints[index];
     let names = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
-    let name = |index: &u8| names.get(usize::from(*index)).map_or("", String::as_str);
-    let mut target = provider.origin.to_string();
+    let values = provider.section.as_ref().map(|section| &*section.values).unwrap_or_default();
+    let name = |input: &Input| match input {
+        Input::Capture(index) => names.get(usize::from(*index)).map_or("", String::as_str),
+        Input::Field(index) => values.get(usize::from(*index)).map_or("", |value| value.name.as_str()),
+    };
+    let mut target = String::new();
+    match provider.destination_of(endpoint) {
+        Destination::Fixed(origin) => target.push_str(&origin.to_string()),
+        Destination::Made(template) => template.render_names(&mut target, name),
+    }
     endpoint.target.render_names(&mut target, name);
     match &provider.egress {
         Some(egress) => format!("{target} via {}", egress.origin),

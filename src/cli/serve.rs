@@ -6,6 +6,7 @@ mod announce;
 mod lifecycle;
 mod listeners;
 mod origin_changes;
+mod outgoing_proxy;
 mod provider_files;
 mod resources;
 mod sinks;
@@ -43,23 +44,12 @@ use lifecycle::{Running, Signals};
 use listeners::{BoundSockets, open_listeners, start_workers};
 use sinks::Sinks;
 
-/// Variables that other programs read, and whose operator may expect the same here.
-const PROXY_VARIABLES: [&str; 6] =
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-
 /// Serves until a signal stops the process. Warns about the environment variables that are `ignored`.
 pub fn run(settings: &Settings, keys: &KeySources, ignored: &[String]) -> anyhow::Result<()> {
     harden();
     let log = telemetry::start(settings.log, settings.log_format);
     for variable in ignored {
         tracing::warn!(variable, "an environment variable looks like a setting, and is none: it is ignored");
-    }
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if let Some(variable) = PROXY_VARIABLES.into_iter().find(is_set) {
-        tracing::warn!(
-            variable,
-            "requests do not go through this proxy: tollgate reads no proxy variable; an egress in a provider file leads through one"
-        );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(serve(settings, keys, &log));
@@ -129,6 +119,7 @@ async fn start(
         admission: admission.clone(),
         drops: drops.clone(),
         exporters: exporters.states(),
+        outgoing_proxies: base.upstream.proxies_shown(),
         ledger: ledger.clone(),
         traffic: traffic.clone(),
         refreshes: refresher.problems().clone(),
@@ -157,8 +148,8 @@ async fn start(
     let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
     let shared = shared(settings, &base, queue, (authenticator, refresher), (metrics, traffic));
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
-    let Base { lock, bound, live, reloader, store, .. } = base;
-    let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), stop.clone()));
+    let Base { lock, bound, live, reloader, store, key, .. } = base;
+    let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), key, stop.clone()));
     let control = [lookups, scrapes, changes].into_iter().chain(api_tasks).collect();
     let (address, admin_address) = (bound.address, bound.admin_address);
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
@@ -269,6 +260,7 @@ fn start_api(
         key: key.clone(),
         rekeyer: Some(rekeyer),
         session_lifetime: settings.session_lifetime,
+        user_origins: settings.user_origins.clone(),
     };
     let (queue, jobs) = ApiQueue::start(admin.clone());
     let (socket, calls) = control::start(data, admin)

@@ -107,6 +107,9 @@ fn report(status: &Status, all: bool) -> Lines {
     if let Some(load) = &status.load {
         text.push(format_args!("{}", shown_load(load)));
     }
+    for (scheme, proxy) in &status.outgoing_proxies {
+        text.push(format_args!("outgoing proxy for {scheme}: {proxy}"));
+    }
     if !status.dropped.is_empty() {
         let dropped: Vec<_> =
             status.dropped.iter().map(|(queue, number)| format!("{number} by `{queue}`")).collect();

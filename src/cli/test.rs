@@ -19,7 +19,7 @@ use crate::{
     filetest::{self, Case, Coverage, Item, Mismatch, Problem, Suite, TestResult},
     numbers::counted,
     output,
-    pipeline::Loaded,
+    pipeline::{Folder, Loaded},
     secret::Secret,
     settings::Source,
 };
@@ -222,7 +222,8 @@ impl TestRun<'_> {
                 fixture: is_fixture.then_some((&*test.at.file, test.index)),
             };
             let held = test.spec.credentials.iter().flatten();
-            let held = held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value))));
+            let held =
+                held.map(|(field, value)| (field.clone(), StoredValue::Value(Secret::new(value.text()))));
             let caller = Caller::given(held, "the test's `credentials` have none");
             let values = |owner: crate::bind::VarOwner<'_>, name: &str, _: &compile::Var| {
                 Ok(filetest::var(&test.spec, owner, name))
@@ -270,13 +271,9 @@ fn place(loaded: &Loaded, at: &Location) -> String {
     format!("{}:{}", at.file, loaded.sources.line_column(at).0)
 }
 
-/// The name of a file without `.toml`, with its folder if that is `presets`, `gateways`, `apis`, `prices` or `clients`.
+/// The name of a file without `.toml`, with its folder if it has one.
 fn short(file: &str) -> &str {
-    let from = |front: &str| front.rfind('/').map_or(0, |slash| slash + 1);
-    let name = from(file);
-    let folder = from(&file[..name.saturating_sub(1)]);
-    let shared = matches!(&file[folder..name], "presets/" | "gateways/" | "apis/" | "prices/" | "clients/");
-    file[if shared { folder } else { name }..].trim_end_matches(".toml")
+    Folder::shown_path(file).trim_end_matches(".toml")
 }
 
 fn not_covered(text: &mut Lines, loaded: &Loaded, item: &Item) {

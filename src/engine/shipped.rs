@@ -9,7 +9,6 @@ use crate::{
     base::{
         budget::{MAX_BYTES, MAX_STEPS, Used},
         diag::Sources,
-        name::FileName,
     },
     pipeline::{self, Folder, InputFile, Loaded},
 };
@@ -47,12 +46,17 @@ pub(crate) fn read(dir: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(dir);
     let mut files = BTreeMap::new();
     for folder in Folder::ALL {
-        let Ok(entries) = fs::read_dir(root.join(folder.name())) else { continue };
-        for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let below =
-                if folder.name().is_empty() { name.to_owned() } else { format!("{}/{name}", folder.name()) };
-            files.insert(below, fs::read_to_string(&path).unwrap());
+        let mut dirs = vec![root.join(folder.name())];
+        while let Some(dir) = dirs.pop() {
+            let Ok(entries) = fs::read_dir(dir) else { continue };
+            for path in entries.map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    dirs.extend(folder.has_folders().then_some(path));
+                    continue;
+                }
+                let below = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                files.insert(below.to_owned(), fs::read_to_string(&path).unwrap());
+            }
         }
     }
     files
@@ -64,10 +68,11 @@ fn loaded(files: &BTreeMap<String, String>, filled_in: impl Fn(&str) -> bool) ->
     for (path, text) in files {
         let file: Arc<str> = path.as_str().into();
         sources.insert(file.clone(), text.as_str().into());
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let mut folders = Folder::ALL.into_iter().chain([Folder::Policy]);
-        let folder = folders.find(|one| one.name() == folder).unwrap();
-        inputs.push((file, folder, FileName::new(name.trim_end_matches(".toml")), text, filled_in(path)));
+        let (folder, name) = match path.strip_prefix("../") {
+            Some(policy) => (Folder::Policy, policy),
+            None => Folder::of_path(path).unwrap(),
+        };
+        inputs.push((file, folder, folder.file_name(name.trim_end_matches(".toml")), text, filled_in(path)));
     }
     let inputs = inputs.iter().map(|(file, folder, name, text, filled_in)| {
         let (folder, name, filled_in) = (*folder, name.as_ref(), *filled_in);

@@ -175,6 +175,9 @@ fn not_sent(error: &SendError) -> PostError {
         | SendError::DnsTimeout { .. }
         | SendError::DnsBusy { .. }
         | SendError::Forbidden { .. }
+        | SendError::ForbiddenName { .. }
+        | SendError::NotAllowed { .. }
+        | SendError::Proxy { .. }
         | SendError::Local { .. }
         | SendError::Unreachable { .. }
         | SendError::Refused { .. }
@@ -182,6 +185,7 @@ fn not_sent(error: &SendError) -> PostError {
         | SendError::Tls { .. }
         | SendError::BodyTooLarge { .. }
         | SendError::BodyStalled(_)
+        | SendError::Handshake(_)
         | SendError::ClientGone => error.to_string(),
     })
 }

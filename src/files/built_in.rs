@@ -26,7 +26,13 @@ pub(super) static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provider
 static FILES: LazyLock<Vec<BuiltIn>> = LazyLock::new(|| {
     let in_folder = |folder: Folder| {
         let dir = if folder.name().is_empty() { Some(&EMBEDDED) } else { EMBEDDED.get_dir(folder.name()) };
-        dir.into_iter().flat_map(Dir::files).map(move |file| BuiltIn::new(folder, file))
+        let mut dirs: Vec<&'static Dir<'static>> = dir.into_iter().collect();
+        let mut files = Vec::new();
+        while let Some(dir) = dirs.pop() {
+            files.extend(dir.files().map(|file| BuiltIn::new(folder, file)));
+            dirs.extend(dir.dirs().filter(|_| folder.has_folders()));
+        }
+        files
     };
     let mut files: Vec<_> = Folder::ALL.into_iter().flat_map(in_folder).collect();
     files.sort_by_key(BuiltIn::key);

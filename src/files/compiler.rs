@@ -13,15 +13,16 @@ use super::{
     vars::{Fingerprints, Vars},
 };
 use crate::{
-    bind,
+    bind::{self, VarOwner},
     budget::Budget,
     clock::now_ms,
-    compile::{self, ClientFile, PriceFile, VarSource},
+    compile::{self, ClientFile, PriceFile, Var, VarSource},
     day::Day,
     diag::Diagnostic,
     lint::{self, Levels},
     name::FileName,
     pipeline::{self, Built, FileJudgement, Folder, IndependentFile, InputFile, Loaded},
+    upstream,
     variables::EnvAllow,
 };
 
@@ -60,7 +61,8 @@ impl Compiler {
         });
         let parsed = pipeline::parse(files, wanted);
         let (levels, env_allow) = (self.lints.clone(), self.env_allow.clone());
-        let loaded = Loaded { levels, env_allow, known: known.unwrap_or_default(), ..parsed };
+        let known = known.unwrap_or_default();
+        let loaded = Loaded { levels, env_allow, known, make_tls: upstream::make_tls(), ..parsed };
         let built = pipeline::build(&loaded, |source| self.vars.value(source));
         self.steps += built.used.steps;
         (loaded, built)
@@ -103,8 +105,8 @@ impl Compiler {
     /// The provider under the present values of its vars, or `None` if one of them is missing.
     pub(super) fn bind(&mut self, provider: &compile::Provider) -> Option<Arc<bind::Provider>> {
         let vars = RefCell::new(&mut self.vars);
-        let (bound, _) =
-            bind::try_bind(provider, |_, _, var| vars.borrow_mut().value(&var.source), &Budget::default());
+        let value = |_: VarOwner<'_>, _: &str, var: &Var| vars.borrow_mut().value(&var.source);
+        let (bound, _) = bind::try_bind(provider, value, upstream::make_tls(), &Budget::default());
         bound.map(Arc::new)
     }
 

@@ -65,7 +65,12 @@ impl Independent {
         match folder {
             Folder::Prices => self.prices.stale(name),
             Folder::Clients => self.clients.stale(name),
-            Folder::Providers | Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => None,
+            Folder::Providers
+            | Folder::Presets
+            | Folder::Endpoints
+            | Folder::Gateways
+            | Folder::Apis
+            | Folder::Policy => None,
         }
     }
 

@@ -169,7 +169,7 @@ impl LastGoodDir {
 
     /// Reads a text, if it is intact. Providers that use the same file share it.
     fn input(&self, input: &IndexInput, texts: &mut Inputs) -> Option<(Arc<str>, Arc<SourceFile>)> {
-        let name = FileName::new(&input.name)?;
+        let name = input.folder.file_name(&input.name)?;
         let root = if input.filled_in { Path::new(BUILT_IN) } else { &self.providers };
         let file = display_path(root, input.folder, &name);
         let key: Arc<str> = format!("{file} {}", input.sha256).into();

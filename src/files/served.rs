@@ -102,7 +102,7 @@ impl ServedFiles {
     }
 
     fn source_file(&self, input: &ServedFile) -> Option<(Arc<str>, Arc<SourceFile>)> {
-        let (text, name) = (self.texts.get(&input.sha256)?, FileName::new(&input.name)?);
+        let (text, name) = (self.texts.get(&input.sha256)?, input.folder.file_name(&input.name)?);
         // `filled_in`: its tests passed when the server took it over, and need not run again.
         let text = SourceFile::from_text(input.folder, name, text, true);
         Some((input.file.as_str().into(), Arc::new(text)))

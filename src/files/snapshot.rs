@@ -63,13 +63,10 @@ pub struct CheckedText {
 impl FilePlace {
     /// Parses a path below the providers directory. None if no file of providers can be there.
     pub fn parse(path: &str) -> Option<Self> {
-        let (folder, file) = match path.rsplit_once('/') {
-            None => (Folder::Providers, path),
-            Some(("", _)) => return None,
-            Some((name, file)) => (Folder::named(name)?, file),
-        };
+        let (folder, file) = Folder::of_path(path)?;
         let stem = file.strip_suffix(".toml")?;
-        let is_plain = !stem.is_empty() && !stem.starts_with('.') && !stem.contains(['\\', '\0']);
+        let is_plain = stem.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
+            && !stem.contains(['\\', '\0']);
         is_plain.then(|| Self { folder, file: file.to_owned() })
     }
 
@@ -294,6 +291,11 @@ mod tests {
             ("apis/acme.toml", Some((Folder::Apis, "acme.toml"))),
             ("prices/acme.toml", Some((Folder::Prices, "acme.toml"))),
             ("clients/acme.toml", Some((Folder::Clients, "acme.toml"))),
+            ("endpoints/acme.toml", Some((Folder::Endpoints, "acme.toml"))),
+            ("endpoints/acme/files.toml", Some((Folder::Endpoints, "acme/files.toml"))),
+            ("endpoints/../files.toml", None),
+            ("endpoints//files.toml", None),
+            ("apis/acme/files.toml", None),
             ("B ad.toml", Some((Folder::Providers, "B ad.toml"))),
         ] {
             let expected = expected.map(|(folder, file)| FilePlace { folder, file: file.to_owned() });

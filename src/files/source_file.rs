@@ -28,7 +28,7 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// the same time stamp, since some file systems store whole seconds.
 const RACY_MS: u64 = 3_000;
 
-/// A provider file, preset, gateway, api, file of prices or of a client, or policy, as read.
+/// A provider file, preset, endpoint set, gateway, api, file of prices or of a client, or policy, as read.
 #[derive(Debug)]
 pub struct SourceFile {
     /// Its folder.
@@ -127,7 +127,7 @@ impl SourceFile {
     }
 
     pub(super) fn built_in(file: &'static BuiltIn, filled_in: bool) -> Self {
-        let (folder, hash, name) = (file.folder, file.hash, name_of(file.path));
+        let (folder, hash, name) = (file.folder, file.hash, name_of(file.folder, file.path));
         let text = Ok(Text::BuiltIn(file));
         Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
     }
@@ -161,14 +161,17 @@ impl SourceFile {
             Ok(text) => Sha256::digest(text).into(),
             Err(problem) => hash_parts(&[b"problem", problem.as_bytes()]),
         };
-        let (name, text) = (name_of(path), text.map(|text| Text::new(folder, &text, hash)));
+        let (name, text) = (name_of(folder, path), text.map(|text| Text::new(folder, &text, hash)));
         Self { folder, name, text, hash, filled_in, needs_own_watch: false, stamp: None }
     }
 }
 
-/// The name of the file at `path`, or `None` if its stem is not a valid name.
-fn name_of(path: &Path) -> Option<FileName> {
-    FileName::new(&path.file_stem().unwrap_or_default().to_string_lossy())
+/// The name of the file at `path`, or `None` if its stem is not a valid name. In a folder with folders, the name begins below
+/// that.
+fn name_of(folder: Folder, path: &Path) -> Option<FileName> {
+    let stem = path.with_extension("");
+    let stem = stem.to_string_lossy();
+    folder.file_name(folder.below(&stem).or_else(|| stem.rsplit('/').next())?)
 }
 
 /// True if the file is a mount of its own, as a single file that is mounted into a container.
@@ -226,7 +229,8 @@ pub(super) fn open_nonblocking(path: &Path, flags: OFlags) -> io::Result<File> {
 /// Reads a regular file of at most `max` bytes. The error is a fragment.
 pub(super) fn read_bounded(file: File, max: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let kind = file.metadata().map_err(unreadable)?.file_type();
+    let metadata = file.metadata().map_err(unreadable)?;
+    let kind = metadata.file_type();
     if !kind.is_file() {
         let what = match () {
             () if kind.is_dir() => "a directory",
@@ -235,7 +239,9 @@ pub(super) fn read_bounded(file: File, max: u64) -> Result<Vec<u8>, String> {
         };
         return Err(format!("is {what}, not a file"));
     }
-    let mut bytes = Vec::new();
+    // Not grown while it is read: a freed part of a secret is not zeroized.
+    let capacity = usize::try_from(metadata.len().min(max)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(capacity + 1);
     file.take(max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > max { Err(too_large(max)) } else { Ok(bytes) }
 }

@@ -23,7 +23,7 @@ use super::{
     log,
     scan::{Changes, ScanReport},
     served::ServedInputs,
-    tree::{Inputs, policy_path},
+    tree::{Inputs, folders_within, policy_path},
     vars::Vars,
     watch::WatchPaths,
 };
@@ -270,7 +270,11 @@ impl ReloadState {
         let mut watch_paths = WatchPaths::default();
         let Source::Directory(dir) = &self.config.source else { return watch_paths };
         for folder in Folder::ALL {
-            watch_paths.add_directory(&dir.join(folder.name()));
+            let dir = dir.join(folder.name());
+            watch_paths.add_directory(&dir);
+            for within in &folders_within(folder, &dir) {
+                watch_paths.add_directory(within);
+            }
         }
         for (shown, _) in self.tree.0.iter().filter(|(_, text)| text.needs_own_watch) {
             watch_paths.add_file(Path::new(&**shown));
@@ -294,7 +298,7 @@ impl ReloadState {
         }
     }
 
-    /// The shared files of the last scan: presets, gateways, apis and the policy.
+    /// The shared files of the last scan: presets, endpoint sets, gateways, apis and the policy.
     pub(super) fn shared_files(&self) -> Inputs {
         let shared = self.tree.0.iter().filter(|(_, text)| text.folder.is_shared());
         shared.map(|(file, text)| (file.clone(), text.clone())).collect()

@@ -58,6 +58,9 @@ pub struct Status {
     /// State of each queue of exporters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exporters: Vec<ExporterStatus>,
+    /// Outgoing proxies by the scheme of the origins that are reached through them, without credentials.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outgoing_proxies: BTreeMap<String, String>,
     /// All files, by path.
     pub files: Vec<FileStatus>,
     /// Number of findings beyond the limit of 1,000, which are left out.

@@ -50,7 +50,7 @@ impl SourceTree {
             Source::Directory(dir) => {
                 let root = fs::canonicalize(dir)?;
                 for folder in Folder::ALL {
-                    tree.read_folder(folder, &dir.join(folder.name()), &root, before)?;
+                    tree.read_folder((folder, depth_of(folder)), &dir.join(folder.name()), &root, before)?;
                 }
                 tree.read_policy(&policy_path(dir), before);
                 tree.fill_in();
@@ -66,8 +66,9 @@ impl SourceTree {
     ) -> Self {
         let mut tree = Self::default();
         for (path, contents) in files {
-            let (below, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            let Some(folder) = Folder::named(below).filter(|_| is_wanted(name)) else { continue };
+            let Some((folder, _)) = Folder::of_path(&path).filter(|(_, below)| is_wanted(below)) else {
+                continue;
+            };
             let contents = contents.and_then(|bytes| {
                 if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) }
             });
@@ -165,7 +166,14 @@ impl SourceTree {
         sources
     }
 
-    fn read_folder(&mut self, folder: Folder, dir: &Path, root: &Path, before: &Self) -> io::Result<()> {
+    /// Reads the files of a folder, and of the folders in it down to a depth.
+    fn read_folder(
+        &mut self,
+        (folder, depth): (Folder, usize),
+        dir: &Path,
+        root: &Path,
+        before: &Self,
+    ) -> io::Result<()> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             // Only the folder of the providers itself is required.
@@ -178,13 +186,13 @@ impl SourceTree {
             }
         };
         for entry in entries {
-            let entry = entry?;
-            let path = entry.path();
+            let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if !is_wanted(&name) {
-                continue;
+            if depth > 1 && is_folder(&path) {
+                self.read_folder((folder, depth - 1), &path, root, before)?;
+            } else if is_wanted(&name) {
+                self.read_file(folder, &path, root, before);
             }
-            self.read_file(folder, &path, root, before);
         }
         Ok(())
     }
@@ -195,7 +203,7 @@ impl SourceTree {
         self.insert(path, text);
     }
 
-    /// Adds the built-in presets, gateways, apis, prices and clients that the directory lacks, so that a provider file works in any
+    /// Adds the built-in presets, endpoint sets, gateways, apis, prices and clients that the directory lacks, so that a provider file works in any
     /// directory. Their tests ran when the binary was built. The built-in providers are added to a directory that has files
     /// of other kinds and no provider: a first file of prices or of a client takes no provider out of service.
     fn fill_in(&mut self) {
@@ -217,8 +225,7 @@ impl SourceTree {
 
     /// Replaces a file, or the built-in one that stands in for it. Its folder is that of the path.
     pub(super) fn replace(&mut self, path: &Path, bytes: Vec<u8>) {
-        let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let folder = folder.to_str().and_then(Folder::named).unwrap_or(Folder::Providers);
+        let folder = Folder::of_any_path(&path.to_string_lossy());
         self.replace_in(folder, path, bytes);
     }
 
@@ -239,9 +246,33 @@ impl SourceTree {
     }
 }
 
+/// The depth of files in a folder, the folder itself included.
+fn depth_of(folder: Folder) -> usize {
+    if folder.has_folders() { FileName::MAX_DEPTH } else { 1 }
+}
+
+/// The folders in a folder whose files are read, empty ones too.
+pub(super) fn folders_within(folder: Folder, dir: &Path) -> Vec<PathBuf> {
+    let mut all = vec![(dir.to_owned(), depth_of(folder))];
+    let mut index = 0;
+    while let Some((dir, depth)) = all.get(index).cloned() {
+        index += 1;
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+        all.extend(paths.filter(|path| depth > 1 && is_folder(path)).map(|path| (path, depth - 1)));
+    }
+    all.into_iter().skip(1).map(|(dir, _)| dir).collect()
+}
+
+fn is_folder(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.') && path.is_dir()
+}
+
 /// True for the names of provider files. Hidden files and editors' backups are ignored.
 fn is_wanted(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "toml") && !name.starts_with('.')
+    Path::new(name).extension().is_some_and(|extension| extension == "toml")
+        && !name.split('/').any(|part| part.starts_with('.'))
 }
 
 /// The path of the policy file: beside the providers directory, whose links are not followed.

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, ffi::OsStr, fs, io, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 use super::source_file::{Hash, hash_parts, open_nonblocking, read_bounded};
 use crate::{bind, compile::VarSource, settings::SecretsDir, written};
@@ -43,7 +44,7 @@ impl Vars {
     pub fn refresh(&mut self) -> bool {
         self.note_directory();
         let secrets = &self.secrets;
-        let now = self.files.keys().map(|source| (source.clone(), hash_value(&var_value(source, secrets))));
+        let now = self.files.keys().map(|source| (source.clone(), hash_wiped(var_value(source, secrets))));
         let now = now.collect();
         let is_same = self.files == now;
         self.files = now;
@@ -87,7 +88,7 @@ impl Vars {
         if let Some(known) = self.files.get(source) {
             return *known;
         }
-        let hash = hash_value(&var_value(source, &self.secrets));
+        let hash = hash_wiped(var_value(source, &self.secrets));
         self.files.insert(source.clone(), hash);
         hash
     }
@@ -109,6 +110,13 @@ impl Vars {
             VarSource::Env(_) => None,
         })
     }
+}
+
+/// The hash of a value that is needed for nothing else: it may be a private key.
+fn hash_wiped(value: bind::Lookup) -> Hash {
+    let hash = hash_value(&value);
+    drop(value.map(|value| value.map(Zeroizing::new)));
+    hash
 }
 
 fn hash_value(value: &bind::Lookup) -> Hash {
@@ -138,7 +146,7 @@ fn file(name: &str, secrets: &SecretsDir) -> bind::Lookup {
     let path = secrets.path.join(name);
     match open_nonblocking(&path, OFlags::empty()) {
         Ok(file) => {
-            let bytes = read_bounded(file, MAX_VAR_BYTES)?;
+            let bytes = Zeroizing::new(read_bounded(file, MAX_VAR_BYTES)?);
             let text = str::from_utf8(&bytes).map_err(|_| written::not_utf8(&bytes))?;
             let text = written::line(text);
             // A program that writes the file in place empties it first.

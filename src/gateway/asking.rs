@@ -15,11 +15,14 @@ use super::{InFlight, context::RequestContext, relay::send_fault};
 use crate::{
     compile::metering::{Ask, WhenMissing},
     fault::{Fault, FaultKind},
-    meter::ask::{ExtraFilter, ask, is_changeable, remove_digests},
+    meter::ask::{DIGESTS, ExtraFilter, ask, is_changeable, remove_digests},
     splice::SpliceProblem,
     table::Hit,
-    upstream::{CutError, Upload},
+    upstream::{CutError, ReadAhead, Upload},
 };
+
+/// The largest body that is read to be changed, in bytes.
+const MAX_BODY: usize = 4 << 20;
 
 /// The next part of an answer; none at its end.
 pub(super) type Next = Option<Result<Frame<Bytes>, CutError>>;
@@ -45,8 +48,11 @@ pub(super) async fn insert(
     context: &RequestContext,
 ) -> Result<Option<Asked>, Fault> {
     let wait = hit.endpoint().timeouts.first_byte;
-    let read = request.worker.upstream.read_ahead(upload, wait).await;
-    let Some(body) = read.map_err(|error| send_fault(&error, hit, context))? else { return Ok(None) };
+    let limit = MAX_BODY.min(usize::try_from(hit.provider.max_body).unwrap_or(MAX_BODY));
+    let read = request.worker.upstream.read_ahead(upload, limit, wait).await;
+    let ReadAhead::Whole(body) = read.map_err(|error| send_fault(&error, hit, context))? else {
+        return Ok(None);
+    };
     match ask(wanted, body) {
         Ok(Some(splice)) => {
             let changed = splice.apply(body);
@@ -69,10 +75,12 @@ fn ambiguous(wanted: &Ask) -> Fault {
 }
 
 impl Asked {
-    /// Removes digests of the body that was changed, and asks for an answer without a content coding, if an event is to be
-    /// taken out of it.
-    pub(super) fn change_headers(&self, headers: &mut HeaderMap) {
-        remove_digests(headers);
+    /// Removes digests of the body before it was changed, and asks for an answer without a content coding, if an event is to
+    /// be taken out of it. `is_ours`: headers of the credential, which belong to the changed body.
+    pub(super) fn change_headers(&self, headers: &mut HeaderMap, is_ours: impl Fn(&str) -> bool) {
+        for name in DIGESTS.into_iter().filter(|name| !is_ours(name)) {
+            headers.remove(name);
+        }
         if self.0.extra.is_some() {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::{Body, Worker, authenticate::Client, metered::Metered};
 use crate::{
-    access_record::{AccessRecord, End, HIDDEN, Wait, logged_path},
+    access_record::{AccessRecord, End, HIDDEN, Wait, WebSocketEnd, logged_path},
     accounts::Caller,
     admission::{ClientConnection, LocalError, RequestGuard},
     clock::now_ms,
@@ -27,7 +27,7 @@ use crate::{
     table::{Hit, Table},
     telemetry::shown,
     trace_context::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext},
-    upstream::{CutError, Tap},
+    upstream::{CutError, Tap, Tunnel},
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -74,6 +74,8 @@ pub(super) struct RequestContext {
     is_head: bool,
     client: IpAddr,
     guard: AccessRecordGuard,
+    /// The upstream's connection, once it has switched to WebSocket.
+    switched: Option<Box<Tunnel>>,
 }
 
 /// Emits the access record. Dropped before the end of the response, it records that the client left. The request counts
@@ -109,7 +111,8 @@ impl RequestContext {
             connection,
             admitted: None,
         };
-        Self { audience: Audience::of(worker, head), is_head: head.method == Method::HEAD, client, guard }
+        let (audience, is_head) = (Audience::of(worker, head), head.method == Method::HEAD);
+        Self { audience, is_head, client, guard, switched: None }
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -225,6 +228,16 @@ impl RequestContext {
         }
     }
 
+    /// The upstream's connection has switched to WebSocket.
+    pub(super) fn set_switched(&mut self, tunnel: Box<Tunnel>) {
+        self.switched = Some(tunnel);
+    }
+
+    /// The upstream's connection, if it has switched.
+    pub(super) fn take_switched(&mut self) -> Option<Box<Tunnel>> {
+        self.switched.take()
+    }
+
     pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
             record.fault = Some(kind);
@@ -296,6 +309,32 @@ impl RequestContext {
         persistence: Persistence,
     ) -> Response<Body> {
         self.announce(response.headers_mut(), persistence);
+        self.mark(&mut response, table);
+        if self.is_head {
+            // hyper never polls such a body.
+            self.guard.end(End::Complete);
+        } else {
+            response.body_mut().set_guard(self.guard);
+        }
+        response
+    }
+
+    /// The same for the answer that switches to WebSocket: the access record goes on with that.
+    pub(super) fn finish_switched(
+        mut self,
+        mut response: Response<Body>,
+        table: &Table,
+    ) -> (Response<Body>, AccessRecordGuard) {
+        self.mark(&mut response, table);
+        let after = self.guard.started.elapsed();
+        if let Some(record) = self.record() {
+            record.first_byte = Some(after);
+        }
+        (response, self.guard)
+    }
+
+    /// Adds the headers of every response that say nothing of its connection.
+    fn mark(&mut self, response: &mut Response<Body>, table: &Table) {
         let headers = response.headers_mut();
         match self.audience {
             Audience::Pages => table.cors.mark(headers),
@@ -311,13 +350,6 @@ impl RequestContext {
         if let Some(record) = self.record() {
             record.status = Some(status);
         }
-        if self.is_head {
-            // hyper never polls such a body.
-            self.guard.end(End::Complete);
-        } else {
-            response.body_mut().set_guard(self.guard);
-        }
-        response
     }
 
     /// Announces the end of the connection, or the time that it may idle. RFC 9110, section 7.6.1: `Connection` has to name
@@ -359,6 +391,26 @@ impl AccessRecordGuard {
         }
     }
 
+    /// Bytes of the upstream pass, in frames.
+    pub(super) fn pass_bytes(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Bytes of the client pass, in frames.
+    pub(super) fn pass_client(&self, bytes: usize) {
+        self.connection.reads().add_frame(bytes);
+    }
+
+    /// Ends with the WebSocket that the request became.
+    pub(super) fn end_websocket(mut self, websocket: WebSocketEnd, end: End) {
+        if let Some(record) = &mut self.record {
+            record.websocket = Some(websocket);
+        }
+        self.end(end);
+    }
+
     /// Ends with the upstream's response, which broke off.
     pub(super) fn cut(self, error: &CutError) {
         tracing::warn!(request_id = self.request_id, error = %shown(&error.to_string()), "response cut");
@@ -375,7 +427,7 @@ impl AccessRecordGuard {
             record.end = end;
             record.duration = self.started.elapsed();
             record.bytes_in = self.connection.reads().content.load(Ordering::Relaxed);
-            if end == End::Complete && record.bytes_out == 0 {
+            if end == End::Complete && record.bytes_out == 0 && record.websocket.is_none() {
                 record.first_byte = Some(record.duration);
             }
             let usage = self.metered.take().and_then(|metered| metered.finish(end == End::Complete));

@@ -8,6 +8,7 @@ use crate::{
     compile::{Api, ErrorValues},
     fault::{Fault, FaultKind},
     table::{Hit, Table},
+    websocket,
 };
 
 /// `Retry-After`, in seconds: by then many short requests have ended and freed what was lacking, delayed refusals of wrong
@@ -90,8 +91,13 @@ fn add_required(headers: &mut HeaderMap, status: StatusCode, kind: FaultKind, al
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => add(header::PROXY_AUTHENTICATE, CHALLENGE),
         // Section 15.5.22: it names the protocol to use; section 7.8: `Connection` names that header.
         StatusCode::UPGRADE_REQUIRED => {
-            add(header::UPGRADE, "HTTP/1.1");
+            let is_websocket = matches!(kind, FaultKind::UpgradeRequired | FaultKind::WebsocketVersion);
+            add(header::UPGRADE, if is_websocket { "websocket" } else { "HTTP/1.1" });
             add(header::CONNECTION, "upgrade");
+            // RFC 6455, section 4.2.2.
+            if kind == FaultKind::WebsocketVersion {
+                add(header::SEC_WEBSOCKET_VERSION, websocket::VERSION);
+            }
         }
         // Section 15.6.4, and RFC 6585, section 4.
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

@@ -16,6 +16,7 @@ mod coding;
 mod credential;
 mod events;
 mod fault;
+mod own_address;
 mod own_answers;
 mod pages;
 mod client_address;
@@ -25,7 +26,9 @@ mod readiness;
 mod relay;
 mod context;
 mod session;
+mod signing;
 mod staged_close;
+mod websocket;
 
 use std::{
     net::IpAddr,
@@ -49,6 +52,7 @@ pub use fault::refuse;
 pub use readiness::Readiness;
 pub use session::PageRequest;
 pub use staged_close::staged_close;
+pub use websocket::{LEAVE_TIME, WebSocket, WebSocketSlot, WebSockets};
 
 use crate::{
     accounts::{Actor, AuthRateLimit, Authenticated, Authenticator, Caller, LocalCache, Refresher},
@@ -104,6 +108,8 @@ pub struct Worker {
     pub metrics: Metrics,
     /// The streams of events that may run at once.
     pub events: EventStreams,
+    /// The WebSockets that run.
+    pub websockets: WebSockets,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
     /// The address at which people reach tollgate in a browser.
@@ -153,11 +159,12 @@ impl InFlight<'_> {
     }
 }
 
-/// Answers one request on a connection from `peer`.
+/// Answers one request on a connection from `peer`. A connection that switches to WebSocket has it in `switched` then.
 pub async fn handle(
     worker: Arc<Worker>,
     peer: IpAddr,
     connection: Arc<ClientConnection>,
+    switched: &WebSocketSlot,
     request: Request<Incoming>,
 ) -> Response<Body> {
     if connection.is_pipelined() {
@@ -177,6 +184,11 @@ pub async fn handle(
         Ok(response) => response,
         Err(fault) => fault::response(&fault, &table, &head, &mut context),
     };
+    if let Some(tunnel) = context.take_switched() {
+        let (response, guard) = context.finish_switched(response, &table);
+        switched.fill(WebSocket::new(worker, tunnel, guard));
+        return response;
+    }
     let ends = !incoming.is_none_or(|unread| leave(&worker, &head, unread, &context));
     context.finish(response, &table, if ends { Persistence::Ends } else { persistence(&head) })
 }

@@ -81,9 +81,10 @@ async fn page(
             };
             let Some(route) = pages::find(area, method, path) else { return Ok(pages::not_found(area)) };
             let form = match *method {
-                Method::POST => read_form(incoming, route.max_form(), context).await?,
-                _ => Bytes::new(),
+                Method::POST => read_form(incoming, route.max_form(&request.table.fields), context).await,
+                _ => Ok(Bytes::new()),
             };
+            let form = form.inspect_err(|fault| context.set_fault(fault.kind));
             Ok(show(request, signed_in, &route, form).await)
         }
     }
@@ -99,7 +100,12 @@ async fn read_form(
     Ok(form)
 }
 
-async fn show(request: InFlight<'_>, signed_in: SignedIn, route: &PageRoute, form: Bytes) -> PageResponse {
+async fn show(
+    request: InFlight<'_>,
+    signed_in: SignedIn,
+    route: &PageRoute,
+    form: Result<Bytes, Fault>,
+) -> PageResponse {
     let head = request.head;
     let (who, user) = match &signed_in.principal {
         Principal::User(caller) => (caller.name.clone(), Some(caller.id.to_string())),

@@ -1,6 +1,7 @@
 //! A call to a provider, from its authorization to the head of the answer: credential, upstream, at most one retry after
 //! a 401 with a refreshed login. A 401 to a body that cannot be sent again refreshes the login for later requests. The body
-//! of the answer is relayed as it comes (`body`); `asking` changes the bodies of few endpoints.
+//! of the answer is relayed as it comes (`body`). Few endpoints change bodies (`asking`), and few kinds of authentication
+//! need them before the head is sent (`signing`).
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,20 +16,23 @@ use super::{
     body,
     context::RequestContext,
     credential::{self, RefreshAttempts},
-    fault,
+    fault, own_address, signing, websocket,
 };
 use crate::{
-    accounts::{Caller, RefreshRequest},
+    accounts::{Caller, RefreshRequest, random},
     admission::{ClientConnection, LocalError},
     clock::now_ms,
     compile::metering::Ask,
-    decide::{Authorized, BodyInput, Credential, RefreshReason, UpstreamRequest, body_too_large},
+    decide::{
+        Authorized, BodyHash, BodyInput, Credential, RefreshReason, Sendable, UpstreamRequest, body_too_large,
+    },
     fault::{Fault, FaultKind},
+    generator::RandomBytes,
     meter::ask::remove_digests,
-    rewrite::{self, RewrittenResponse},
+    rewrite::{self, Chosen, Fresh, RewrittenResponse},
     table::Hit,
     telemetry::shown,
-    upstream::{Deadlines, Download, SendError, Upload, UploadWatch},
+    upstream::{Deadlines, Download, Identity, ProxyError, SendError, Target, Upload, UploadWatch},
 };
 
 /// An authorized call, with its request and its caller.
@@ -82,6 +86,17 @@ struct Sent<'r> {
     watch: Option<&'r UploadWatch>,
     /// The change of the body, if it was changed.
     asked: Option<&'r Asked>,
+    /// The hash of the body, if the credential needs it.
+    hash: Option<BodyHash>,
+}
+
+/// A request that is ready to be sent.
+#[derive(Debug)]
+struct Prepared<'c> {
+    upstream: UpstreamRequest<'c>,
+    upload: Upload,
+    /// The change of the body, if it was changed.
+    asked: Option<Asked>,
 }
 
 /// Sends the call upstream, and makes the head of the answer.
@@ -92,11 +107,14 @@ pub(super) async fn relay(
 ) -> Result<Response<Body>, Fault> {
     let Outbound { request: InFlight { worker, head, .. }, call, caller } = outbound;
     let mut attempts = RefreshAttempts::default();
-    let sendable = loop {
+    let mut sendable = loop {
         match call.credential(credential::owners(caller, &call.hit, &attempts), now_ms())? {
-            Credential::Ready(sendable) => break sendable,
+            Credential::Ready(sendable) => {
+                sendable.check_readable(|section| caller.unreadable.iter().any(|one| **one == *section))?;
+                break sendable;
+            }
             Credential::Refresh(refresh, _) => {
-                let request = credential::refresh_request(refresh);
+                let request = credential::refresh_request(refresh, &call.hit);
                 let begun = Instant::now();
                 attempts.refresh(&worker.refresher, request).await;
                 context.set_refreshed(begun);
@@ -104,32 +122,42 @@ pub(super) async fn relay(
         }
     };
     context.set_key_owner(sendable.owner());
-    // A kind of authentication that depends on the body has to wait for it here.
-    let BodyInput::Nothing = sendable.body_input();
-    let mut upstream = sendable.request(body.min_bytes())?;
-    let metered = context.meter(&call.hit, head);
-    context.hide(sendable.secrets());
-    let mut upload = body.upload(head, &call.hit, context.connection()).tapped(metered);
-    let asked = match asking::wanted(&call.hit, head) {
-        // Boxed, since few endpoints ask: other requests should not carry its state.
-        Some(wanted) => Box::pin(ask(wanted, outbound, &mut upload, &mut upstream, context)).await?,
-        None => None,
+    if call.hit.endpoint().upgrade.is_some() {
+        // Boxed, since few endpoints switch: other requests should not carry its state. A handshake has no body.
+        let sendable = sendable.with_body(&[]);
+        let refused = sendable.refresh(RefreshReason::Refused);
+        let refused = refused.map(|refused| credential::refresh_request(refused, &call.hit));
+        let reply = Box::pin(websocket::open(outbound, &sendable, context)).await?;
+        let answered = websocket::answer(outbound, &sendable, reply, (refused, attempts.clone()), context);
+        return Ok(Box::pin(answered).await);
+    }
+    let Prepared { upstream, upload, asked } = match (sendable.body_input(), asking::wanted(&call.hit, head))
+    {
+        (BodyInput::Nothing, None) => {
+            let upstream = request_of(&sendable, body.min_bytes())?;
+            let upload = metered_upload(outbound, body, &sendable, context);
+            Prepared { upstream, upload, asked: None }
+        }
+        // Boxed, since few requests need their body first: others should not carry its state.
+        (_, wanted) => Box::pin(prepare(wanted, outbound, body, &mut sendable, context)).await?,
     };
     // Small bodies are copied, so that the request can be sent once more with another access token.
     let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
     let watch = upload.watch();
-    context.set_sent(upstream.origin);
+    context.set_sent(&upstream.origin);
     let sent = send(worker, &call.hit, upstream, upload).await;
     if let Ok(reply) = &sent {
         context.set_connected(reply.body().connect_time());
     }
     let reply = match sent {
         Ok(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
-            match sendable.refresh(RefreshReason::Refused).map(credential::refresh_request) {
+            match sendable.refresh(RefreshReason::Refused) {
                 Some(refused) => {
+                    let refused = credential::refresh_request(refused, &call.hit);
                     context.meter_refused();
-                    let sent = Sent { watch: watch.as_ref(), asked: asked.as_ref() };
-                    retry(outbound, attempts, refused, sent, context).await.unwrap_or(reply)
+                    let hash = sendable.body_hash();
+                    let sent = Sent { watch: watch.as_ref(), asked: asked.as_ref(), hash };
+                    retry(outbound, attempts.clone(), refused, sent, context).await.unwrap_or(reply)
                 }
                 None => reply,
             }
@@ -140,36 +168,89 @@ pub(super) async fn relay(
             return Err(send_fault(&error, &call.hit, context));
         }
     };
-    Ok(response(outbound, reply, watch, asked.as_ref(), context))
+    Ok(response(outbound, &sendable, reply, watch, asked.as_ref(), context))
 }
 
-/// Changes a request so that it asks for usage, if its body allows that.
-async fn ask(
-    wanted: &Arc<Ask>,
+/// The upstream request, with the values that it generates.
+pub(super) fn request_of<'c>(sendable: &Sendable<'c>, body_bytes: u64) -> Result<UpstreamRequest<'c>, Fault> {
+    let random: Vec<RandomBytes> = (0..sendable.generated()).map(|_| random()).collect();
+    let now_ms = if random.is_empty() { 0 } else { now_ms() };
+    sendable.request(body_bytes, Fresh { random: &random, now_ms })
+}
+
+/// The body on its way upstream, with the meter that sees it pass.
+fn metered_upload(
+    Outbound { request: InFlight { head, .. }, call, .. }: Outbound<'_>,
+    body: CallBody<'_>,
+    sendable: &Sendable<'_>,
+    context: &mut RequestContext,
+) -> Upload {
+    let metered = context.meter(&call.hit, head);
+    context.hide(sendable.secrets());
+    body.upload(head, &call.hit, context.connection()).tapped(metered)
+}
+
+/// Prepares a request whose body is needed before it is sent: to be changed, or for its hash. On a fault, the rest of the
+/// client's body is read, as after any early response.
+async fn prepare<'c>(
+    wanted: Option<&Arc<Ask>>,
+    outbound: Outbound<'_>,
+    body: CallBody<'_>,
+    sendable: &mut Sendable<'c>,
+    context: &mut RequestContext,
+) -> Result<Prepared<'c>, Fault> {
+    sendable.check_size(body.min_bytes())?;
+    let mut upload = metered_upload(outbound, body, sendable, context);
+    let watch = upload.watch();
+    match with_body(wanted, outbound, &mut upload, sendable, context).await {
+        Ok((upstream, asked)) => Ok(Prepared { upstream, upload, asked }),
+        Err(fault) => {
+            drop(upload);
+            body::read_rest_of(&outbound.request.worker.tasks, watch, context.connection());
+            Err(fault)
+        }
+    }
+}
+
+/// Changes the body so that it asks for usage, if it allows that; then makes the head, with the hash of the final body if
+/// the credential needs it.
+async fn with_body<'c>(
+    wanted: Option<&Arc<Ask>>,
     Outbound { request, call, .. }: Outbound<'_>,
     upload: &mut Upload,
-    upstream: &mut UpstreamRequest<'_>,
+    sendable: &mut Sendable<'c>,
     context: &RequestContext,
-) -> Result<Option<Asked>, Fault> {
-    let watch = upload.watch();
-    let asked = asking::insert(wanted, request, &call.hit, upload, context).await.inspect_err(|_| {
-        drop(std::mem::replace(upload, Upload::empty()));
-        body::read_rest_of(&request.worker.tasks, watch, context.connection());
-    })?;
-    if let Some(asked) = &asked {
-        asked.change_headers(&mut upstream.headers);
+) -> Result<(UpstreamRequest<'c>, Option<Asked>), Fault> {
+    let is_signed = sendable.body_input() == BodyInput::Sha256;
+    if is_signed {
+        signing::read(request, &call.hit, upload, context).await?;
     }
-    Ok(asked)
+    let asked = match wanted {
+        Some(wanted) => asking::insert(wanted, request, &call.hit, upload, context).await?,
+        None => None,
+    };
+    if is_signed {
+        let hash = signing::hash(upload.ahead()).await;
+        // A large body takes its time, and a signature is valid for minutes.
+        sendable.set_body(hash, now_ms());
+    }
+    let mut upstream = request_of(sendable, 0)?;
+    if let Some(asked) = &asked {
+        asked.change_headers(&mut upstream.headers, |name| sendable.writes(name));
+    }
+    Ok((upstream, asked))
 }
 
 /// The response to the client: the upstream's answer, or the reply that a rule of the provider's file puts in its place.
-fn response(
-    Outbound { request: InFlight { worker, head, .. }, call, .. }: Outbound<'_>,
+pub(super) fn response(
+    Outbound { request, call, .. }: Outbound<'_>,
+    sent: &Sendable<'_>,
     reply: Response<Download>,
     watch: Option<UploadWatch>,
     asked: Option<&Asked>,
     context: &mut RequestContext,
 ) -> Response<Body> {
+    let InFlight { worker, head, .. } = request;
     let (reply, download) = reply.into_parts();
     let extra = asked.and_then(|asked| asked.extra(&reply));
     let trailers = rewrite::takes_trailers(&head.headers);
@@ -180,6 +261,10 @@ fn response(
                 headers.remove(CONTENT_LENGTH);
                 remove_digests(&mut headers);
             }
+            if call.hit.provider.returned_urls.is_some() {
+                sent.return_urls(own_address::find(request).as_ref(), &mut headers);
+            }
+            sent.conceal(&mut headers);
             let (tasks, connection) = (worker.tasks.clone(), context.connection().clone());
             let mut answer = Response::new(Body::relay(download, extra, trailers, watch, tasks, connection));
             *answer.status_mut() = reply.status;
@@ -208,7 +293,7 @@ async fn send(
     upstream: UpstreamRequest<'_>,
     upload: Upload,
 ) -> Result<Response<Download>, SendError> {
-    let UpstreamRequest { origin, method, target, headers } = upstream;
+    let UpstreamRequest { origin, entered, method, target, headers } = upstream;
     let timeouts = hit.endpoint().timeouts;
     let deadlines =
         Deadlines { connect: timeouts.connect, first_byte: timeouts.first_byte, idle: timeouts.idle };
@@ -216,7 +301,9 @@ async fn send(
     *request.method_mut() = method;
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
-    worker.upstream.send(origin, request, deadlines).await
+    let identity = hit.provider.tls.as_ref().and_then(|tls| tls.made::<Identity>());
+    let entered = entered.as_ref();
+    worker.upstream.send(Target { origin: &origin, identity, entered }, request, deadlines).await
 }
 
 /// Refreshes the login and sends the request once more. Returns none, so that the 401 is relayed, if the refresh brought
@@ -241,20 +328,26 @@ async fn retry(
     };
     attempts.refresh(&worker.refresher, refused.clone()).await;
     let owners = credential::owners(caller, &call.hit, &attempts);
-    let sendable = call.credential(owners, now_ms()).ok()?.without_refresh();
-    let (place, seen) = (&refused.credential, &refused.seen);
-    if !sendable.replaces(&place.owner, &place.field, &seen.access_token) {
+    let mut sendable = call.credential(owners, now_ms()).ok()?.without_refresh();
+    let place = &refused.credential;
+    if !sendable.replaces(&place.owner, &place.field, refused.seen()) {
         return None;
     }
-    context.hide(sendable.chosen.map(|chosen| chosen.secret).into_iter());
-    let mut upstream = sendable.request(0).ok()?;
+    context.hide(sendable.chosen.iter().flat_map(Chosen::secrets));
+    if let Some(hash) = sent.hash {
+        sendable.set_body(hash, now_ms());
+    }
+    let mut upstream = request_of(&sendable, 0).ok()?;
     if let Some(asked) = sent.asked {
-        asked.change_headers(&mut upstream.headers);
+        asked.change_headers(&mut upstream.headers, |name| sendable.writes(name));
     }
     context.meter_retry();
     // Boxed, since it is rare: a warm request should not carry its state.
     let sent = Box::pin(send(worker, &call.hit, upstream, upload)).await;
-    sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()
+    let mut reply = sent.inspect_err(|error| drop(send_fault(error, &call.hit, context))).ok()?;
+    // Another access token was sent than the one that the caller of this function knows.
+    sendable.conceal(reply.headers_mut());
+    Some(reply)
 }
 
 /// The fault of a request without a response from upstream. Logs it, unless the client is at fault.
@@ -267,6 +360,9 @@ pub(super) fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext)
         SendError::DnsBusy { .. } => {
             "its name cannot be resolved now, since too many DNS lookups are in flight"
         }
+        SendError::NotAllowed { .. } => "a user entered its origin, and the operator does not allow it",
+        SendError::ForbiddenName { .. } => "a proxy would resolve its name, and such names are private",
+        SendError::Proxy { error, .. } => proxy_failure(error),
         SendError::Forbidden { .. } => "its name leads to an address that must not be called",
         SendError::Refused { .. } if kind != FaultKind::UpstreamConnectTimeout => {
             "it refused the connection or cannot be reached"
@@ -279,6 +375,7 @@ pub(super) fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext)
         SendError::Tls { .. } => "the TLS handshake failed",
         SendError::Reset(_) => "it closed the connection before it answered",
         SendError::Malformed(_) => "its answer is not valid HTTP",
+        SendError::Handshake(_) => "it answered the handshake of the WebSocket wrongly",
         SendError::TooManyInterim { .. } => "it sent too many interim (1xx) responses",
         SendError::Timeout(_) => "it did not begin its answer in time",
         SendError::BodyTooLarge { .. } => return body_too_large(hit.provider.max_body),
@@ -289,6 +386,18 @@ pub(super) fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext)
         request_id = context.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "upstream request failed"
     );
     Fault::new(kind, format!("Upstream {provider} failed: {what}"))
+}
+
+/// A proxy's failure for a client, who knows neither the proxy nor its credentials.
+fn proxy_failure(error: &ProxyError) -> &'static str {
+    match error {
+        ProxyError::Unreachable(_) | ProxyError::Tls(_) => "the outgoing proxy cannot be reached",
+        ProxyError::Unauthorized { .. } => "the outgoing proxy wants other credentials (407)",
+        ProxyError::Refused(_) => "the outgoing proxy refused the way to it",
+        ProxyError::Malformed(_) => "the outgoing proxy gave an answer that cannot be used",
+        ProxyError::Closed => "the outgoing proxy closed the connection",
+        ProxyError::Timeout(_) => "the outgoing proxy did not open a connection in time",
+    }
 }
 
 /// The fault of a request that this machine could not send. Logs and counts it: no upstream is to blame.

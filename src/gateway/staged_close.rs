@@ -1,20 +1,25 @@
 //! The end of a client's connection in stages (RFC 9112, section 9.6): the write side is closed, then what the client still
 //! sends is read and discarded, and only then the socket is closed. Closing it at once would reset the connection, and
-//! a client that sends its whole request before it reads would lose the response.
+//! a client that sends its whole request before it reads would lose the response. So would one that reads slowly, and sends
+//! something while the kernel still has a part of the response: the write side is closed once the kernel has sent all of it.
 //!
 //! It guarantees: no memory besides the socket's; bounds on bytes and time. The connection counts as idle meanwhile: it
 //! is closed when its place is needed.
 
 use std::{
     future::poll_fn,
+    io,
     mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::{TcpStream, UnixStream},
     task::yield_now,
     time::{sleep, timeout},
 };
@@ -26,7 +31,7 @@ struct Bounds {
     bytes: u64,
     /// The longest time.
     time: Duration,
-    /// The longest pause of the client in that time.
+    /// The longest pause of the client in that time, once everything is sent.
     pause: Duration,
     /// The time that is left once a graceful shutdown wants the connection closed.
     at_stop: Duration,
@@ -45,8 +50,40 @@ const READ_BYTES: usize = 16 << 10;
 /// Bytes after which other tasks have a turn.
 const TURN_BYTES: u64 = 256 << 10;
 
+/// A connection that may have bytes to send.
+pub trait SendQueue {
+    /// Ready once the kernel has sent everything. Call it when nothing more will be written.
+    fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl SendQueue for TcpStream {
+    fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // With this limit, a socket is writable once nothing waits to be sent: what is on its way has room at the client.
+        if SockRef::from(self).set_tcp_notsent_lowat(1).is_err() {
+            return Poll::Ready(());
+        }
+        while ready!(self.poll_write_ready(cx)).is_ok() {
+            // tokio's own readiness is that of the limit before.
+            let mut asked = [PollFd::new(self, PollFlags::OUT)];
+            if poll(&mut asked, Some(&Timespec::default())) != Ok(0) {
+                break;
+            }
+            let _ =
+                self.try_io(Interest::WRITABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl SendQueue for UnixStream {
+    /// What is written is the peer's at once.
+    fn poll_sent(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
 /// Closes a connection. `evicted` is ready once its place is needed, and `stop` once the process shuts down.
-pub async fn staged_close<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn staged_close<S: AsyncRead + AsyncWrite + SendQueue + Unpin>(
     stream: S,
     evicted: impl Fn(&Context<'_>) -> Poll<()>,
     stop: impl Future<Output = ()>,
@@ -54,15 +91,12 @@ pub async fn staged_close<S: AsyncRead + AsyncWrite + Unpin>(
     close_within(BOUNDS, stream, evicted, stop).await;
 }
 
-async fn close_within<S: AsyncRead + AsyncWrite + Unpin>(
+async fn close_within<S: AsyncRead + AsyncWrite + SendQueue + Unpin>(
     bounds: Bounds,
     mut stream: S,
     evicted: impl Fn(&Context<'_>) -> Poll<()>,
     stop: impl Future<Output = ()>,
 ) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
     tokio::select! {
         () = discard(bounds, &mut stream, evicted) => {}
         () = sleep(bounds.time) => {}
@@ -70,16 +104,23 @@ async fn close_within<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn discard<S: AsyncRead + Unpin>(
+async fn discard<S: AsyncRead + AsyncWrite + SendQueue + Unpin>(
     bounds: Bounds,
     stream: &mut S,
     evicted: impl Fn(&Context<'_>) -> Poll<()>,
 ) {
-    let (mut total, mut turn) = (0, 0);
+    let (mut total, mut turn, mut is_shut) = (0, 0, false);
     while total < bounds.bytes {
-        let read = poll_fn(|cx| poll_discard(stream, &evicted, cx));
-        // Nothing, an error and a pause are the end alike: the client has what it takes of the response.
-        let Ok(Some(bytes)) = timeout(bounds.pause, read).await else { return };
+        let read = poll_fn(|cx| {
+            is_shut = is_shut || poll_shutdown(stream, cx).is_ready();
+            poll_discard(stream, &evicted, cx)
+        });
+        let bytes = match timeout(bounds.pause, read).await {
+            Ok(Some(bytes)) => bytes,
+            Err(_) if !is_shut => continue,
+            // Nothing, an error and a pause are the end alike: the client has what it takes of the response.
+            Ok(None) | Err(_) => return,
+        };
         total += bytes;
         turn += bytes;
         if turn >= TURN_BYTES {
@@ -87,6 +128,12 @@ async fn discard<S: AsyncRead + Unpin>(
             yield_now().await;
         }
     }
+}
+
+/// Closes the write side once everything is sent. A failure shows in the next read.
+fn poll_shutdown<S: AsyncWrite + SendQueue + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<()> {
+    ready!(stream.poll_sent(cx));
+    Pin::new(stream).poll_shutdown(cx).map(drop)
 }
 
 /// The number of bytes that were read into nowhere. None at the end of the stream.
@@ -115,7 +162,8 @@ mod tests {
     use std::future::{pending, ready};
 
     use tokio::{
-        io::{AsyncReadExt, duplex},
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        net::{TcpListener, TcpSocket},
         time::Instant,
     };
 
@@ -124,6 +172,12 @@ mod tests {
     const LONG: Duration = Duration::from_mins(10);
     const SHORT: Duration = Duration::from_millis(30);
     const FREE: Bounds = Bounds { bytes: u64::MAX, time: LONG, pause: LONG, at_stop: LONG };
+
+    impl SendQueue for DuplexStream {
+        fn poll_sent(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+    }
 
     fn stays(_: &Context<'_>) -> Poll<()> {
         Poll::Pending
@@ -173,6 +227,33 @@ mod tests {
         let bounds = Bounds { bytes: 1 << 20, ..FREE };
         let (sent, ()) = tokio::join!(flood, close_within(bounds, server, stays, pending()));
         assert!((1 << 20..(1 << 20) + (64 << 10)).contains(&sent), "{sent}");
+    }
+
+    /// A pause is no end while the kernel holds a part of the response.
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_gets_everything() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        let mut client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        server.writable().await.unwrap();
+        let mut sent = 0;
+        while let Ok(bytes) = server.try_write(&[0; 16 << 10]) {
+            sent += bytes;
+        }
+        let reader = async {
+            sleep(SHORT * 5).await;
+            // At a socket that is closed already, this would reset the connection.
+            client.write_all(b"ping").await.unwrap();
+            sleep(SHORT).await;
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            received.len()
+        };
+        let bounds = Bounds { pause: SHORT, ..FREE };
+        let (received, ()) = tokio::join!(reader, close_within(bounds, server, stays, pending()));
+        assert_eq!(received, sent);
     }
 
     #[tokio::test]

@@ -39,6 +39,12 @@ const MAX_MODEL_NAME: usize = 100;
 /// Classes of status, by their index. The last one is that of exchanges without a response.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
+/// Codes of close frames, by their index: those of RFC 6455 and its registry, and classes of all others.
+pub(super) const CLOSE_CODES: [&str; 19] = [
+    "1000", "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010", "1011", "1012",
+    "1013", "1014", "1015", "3xxx", "4xxx", "other",
+];
+
 /// Counts of all finished exchanges since the start.
 #[derive(Debug, Clone)]
 pub(super) struct Counts {
@@ -61,6 +67,8 @@ pub(super) struct ProviderCounts {
     pub(super) faults: [u64; FaultKind::ALL.len()],
     /// By reason.
     pub(super) not_counted: [u64; NotCounted::ALL.len()],
+    /// WebSockets, by the code of their end.
+    pub(super) websockets: [u64; CLOSE_CODES.len()],
 }
 
 /// Counts of one endpoint.
@@ -102,7 +110,7 @@ pub(super) struct UserCounts {
 
 impl Default for ProviderCounts {
     fn default() -> Self {
-        Self { endpoints: BTreeMap::new(), faults: [0; _], not_counted: [0; _] }
+        Self { endpoints: BTreeMap::new(), faults: [0; _], not_counted: [0; _], websockets: [0; _] }
     }
 }
 
@@ -157,6 +165,9 @@ impl Counts {
         let (name, provider) = slot(&mut self.providers, name, MAX_PROVIDERS);
         if let Some(fault) = record.fault {
             provider.faults[fault as usize] += 1;
+        }
+        if let Some(websocket) = record.websocket {
+            provider.websockets[close_code(websocket.code)] += 1;
         }
         let endpoint = record.endpoint.as_deref().unwrap_or_default();
         let (_, endpoint) = slot(&mut provider.endpoints, endpoint, MAX_ENDPOINTS);
@@ -228,6 +239,16 @@ impl EndpointCounts {
         if let (Some(first_byte), Some(_), None) = (record.first_byte, &record.provider, record.fault) {
             self.first_byte.add(first_byte);
         }
+    }
+}
+
+/// The index in [`CLOSE_CODES`].
+fn close_code(code: u16) -> usize {
+    match code {
+        1000..=1015 => usize::from(code - 1000),
+        3000..4000 => 16,
+        4000..5000 => 17,
+        _ => 18,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     WorkerCounts,
-    counts::{Counts, EndpointCounts, STATUS_CLASSES, TokenCounts},
+    counts::{CLOSE_CODES, Counts, EndpointCounts, STATUS_CLASSES, TokenCounts},
     exposition::{Exposition, Format},
     sources::Sources,
     table::{self, Metric},
@@ -95,6 +95,12 @@ fn times(text: &mut Exposition, counts: &Counts) {
     let mut family = text.family(&table::REQUEST_BYTES);
     for (provider, endpoint, counts) in endpoints(counts) {
         family.sample(&[provider, endpoint], counts.bytes_in);
+    }
+    let mut family = text.family(&table::WEBSOCKETS);
+    for (name, provider) in &counts.providers {
+        for (code, number) in CLOSE_CODES.iter().zip(provider.websockets).filter(|one| one.1 > 0) {
+            family.sample(&[name, code], number);
+        }
     }
     let mut family = text.family(&table::RESPONSE_BYTES);
     for (provider, endpoint, counts) in endpoints(counts) {

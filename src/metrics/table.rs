@@ -61,6 +61,8 @@ metrics! {
         "Time from a request's head to the first byte of the body of an upstream's response.";
     REQUEST_BYTES Counter "tollgate_request_body_bytes_total" ["provider" "endpoint"]
         "Bytes of bodies that were read from clients.";
+    WEBSOCKETS Counter "tollgate_websockets_total" ["provider" "code"]
+        "WebSockets that have ended, by the code of the first close frame: 1005 for none in it, 1006 for no such frame.";
     RESPONSE_BYTES Counter "tollgate_response_body_bytes_total" ["provider" "endpoint"]
         "Bytes of bodies that were passed to clients.";
     TOKENS Counter "tollgate_tokens_total" ["provider" "model" "kind" "estimated"]

@@ -1,5 +1,5 @@
 //! A fast mock upstream for tests, benchmarks and users without a key. It speaks the wire formats of chat completions,
-//! messages, responses and embeddings, unary and streamed, and injects faults on request.
+//! messages, responses and embeddings, unary and streamed, echoes the frames of WebSockets, and injects faults on request.
 //!
 //! Its responses are deterministic. It opens no connection and checks no credential.
 //!
@@ -15,6 +15,7 @@ mod receive;
 mod rendered;
 mod service;
 mod tls;
+mod websocket;
 mod worker;
 
 use std::{

@@ -6,7 +6,8 @@ use std::{convert::Infallible, future::pending, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use hyper::{Request, body::Incoming};
+use hyper::{Request, body::Incoming, upgrade::OnUpgrade};
+use tokio_util::task::TaskTracker;
 
 use super::{
     abort::{Abort, AbortHandle},
@@ -17,6 +18,7 @@ use super::{
     echo,
     receive::{BODY_MAX_BYTES, ReadError, Received, parse_body, receive},
     rendered::Rendered,
+    websocket,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -33,6 +35,8 @@ pub(super) struct Connection {
     /// The TLS server name (SNI) that the client sent.
     pub(super) server_name: Option<String>,
     pub(super) abort: AbortHandle,
+    /// The tasks of its WebSocket.
+    pub(super) upgraded: TaskTracker,
 }
 
 /// The content of a response, before framing.
@@ -56,7 +60,7 @@ async fn handle(
     request: Request<Incoming>,
     mut guard: Guard,
 ) -> Result<Response<Body>, Infallible> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let rendered = match connection.rendered.for_request(&head) {
         Ok(rendered) => rendered,
         Err(why) => return Ok(refuse(StatusCode::BAD_REQUEST, &why, guard)),
@@ -79,6 +83,14 @@ async fn handle(
         Some((At::Bytes(left), ending)) => Some(Limit { left, ending, abort: connection.abort.clone() }),
         Some((At::Head, ending)) => return end_before_head(ending, &connection.abort, guard).await,
     };
+    if behaviour.status == StatusCode::OK
+        && !behaviour.echo
+        && websocket::is_asked(&head)
+        && let Some(upgrade) = head.extensions.remove::<OnUpgrade>()
+    {
+        connection.upgraded.spawn(websocket::echo(upgrade));
+        return Ok(websocket::switching(&head, guard));
+    }
     let content = choose(&connection, behaviour, &head, &received);
     let response = assemble(&rendered, content, limit, guard);
     let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -75,9 +75,10 @@ impl Worker {
         let abort = AbortHandle::default();
         let io = AbortableIo::new(socket, abort.clone());
         let Self { rendered, counts, .. } = self;
-        let connection = Arc::new(Connection { rendered, counts, number, server_name, abort });
+        let upgraded = TaskTracker::new();
+        let connection = Arc::new(Connection { rendered, counts, number, server_name, abort, upgraded });
         let service = service_fn(|request| answer(Arc::clone(&connection), request));
         // The error is the client's, or an injected fault.
-        let _ended = http1::Builder::new().serve_connection(io, service).await;
+        let _ended = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
     }
 }

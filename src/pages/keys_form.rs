@@ -2,6 +2,7 @@
 //! Users have it for their own, operators for those of everybody, groups and users.
 
 mod change;
+mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +11,17 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 pub(super) use self::change::Problems;
-use self::change::{CLEAR, Change, SET, change};
+use self::change::{Change, Seen, change};
 use super::{
     client::{Api, Client},
     form::Form,
     refused::Refused,
-    shown,
 };
 use crate::{
-    admin::{CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, UndeclaredField},
+    accounts::NewOrigins,
+    admin::{
+        CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, UndeclaredField, Wanted,
+    },
     clock::{now_ms, utc},
     fault::Fault,
 };
@@ -53,7 +56,7 @@ pub(super) struct KeysForm<'p> {
     pub(super) groups: Vec<Group<'p>>,
     pub(super) undeclared: &'p [UndeclaredField],
     /// The credentials that wait for a confirmation.
-    pub(super) moved: Vec<Key<'p>>,
+    pub(super) moved: Vec<Moved<'p>>,
     /// The reason why the last change was refused, if it is about no field.
     pub(super) refused: Option<Refused>,
 }
@@ -66,13 +69,20 @@ pub(super) struct Group<'p> {
     pub(super) keys: Vec<Key<'p>>,
 }
 
+/// Credentials of one section that wait for the confirmation of the same origins.
+pub(super) struct Moved<'p> {
+    pub(super) section: &'p FieldSection,
+    pub(super) keys: Vec<Key<'p>>,
+    pub(super) new: &'p NewOrigins,
+}
+
 /// One field, with the section that it is in.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'p> {
     pub(super) section: &'p FieldSection,
     pub(super) field: &'p CredentialField,
     pub(super) problem: Option<&'p str>,
-    /// The text that the refused form had for it.
+    /// The text that the refused form had for it. Of a value that is shown, what is stored if there was no such form.
     pub(super) typed: &'p str,
     /// True if the refused form would remove it.
     pub(super) is_cleared: bool,
@@ -108,9 +118,11 @@ impl<'p> LastTry<'p> {
                 other.get_or_insert_with(|| format!("`{place}`: {problem}").into());
             }
         }
+        let seen = Seen::of(form);
+        let typed = seen.set.iter().filter(|(place, _)| !seen.is_unchanged(place));
         Self {
-            typed: form.below(SET).collect(),
-            cleared: form.all(CLEAR).collect(),
+            typed: typed.map(|(place, text)| (*place, *text)).collect(),
+            cleared: seen.cleared,
             problems: by_place,
             other,
         }
@@ -134,14 +146,15 @@ pub(super) async fn save(
     Ok(saved.map(|_| next.clone()).map_err(Problems::of))
 }
 
-/// Confirms that a credential may go to the hosts that the form names.
+/// Confirms that credentials may go to the hosts that the form names.
 pub(super) async fn confirm(
     client: &Client<'_, impl Api>,
     target: &Target,
     form: &Form,
 ) -> Result<(), Fault> {
     let origins: Vec<&str> = form.all("origin").collect();
-    let body = serde_json::json!({ "origins": { form.text("place"): origins } });
+    let places: BTreeMap<&str, &[&str]> = form.all("place").map(|place| (place, &*origins)).collect();
+    let body = serde_json::json!({ "origins": places });
     let _: IgnoredAny = client.send(Method::POST, &target.confirm, &body).await?;
     Ok(())
 }
@@ -170,7 +183,7 @@ impl<'p> KeysForm<'p> {
         };
         let mut groups = vec![group("Main providers", true), group("Additional providers", false)];
         groups.retain(|group| !group.keys.is_empty());
-        let moved = keys().filter(|key| key.field.unconfirmed.is_some()).collect();
+        let moved = moved(&all);
         Self { target, groups, undeclared: &fields.undeclared, moved, refused: last.other }
     }
 
@@ -194,6 +207,19 @@ impl<'p> KeysForm<'p> {
     }
 }
 
+/// The keys that wait, those of one move as one.
+fn moved<'p>(keys: &[Key<'p>]) -> Vec<Moved<'p>> {
+    let mut all: Vec<Moved<'p>> = Vec::new();
+    for key in keys {
+        let (section, Some(new)) = (key.section, &key.field.unconfirmed) else { continue };
+        match all.iter_mut().find(|one| one.section.section == section.section && one.new == new) {
+            Some(same) => same.keys.push(*key),
+            None => all.push(Moved { section, keys: vec![*key], new }),
+        }
+    }
+    all
+}
+
 fn key<'p>(
     section: &'p FieldSection,
     field: &'p CredentialField,
@@ -202,14 +228,23 @@ fn key<'p>(
 ) -> Key<'p> {
     let place = place(section, field);
     let place = place.as_str();
+    let stored = shown_value(field).unwrap_or_default();
     Key {
         section,
         field,
         problem: last.problems.get(place).copied(),
-        typed: last.typed.get(place).copied().unwrap_or_default(),
+        typed: last.typed.get(place).copied().unwrap_or(stored),
         is_cleared: last.cleared.contains(place),
         is_own,
         number,
+    }
+}
+
+/// The stored value of a field whose values are shown.
+fn shown_value(field: &CredentialField) -> Option<&str> {
+    match field.kind {
+        CredentialKind::Text | CredentialKind::Origin => field.stored.as_ref()?.as_str(),
+        CredentialKind::Secret | CredentialKind::Json | CredentialKind::Oauth2 => None,
     }
 }
 
@@ -225,6 +260,14 @@ fn places(fields: &CredentialFields) -> BTreeMap<String, &CredentialField> {
     fields.map(|(section, field)| (place(section, field), field)).collect()
 }
 
+impl Moved<'_> {
+    /// The labels of its fields.
+    pub(super) fn labels(&self) -> String {
+        let labels: Vec<&str> = self.keys.iter().map(|key| key.field.label.as_str()).collect();
+        labels.join(", ")
+    }
+}
+
 impl Group<'_> {
     pub(super) fn stored(&self) -> usize {
         self.keys.iter().filter(|key| key.field.stored.is_some()).count()
@@ -232,7 +275,7 @@ impl Group<'_> {
 
     /// True if the refused form would change something in it.
     pub(super) fn is_changed(&self) -> bool {
-        self.keys.iter().any(|key| key.is_cleared || !key.typed.is_empty())
+        self.keys.iter().any(|key| key.is_cleared || key.typed != key.shown_value())
     }
 }
 
@@ -247,20 +290,70 @@ impl Key<'_> {
         format!("key-{}", self.number)
     }
 
+    /// The name of its kind.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.field.kind {
+            CredentialKind::Secret => "secret",
+            CredentialKind::Text => "text",
+            CredentialKind::Origin => "origin",
+            CredentialKind::Json => "json",
+            CredentialKind::Oauth2 => "oauth2",
+        }
+    }
+
+    /// True for a text or an origin, which is no secret.
+    pub(super) fn is_shown(&self) -> bool {
+        matches!(self.field.kind, CredentialKind::Text | CredentialKind::Origin)
+    }
+
+    /// The stored value of a text or an origin; empty if there is none.
+    pub(super) fn shown_value(&self) -> &str {
+        shown_value(self.field).unwrap_or_default()
+    }
+
+    /// The stored value, or the one that a refused form had, if it is none of the choices any more.
+    pub(super) fn other_choice(&self) -> Option<&str> {
+        Some(self.typed)
+            .filter(|typed| !typed.is_empty() && !self.field.one_of.iter().any(|one| one == typed))
+    }
+
+    /// True for a document that is pasted: a login or another one.
+    pub(super) fn is_document(&self) -> bool {
+        matches!(self.field.kind, CredentialKind::Json | CredentialKind::Oauth2)
+    }
+
+    /// True if it is absent, and requests with what is stored of the section are not possible without it.
+    pub(super) fn is_needed(&self) -> bool {
+        let is_absent = self.field.stored.is_none() && self.field.used.is_none();
+        let has_other = || self.section.fields.iter().any(|field| field.stored.is_some());
+        is_absent && self.field.wanted == Wanted::Required && has_other()
+    }
+
+    /// True if requests are possible without it.
+    pub(super) fn is_optional(&self) -> bool {
+        self.field.optional || self.field.default.is_some()
+    }
+
     pub(super) fn is_login(&self) -> bool {
         self.field.kind == CredentialKind::Oauth2
     }
 
-    pub(super) fn hosts(&self) -> Vec<&str> {
-        self.field.origins.iter().map(|origin| shown::host(origin)).collect()
-    }
-
     /// The text in the empty control: the mask of the stored value, or an example.
     pub(super) fn placeholder(&self) -> String {
-        match &self.field.stored {
+        let field = self.field;
+        let example = || field.placeholder.clone().or_else(|| field.hint.clone());
+        match &field.stored {
+            _ if self.is_shown() => {
+                let origin =
+                    (field.kind == CredentialKind::Origin).then(|| "https://host.example:8000".to_owned());
+                field.default.clone().or_else(example).or(origin).unwrap_or_default()
+            }
             Some(Value::String(mask)) => mask.clone(),
             Some(_) if self.is_login() => "a login is stored; paste another one to replace it".to_owned(),
-            _ => self.field.placeholder.clone().or_else(|| self.field.hint.clone()).unwrap_or_default(),
+            Some(_) if self.is_document() => {
+                "a document is stored; paste another one to replace it".to_owned()
+            }
+            _ => example().unwrap_or_default(),
         }
     }
 

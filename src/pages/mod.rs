@@ -43,8 +43,8 @@ use bytes::Bytes;
 pub struct PageRequest<'r> {
     /// The query, without `?`.
     pub query: Option<&'r str>,
-    /// The body of a form.
-    pub form: Bytes,
+    /// The body of a form, or the reason why it was not read.
+    pub form: Result<Bytes, Fault>,
     /// The address at which people reach tollgate, without a slash at the end.
     pub public_url: &'r str,
     /// The clients of the request's snapshot.
@@ -88,11 +88,22 @@ pub fn asset(hash: &str, name: &str) -> Option<PageResponse> {
 pub async fn answer(route: &PageRoute, request: &PageRequest<'_>, api: &impl Api) -> PageResponse {
     let client = Client::new(api);
     let frame = Frame::new(route, request);
-    let rendered = match check_user(route, request) {
-        Ok(()) => render(route, request, &client, &frame).await,
-        Err(fault) => Err(fault),
+    let rendered = match (&request.form, check_user(route, request)) {
+        (Err(fault), _) => Err(unread(route, fault)),
+        (Ok(form), Ok(())) => render(route, (request, form), &client, &frame).await,
+        (Ok(_), Err(fault)) => Err(fault),
     };
     rendered.unwrap_or_else(|fault| frame::problem(&frame, &fault))
+}
+
+/// The fault for a form that was not read. One that is too large needs advice.
+fn unread(route: &PageRoute, fault: &Fault) -> Fault {
+    match fault.kind {
+        FaultKind::BodyTooLarge => {
+            Fault::new(fault.kind, format!("The form is too large: {}, or use the API", route.advice()))
+        }
+        _ => fault.clone(),
+    }
 }
 
 /// Refuses a form of a page that was made for another user: somebody else has signed in to the same browser since then.
@@ -107,11 +118,11 @@ fn check_user(route: &PageRoute, request: &PageRequest<'_>) -> Result<(), Fault>
 
 async fn render(
     route: &PageRoute,
-    request: &PageRequest<'_>,
+    (request, form): (&PageRequest<'_>, &[u8]),
     client: &Client<'_, impl Api>,
     frame: &Frame,
 ) -> Result<PageResponse, Fault> {
-    let form = || Form::parse(&request.form);
+    let form = || Form::parse(form);
     let item = route.item.as_str();
     match route.page {
         Page::Keys => config::keys::show(client, frame, request.query).await,

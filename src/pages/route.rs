@@ -3,10 +3,21 @@
 use http::Method;
 
 use super::console::{keys::KeyOwner, user::Change};
-use crate::admin::MAX_BODY;
+use crate::{
+    accounts::{MAX_DOCUMENT_BYTES, MAX_SECRET_BYTES},
+    admin::MAX_BODY,
+    fields::DeclaredFields,
+};
 
 /// The largest form with the text of a file: a text of 1 MiB, of which a form may encode each byte as three.
 const MAX_TEXT_FORM: usize = (3 << 20) + 4096;
+
+/// The part of a form for one pasted document or login, of which a form may encode each byte as three. It is stored without
+/// white space, and pasted with it.
+const DOCUMENT_FORM: usize = (MAX_DOCUMENT_BYTES + MAX_SECRET_BYTES) * 3 * 2;
+
+/// The documents of one section that a form takes at most.
+const MAX_DOCUMENTS: usize = 16;
 
 /// The pages of one audience, below one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +88,25 @@ pub(super) enum Page {
 }
 
 impl PageRoute {
-    /// The largest form that the page takes, in bytes.
-    pub fn max_form(&self) -> usize {
-        if self.page == Page::CheckText { MAX_TEXT_FORM } else { MAX_BODY }
+    /// The largest form that the page takes, in bytes. That of keys takes a document in each field of any one section.
+    pub fn max_form(&self, fields: &DeclaredFields) -> usize {
+        match self.page {
+            Page::CheckText => MAX_TEXT_FORM,
+            Page::SaveKeys | Page::SaveOwnerKeys(_) => {
+                MAX_BODY + fields.most_documents().min(MAX_DOCUMENTS) * DOCUMENT_FORM
+            }
+            _ => MAX_BODY,
+        }
+    }
+
+    /// The advice to somebody whose form is too large.
+    pub(super) fn advice(&self) -> &'static str {
+        match self.page {
+            Page::SaveKeys | Page::SaveOwnerKeys(_) => {
+                "save fewer documents at a time, without white space in them"
+            }
+            _ => "shorten what you typed",
+        }
     }
 }
 

@@ -11,6 +11,11 @@ pub(super) const NONE: &str = "–";
 /// The mark of numbers that hold estimates.
 const ESTIMATED: &str = "~";
 
+/// The name of a protocol that a request switches to.
+pub(super) fn protocol(name: &str) -> &str {
+    if name == "websocket" { "WebSocket" } else { name }
+}
+
 /// A number to read at a glance: `950`, `12.4 k`, `3.1 M`. With a mark, if a part is an estimate.
 pub(super) fn rough(number: impl Borrow<u64>, estimated: bool) -> String {
     let number = *number.borrow();

@@ -35,7 +35,7 @@ use crate::{
     cors::TrustedOrigins,
     decide::ListenerRole,
     files::Live,
-    gateway::{self, DecodingBudget, EventStreams, Readiness, Worker},
+    gateway::{self, DecodingBudget, EventStreams, Readiness, WebSocketSlot, WebSockets, Worker},
     metrics::{Metrics, WorkerCounts},
     origin::Origin,
     recorder::Recorder,
@@ -176,6 +176,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         recorder: config.recorder,
         metrics: shared.metrics.clone(),
         events: shared.events.clone(),
+        websockets: WebSockets::default(),
         probe_timeout: shared.probe_timeout,
         cuts: AtomicBool::new(false),
         next_id: AtomicU64::new(config.first_id),
@@ -187,7 +188,10 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
     tasks.close();
     if tokio::time::timeout(shared.grace, tasks.wait()).await.is_err() {
         worker.cuts.store(true, Ordering::Relaxed);
-        tracing::warn!(unfinished = tasks.len(), "the grace period is over: unfinished requests are cut");
+        worker.websockets.end().await;
+        if !tasks.is_empty() {
+            tracing::warn!(unfinished = tasks.len(), "the grace period is over: unfinished requests are cut");
+        }
     }
     Ok(())
 }
@@ -291,33 +295,54 @@ struct Client {
 async fn serve_client(http: http1::Builder, client: Client, worker: Arc<Worker>, stop: CancellationToken) {
     let Client { stream, peer, admitted, timeouts } = client;
     let state = &admitted.connection;
+    let slot = WebSocketSlot::default();
+    let switched = &slot;
     let service = service_fn(|request| {
         // Here, not in the future: hyper polls the socket once more before it polls that, and an idle connection may end.
         state.begin_request();
         let (worker, state) = (worker.clone(), state.clone());
-        async move { Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer, state, request).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer, state, switched, request).await)
+        }
     });
     let mut stream = ClientStream::new(stream, state.clone(), timeouts);
     let mut is_unused = false;
-    let ended = {
-        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(&mut stream), service));
-        tokio::select! {
-            ended = connection.as_mut() => ended,
+    let (ended, early) = {
+        let mut connection = http.serve_connection(TokioIo::new(&mut stream), service);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
             () = stop.cancelled() => {
                 is_unused = state.is_between_requests();
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
+        };
+        (ended, connection.into_parts().read_buf)
+    };
+    let websocket = slot.take().filter(|_| ended.is_ok());
+    log_end(peer, ended);
+    let mut remains = None;
+    if let Some(websocket) = websocket {
+        // Boxed, since few connections become one.
+        remains = Some(Box::pin(websocket.run(&mut stream, early)).await);
+    }
+    let (remains, running) = remains.unzip();
+    let upstream = async {
+        if let Some(remains) = remains {
+            remains.close().await;
         }
     };
-    log_end(peer, ended);
     // An unused one has no response that could be lost.
     if let Some(socket) = stream.into_socket()
         && !(is_unused && state.is_between_requests())
     {
         state.end_requests();
-        gateway::staged_close(socket, |cx| state.poll_evicted(cx), stop.cancelled()).await;
+        let client = gateway::staged_close(socket, |cx| state.poll_evicted(cx), stop.cancelled());
+        tokio::join!(client, upstream);
+    } else {
+        upstream.await;
     }
+    drop(running);
 }
 
 fn log_end(peer: IpAddr, ended: hyper::Result<()>) {

@@ -130,7 +130,13 @@ impl<T> Arguments<T> {
                 Value::from(items.collect::<Result<Vec<_>, _>>()?)
             } else {
                 let text = texts.first().map_or(OsStr::new(""), OsString::as_os_str);
-                parsed(checked(text, origin)?, schema, origin)?
+                // Where the empty text has a meaning, the schema says so.
+                let may_be_empty = schema["minLength"] == 0;
+                if text.is_empty() && may_be_empty {
+                    Value::from("")
+                } else {
+                    parsed(checked(text, origin)?, schema, origin)?
+                }
             };
             document.insert(id.clone(), value);
         }

@@ -80,6 +80,37 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_CA_FILE", hide_env_values = true, value_name = "PEM")]
     #[schemars(example = &"./ca.pem")]
     pub ca_file: Option<PathBuf>,
+    /// The proxy that requests to upstreams, token endpoints and exporters go through, as `http://proxy.example:3128`; an empty
+    /// one for none [default: `HTTPS_PROXY` and `HTTP_PROXY`]
+    #[arg(long, env = "TOLLGATE_OUTGOING_PROXY", hide_env_values = true, value_name = "URL")]
+    #[schemars(example = &"http://proxy.example:3128", extend("minLength" = 0))]
+    pub outgoing_proxy: Option<String>,
+    /// A file with the credentials for the outgoing proxy, `user:password` [default: those of its URL]
+    #[arg(long, env = "TOLLGATE_OUTGOING_PROXY_AUTH_FILE", hide_env_values = true, value_name = "FILE")]
+    #[schemars(example = &"/etc/tollgate/proxy-auth")]
+    pub outgoing_proxy_auth_file: Option<PathBuf>,
+    /// Hosts, addresses and networks that are called without the outgoing proxy; `*` for all (repeatable)
+    /// [default: `NO_PROXY`]
+    #[arg(
+        long,
+        env = "TOLLGATE_NO_PROXY",
+        hide_env_values = true,
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["internal.example", "10.0.0.0/8"])]
+    pub no_proxy: Option<Vec<String>>,
+    /// Origins that users may enter as a whole, as `https://*.corp.example` (`*` for one label), `http://10.0.0.0/8` or
+    /// `http://localhost:*` (repeatable) [default: none]
+    #[arg(
+        long,
+        env = "TOLLGATE_USER_ORIGINS",
+        hide_env_values = true,
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["https://*.corp.example", "http://10.0.0.0/8"])]
+    pub user_origins: Option<Vec<String>>,
     /// Allow upstream names that resolve to private and loopback addresses (turns off that part of the SSRF guard)
     #[arg(long, env = "TOLLGATE_ALLOW_PRIVATE", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
     #[schemars(example = false)]

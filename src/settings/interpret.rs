@@ -11,11 +11,12 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    AccessLog, Arguments, ExporterTable, Given, Origin, SettingsError, arguments::checked,
-    settings_file::SettingsFile,
+    AccessLog, Arguments, Bypass, ExporterTable, Given, Origin, SettingsError, Sourced, UserOrigins,
+    arguments::checked, bypass, settings_file::SettingsFile, user_origins,
 };
 use crate::{
     compile::{duration, size, span},
+    cors::TrustedOrigins,
     origin,
 };
 
@@ -116,6 +117,41 @@ impl Reader<'_> {
         texts.iter().map(|text| network(text).ok_or_else(|| refused(text))).collect()
     }
 
+    pub(super) fn cors_trusted_origins(
+        self,
+        texts: Option<Vec<String>>,
+    ) -> Result<TrustedOrigins, SettingsError> {
+        TrustedOrigins::parse(&texts.unwrap_or_default())
+            .map_err(|(text, problem)| self.refused("cors_trusted_origins", &text, problem))
+    }
+
+    pub(super) fn max_head(self, text: Option<String>) -> Result<usize, SettingsError> {
+        let text = text.unwrap_or_else(|| "64KiB".into());
+        head_size(&text).map_err(|problem| self.refused("max_head", &text, problem))
+    }
+
+    pub(super) fn log(self, text: Option<String>) -> Result<tracing::Level, SettingsError> {
+        let text = text.unwrap_or_else(|| "info".into());
+        let problem = || "use `error`, `warn`, `info`, `debug` or `trace`".to_owned();
+        text.parse().map_err(|_| self.refused("log", &text, problem()))
+    }
+
+    pub(super) fn path(self, name: &str, path: PathBuf) -> Result<Sourced<PathBuf>, SettingsError> {
+        let origin = self.origin(name);
+        Ok(Sourced { value: usable_path(path, &origin)?, origin })
+    }
+
+    pub(super) fn no_proxy(self, entries: &[String]) -> Result<Bypass, SettingsError> {
+        Bypass::parse(entries.iter().map(String::as_str))
+            .map_err(|(entry, what)| self.refused("no_proxy", entry, format!("{what}; {}", bypass::FORMS)))
+    }
+
+    pub(super) fn user_origins(self, patterns: &[String]) -> Result<UserOrigins, SettingsError> {
+        UserOrigins::parse(patterns.iter().map(String::as_str)).map_err(|(pattern, what)| {
+            self.refused("user_origins", pattern, format!("{what}; {}", user_origins::FORMS))
+        })
+    }
+
     /// An origin: tollgate has no path of its own in front.
     pub(super) fn public_url(self, text: &str) -> Result<origin::Origin, SettingsError> {
         let refused = |problem: &str| self.refused("public_url", text, problem.to_owned());
@@ -194,7 +230,7 @@ pub(super) fn store_grace(text: &str) -> Result<Duration, String> {
     Ok(grace)
 }
 
-pub(super) fn head_size(text: &str) -> Result<usize, String> {
+fn head_size(text: &str) -> Result<usize, String> {
     let bytes = size(text)?;
     // hyper needs a buffer of at least 8 KiB. More than 16 MiB is no sensible head.
     match usize::try_from(bytes) {

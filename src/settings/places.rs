@@ -10,6 +10,7 @@ use super::{
     DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
     arguments::{Arguments, Origin},
     settings_file::SettingsFile,
+    user_origins::{self, UserOrigins},
 };
 use crate::{lint::Levels, variables::EnvAllow};
 
@@ -105,6 +106,16 @@ impl Places {
             },
         };
         EnvAllow::new(&globs).map_err(|(value, problem)| SettingsError::Value { origin, value, problem })
+    }
+
+    /// The origins that users may enter, as the settings file has them: for commands without a server.
+    pub fn user_origins(&self) -> Result<UserOrigins, SettingsError> {
+        let Some(patterns) = self.file()?.list("user_origins")? else { return Ok(UserOrigins::default()) };
+        let origin = self.file()?.origin("user_origins");
+        UserOrigins::parse(patterns.iter().map(String::as_str)).map_err(|(value, what)| {
+            let problem = format!("{what}; {}", user_origins::FORMS);
+            SettingsError::Value { origin, value: value.to_owned(), problem }
+        })
     }
 
     /// Levels of lints.

@@ -3,6 +3,7 @@
 mod audit;
 mod derived;
 mod listing;
+mod made;
 mod sessions;
 mod usage;
 
@@ -29,6 +30,8 @@ pub(super) async fn all(open: impl AsyncFn() -> Store) {
     derived::all(&open).await;
     sessions::all(&open).await;
     listing::all(&open).await;
+    made::tokens_end_with_their_section(open().await).await;
+    made::a_token_is_stored_beside_its_fields_alone(open().await).await;
     credentials(open().await).await;
     shared_credentials(open().await).await;
     credentials_are_swapped(open().await).await;

@@ -20,14 +20,16 @@ macro_rules! credential {
 // === impl Store: credentials ===
 
 impl Store {
-    /// An owner's credentials, by section and field.
+    /// An owner's credentials, by section and field. Without the tokens that were made from them.
     pub async fn credentials(&self, owner: &Owner) -> Result<Vec<SealedCredential>> {
-        let query = concat!(credential!(), "WHERE owner = $1 ORDER BY section, field");
+        let query =
+            concat!(credential!(), "WHERE owner = $1 AND instr(field, ':') = 0 ORDER BY section, field");
         let rows = self.read(sqlx::query(query).bind(owner.to_string())).await?;
         rows.iter().map(|row| self.credential(row)).collect()
     }
 
-    /// The credentials of all owners after one, in the order of owner, section and field; at most `limit`.
+    /// The credentials of all owners after one, and the tokens that were made from them, in the order of owner, section and
+    /// field; at most `limit`.
     pub async fn credentials_after(
         &self,
         after: Option<&SealedCredential>,
@@ -70,7 +72,7 @@ impl Store {
     /// Every stored field with its bound origins, and the number of owners that have it so.
     pub async fn stored_fields(&self) -> Result<Vec<StoredField>> {
         let query = "SELECT section, field, origins, COUNT(*) AS owners FROM credentials
-             GROUP BY section, field, origins ORDER BY section, field, origins";
+             WHERE instr(field, ':') = 0 GROUP BY section, field, origins ORDER BY section, field, origins";
         let rows = self.read(sqlx::query(query)).await?;
         let field = |row| {
             let (section, field) = (self.get(row, "section")?, self.get(row, "field")?);
@@ -114,7 +116,9 @@ impl Store {
         {
             return Ok(ChangeOutcome::UnknownUser);
         }
-        let puts = changes.iter().any(|change| matches!(change, CredentialChange::Put(_)));
+        let puts = changes
+            .iter()
+            .any(|change| matches!(change, CredentialChange::Put(_) | CredentialChange::Bind { .. }));
         if puts && !self.is_sealing_key(&mut transaction, key_id).await? {
             return Ok(ChangeOutcome::OtherKey);
         }
@@ -123,7 +127,9 @@ impl Store {
             let query = match change {
                 // A row that is set again is never deleted: its kept answers would end with it.
                 CredentialChange::RemoveAll => remove_others_query(owner, &changes[index..]),
-                CredentialChange::Put(_) | CredentialChange::Remove { .. } => change_query(owner, change),
+                CredentialChange::Put(_)
+                | CredentialChange::Bind { .. }
+                | CredentialChange::Remove { .. } => change_query(owner, change),
             };
             rows += self.step(&mut transaction, query).await?.rows_affected();
         }
@@ -131,6 +137,8 @@ impl Store {
             return Ok(ChangeOutcome::Done { rows });
         }
         self.drop_orphans(&mut transaction, owner, changes).await?;
+        let sections = changes.iter().filter_map(section_of).map(str::to_owned).collect();
+        self.drop_made_tokens(&mut transaction, owner, sections).await?;
         let mut entries = vec![self.append(&mut transaction, act).await?];
         for PasteTokenIssue { token, old_expires_at_ms, act } in issued {
             self.put_paste_token(&mut transaction, token, *old_expires_at_ms, act).await?;
@@ -208,6 +216,8 @@ impl Store {
             }
             entries.push(self.append(&mut transaction, act).await?);
         }
+        let sections = confirmed.iter().map(|(new, ..)| new.section.clone()).collect();
+        self.drop_made_tokens(&mut transaction, owner, sections).await?;
         self.end(transaction, Invalidates::from(owner), entries).await?;
         Ok(true)
     }
@@ -332,6 +342,16 @@ impl Store {
     }
 }
 
+/// The section of a change; none if it concerns all, and its tokens with them.
+fn section_of(change: &CredentialChange) -> Option<&str> {
+    match change {
+        CredentialChange::Put(put) => Some(&put.section),
+        CredentialChange::Bind { new, .. } => Some(&new.section),
+        CredentialChange::Remove { section, .. } => Some(section),
+        CredentialChange::RemoveAll => None,
+    }
+}
+
 fn swap_query(new: &SealedCredential, old: &[u8]) -> Query {
     let update = "UPDATE credentials SET sealed = $1, origins = $2, updated_at = $3
          WHERE owner = $4 AND section = $5 AND field = $6 AND sealed = $7";
@@ -354,7 +374,7 @@ fn origins(credential: &SealedCredential) -> Option<String> {
 fn remove_others_query(owner: &Owner, changes: &[CredentialChange]) -> Query {
     let places = changes.iter().filter_map(|change| match change {
         CredentialChange::Put(put) => Some(serde_json::json!([put.section, put.field])),
-        CredentialChange::Remove { .. } | CredentialChange::RemoveAll => None,
+        CredentialChange::Bind { .. } | CredentialChange::Remove { .. } | CredentialChange::RemoveAll => None,
     });
     let delete = "DELETE FROM credentials WHERE owner = $1 AND NOT EXISTS
          (SELECT 1 FROM json_each($2) place
@@ -376,6 +396,7 @@ pub(super) fn change_query(owner: &Owner, change: &CredentialChange) -> Query {
                 .bind(origins(put))
                 .bind(to_db(put.updated_at_ms))
         }
+        CredentialChange::Bind { new, old } => swap_query(new, old),
         CredentialChange::Remove { section, field } => {
             sqlx::query("DELETE FROM credentials WHERE owner = $1 AND section = $2 AND field = $3")
                 .bind(owner.to_string())

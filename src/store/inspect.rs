@@ -58,7 +58,7 @@ async fn read_inventory(
     }
     let users = one(connection, "SELECT count(*) FROM users").await?;
     let tokens = one(connection, "SELECT count(*) FROM tokens").await?;
-    let credentials = one(connection, "SELECT count(*) FROM credentials").await?;
+    let credentials = one(connection, "SELECT count(*) FROM credentials WHERE instr(field, ':') = 0").await?;
     Ok((None, Some(Inventory { probe, users, tokens, credentials, bytes: 0 })))
 }
 

@@ -16,7 +16,7 @@ macro_rules! listed {
          + (SELECT COUNT(*) FROM paste_tokens t WHERE t.user_id = u.id
               AND (t.expires_at IS NULL OR t.expires_at > $1)) AS valid_tokens,
          (SELECT json_group_array(c.section || '.' || c.field ORDER BY c.section, c.field)
-              FROM credentials c WHERE c.owner = u.id) AS stored"
+              FROM credentials c WHERE c.owner = u.id AND instr(c.field, ':') = 0) AS stored"
     };
 }
 
@@ -230,7 +230,7 @@ impl Store {
              SELECT n.name,
                  (SELECT COUNT(*) FROM users u WHERE u.group_name = n.name) AS users,
                  (SELECT json_group_array(c.section || '.' || c.field ORDER BY c.section, c.field)
-                      FROM credentials c WHERE c.owner = 'group:' || n.name) AS stored
+                      FROM credentials c WHERE c.owner = 'group:' || n.name AND instr(c.field, ':') = 0) AS stored
              FROM names n ORDER BY n.name LIMIT $2";
         let after = after.map_or_else(String::new, GroupName::to_string);
         let rows = self.read(sqlx::query(query).bind(after).bind(limit.map_or(-1, to_db))).await?;

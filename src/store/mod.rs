@@ -20,6 +20,7 @@ mod invalidation_log;
 mod kept_answers;
 mod leases;
 mod listing;
+mod made_tokens;
 mod probe;
 mod restore;
 mod revocation;

@@ -373,6 +373,13 @@ pub struct TokenLookup {
 pub enum CredentialChange {
     /// Sets a field. The owner inside is ignored: the change has one.
     Put(SealedCredential),
+    /// Compare-and-swap: replaces the blob `old` of a field. Nothing happens if another one is stored by now.
+    Bind {
+        /// The new blob, with the origins that it is bound to.
+        new: SealedCredential,
+        /// The blob that it replaces.
+        old: Vec<u8>,
+    },
     /// Removes a field.
     Remove {
         /// Its section.

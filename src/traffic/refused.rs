@@ -41,7 +41,8 @@ impl RefusedKeys {
         };
         let key = (provider.clone(), owner.clone());
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            if record.end == End::Complete && status.is_success() {
+            let is_accepted = status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS;
+            if record.end == End::Complete && is_accepted {
                 self.0.remove(&key);
             }
             return;

@@ -1,7 +1,7 @@
-//! Opens one connection: destination check of every address, happy eyeballs (RFC 8305), TLS. The certificate is verified
-//! against the origin's host, even if a connect rule redirects the connection.
+//! Opens one connection: directly or through a proxy (`proxy`), with a destination check of every address, happy eyeballs
+//! (RFC 8305) and TLS. The certificate is verified against the origin's host, wherever the connection leads.
 //!
-//! It has no deadline of its own: the caller sets one for the whole.
+//! The addresses of a proxy are the operator's: they may be private.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,15 +13,15 @@ use std::{
     time::Duration,
 };
 
-use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{Instant, Sleep},
+    time::{Instant, Sleep, timeout_at},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     admission::LocalError,
@@ -29,14 +29,13 @@ use crate::{
 };
 
 use super::{
-    Shared,
+    Shared, Target,
     destination::{self, HostKind},
     error::SendError,
-    socket::{Socket, SocketWatch},
+    io::Io,
+    proxy::{self, Proxy, ProxyError},
+    socket::{Socket, SocketWatch, Tunnel},
 };
-
-/// The byte stream of a connection, plain or TLS.
-pub(super) type Io = MaybeHttpsStream<TokioIo<Socket>>;
 
 /// Delay before the next address is tried in parallel (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -46,47 +45,212 @@ const MAX_ADDRESSES: usize = 16;
 const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The destination of connections to `origin`, after connect rules.
-pub(super) fn target<'r>(shared: &'r Shared, origin: &'r Origin) -> &'r Origin {
-    shared.config.connect_to.iter().find_map(|rule| rule.target(origin)).unwrap_or(origin)
+/// The end of the time for one connection, and its length for messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    pub(super) at: Instant,
+    pub(super) limit: Duration,
 }
 
-/// Opens a connection to `origin`, whose [`target`] has these addresses.
+/// The way to an origin.
+enum Route<'r> {
+    /// To this host and port: those of the origin or of a connect rule.
+    Direct(&'r Origin),
+    Proxy(&'r Proxy),
+}
+
+/// A connection to a proxy.
+enum Carrier {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// What vouches for private addresses of a name.
+#[derive(Clone, Copy)]
+struct Vouched {
+    /// A pattern of `user_origins`.
+    by_user: bool,
+    /// A setting, for all names.
+    allow_private: bool,
+}
+
+fn vouched(shared: &Shared, to: Target<'_>) -> Vouched {
+    Vouched { by_user: to.is_entered(), allow_private: shared.config.allow_private }
+}
+
+/// A connect rule goes first: its author names the address to call.
+fn route<'r>(shared: &'r Shared, origin: &'r Origin) -> Route<'r> {
+    if let Some(target) = shared.config.connect_to.iter().find_map(|rule| rule.target(origin)) {
+        return Route::Direct(target);
+    }
+    let proxy = shared.config.proxies.as_ref().and_then(|proxies| proxies.of(origin));
+    proxy.map_or(Route::Direct(origin), Route::Proxy)
+}
+
+/// The proxy that forwards requests to `origin`, which is not the end of a tunnel.
+pub(super) fn forwarding<'r>(shared: &'r Shared, origin: &'r Origin) -> Option<&'r Proxy> {
+    if origin.scheme == Scheme::Https || shared.config.proxies.is_none() {
+        return None;
+    }
+    match route(shared, origin) {
+        Route::Proxy(proxy) => Some(proxy),
+        Route::Direct(_) => None,
+    }
+}
+
+/// Opens a connection for requests to `to`.
 pub(super) async fn connect(
     shared: &Shared,
-    origin: &Origin,
-    target: &Origin,
-    addresses: Vec<SocketAddr>,
+    to: Target<'_>,
+    due: Due,
 ) -> Result<(Io, SocketWatch), SendError> {
-    let tcp = dial(addresses).await.map_err(|error| SendError::connecting(target.host(), error))?;
-    // Optional tuning: a failure here is ignored.
-    let _ = tcp.set_nodelay(true);
-    let _ = SockRef::from(&tcp)
-        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL));
-    let socket = Socket::new(tcp, origin.scheme == Scheme::Https);
-    let watch = socket.watch();
-    let io = match origin.scheme {
-        Scheme::Http => Io::from(TokioIo::new(socket)),
-        Scheme::Https => handshake(shared, origin.host(), socket).await.map_err(|error| {
-            let host = origin.host().into();
-            match LocalError::in_chain(&error) {
-                Some(cause) => SendError::Local { host, cause, error: error.to_string().into() },
-                None => SendError::Tls { host, error },
-            }
-        })?,
+    match route(shared, to.origin) {
+        Route::Direct(target) => direct(shared, to, target, due).await,
+        Route::Proxy(proxy) => through(shared, to, proxy, due).await,
+    }
+}
+
+async fn direct(
+    shared: &Shared,
+    to: Target<'_>,
+    target: &Origin,
+    due: Due,
+) -> Result<(Io, SocketWatch), SendError> {
+    let addresses = timeout_at(due.at, resolve(shared, target, vouched(shared, to)))
+        .await
+        .unwrap_or_else(|_| Err(SendError::DnsTimeout { host: target.host().into(), limit: due.limit }))?;
+    let opening = async {
+        let socket = dial(addresses).await.map_err(|error| SendError::connecting(target.host(), error))?;
+        let watch = socket.watch();
+        let io = match to.origin.scheme {
+            Scheme::Http => Io::Plain(TokioIo::new(socket)),
+            Scheme::Https => Io::Tls(TokioIo::new(secure(shared, to, socket.with_tls()).await?)),
+        };
+        Ok((io, watch))
+    };
+    timeout_at(due.at, opening).await.unwrap_or_else(|_| Err(timed_out(to.origin, due)))
+}
+
+/// The proxy resolves the origin's name: a literal address is checked here, and a name by its form.
+async fn through(
+    shared: &Shared,
+    to: Target<'_>,
+    proxy: &Proxy,
+    due: Due,
+) -> Result<(Io, SocketWatch), SendError> {
+    let origin = to.origin;
+    // A pattern names the host of an origin that a user entered.
+    permitted_through_proxy(origin, to.is_entered() || shared.config.allow_private)?;
+    let failed = |error| proxy.failed(origin.host(), error);
+    let (carrier, watch) = timeout_at(due.at, carrier(shared, proxy, origin))
+        .await
+        .unwrap_or_else(|_| Err(failed(ProxyError::Timeout(due.limit))))?;
+    let io = match (origin.scheme, carrier) {
+        (Scheme::Http, Carrier::Plain(socket)) => Io::Plain(TokioIo::new(socket)),
+        (Scheme::Http, Carrier::Tls(stream)) => Io::Tls(TokioIo::new(*stream)),
+        (Scheme::Https, carrier) => {
+            let securing = async {
+                Ok(match carrier {
+                    Carrier::Plain(socket) => {
+                        Io::Tls(TokioIo::new(secure(shared, to, socket.with_tls()).await?))
+                    }
+                    Carrier::Tls(stream) => {
+                        let tunnel = Tunnel::new(*stream, watch.clone());
+                        Io::Nested(Box::new(TokioIo::new(secure(shared, to, tunnel).await?)))
+                    }
+                })
+            };
+            timeout_at(due.at, securing).await.unwrap_or_else(|_| Err(timed_out(origin, due)))?
+        }
     };
     Ok((io, watch))
 }
 
-async fn handshake(shared: &Shared, host: &str, socket: Socket) -> io::Result<Io> {
+fn timed_out(origin: &Origin, due: Due) -> SendError {
+    SendError::ConnectTimeout { host: origin.host().into(), limit: due.limit }
+}
+
+/// A connection to `proxy`. For an `https` origin, its tunnel is open.
+async fn carrier(
+    shared: &Shared,
+    proxy: &Proxy,
+    origin: &Origin,
+) -> Result<(Carrier, SocketWatch), SendError> {
+    let at = proxy.origin();
+    let failed = |error| proxy.failed(origin.host(), error);
+    let unreachable = |error| match error {
+        // This machine is at fault, and no proxy.
+        error @ SendError::Local { .. } => error,
+        error => failed(ProxyError::Unreachable(Box::new(error))),
+    };
+    let addresses =
+        resolve(shared, at, Vouched { by_user: false, allow_private: true }).await.map_err(unreachable)?;
+    let socket =
+        dial(addresses).await.map_err(|error| unreachable(SendError::connecting(at.host(), error)))?;
+    let watch = socket.watch();
+    let mut carrier = match at.scheme {
+        Scheme::Http => Carrier::Plain(socket),
+        Scheme::Https => {
+            let stream = handshake(&shared.tls, at.host(), socket.with_tls()).await;
+            let stream = stream.map_err(|error| match LocalError::in_chain(&error) {
+                Some(_) => tls_error(at.host(), error),
+                None => failed(ProxyError::Tls(error)),
+            })?;
+            Carrier::Tls(Box::new(stream))
+        }
+    };
+    if origin.scheme == Scheme::Https {
+        let opened = match &mut carrier {
+            Carrier::Plain(socket) => proxy::establish(socket, proxy, origin).await,
+            Carrier::Tls(stream) => proxy::establish(&mut **stream, proxy, origin).await,
+        };
+        opened.map_err(failed)?;
+    }
+    Ok((carrier, watch))
+}
+
+/// TLS with the origin.
+async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    to: Target<'_>,
+    stream: S,
+) -> Result<TlsStream<S>, SendError> {
+    let host = to.origin.host();
+    let config = to.identity.map_or(&shared.tls, |identity| identity.config(shared));
+    handshake(config, host, stream).await.map_err(|error| tls_error(host, error))
+}
+
+fn tls_error(host: &str, error: io::Error) -> SendError {
+    let host = host.into();
+    match LocalError::in_chain(&error) {
+        Some(cause) => SendError::Local { host, cause, error: error.to_string().into() },
+        None => SendError::Tls { host, error },
+    }
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    config: &Arc<ClientConfig>,
+    host: &str,
+    stream: S,
+) -> io::Result<TlsStream<S>> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let tls = TlsConnector::from(Arc::clone(&shared.tls));
-    Ok(Io::from(tls.connect(name, TokioIo::new(TokioIo::new(socket))).await?))
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await
+}
+
+/// Checks an origin whose name a proxy resolves.
+fn permitted_through_proxy(origin: &Origin, allow_private: bool) -> Result<(), SendError> {
+    let host = origin.host();
+    match origin.ip() {
+        Some(address) => destination::check(address, HostKind::Literal, allow_private)
+            .map_err(|why| SendError::Forbidden { host: host.into(), address, why }),
+        None => destination::check_name(host, allow_private)
+            .map_err(|why| SendError::ForbiddenName { host: host.into(), why }),
+    }
 }
 
 /// Addresses of `target` that pass the destination check, in the order to try them.
-pub(super) async fn resolve(shared: &Shared, target: &Origin) -> Result<Vec<SocketAddr>, SendError> {
+async fn resolve(shared: &Shared, target: &Origin, vouched: Vouched) -> Result<Vec<SocketAddr>, SendError> {
     let host = target.host();
     let (host_kind, found) = if let Some(address) = target.ip() {
         (HostKind::Literal, vec![SocketAddr::new(address, target.port)])
@@ -96,9 +260,10 @@ pub(super) async fn resolve(shared: &Shared, target: &Origin) -> Result<Vec<Sock
         (HostKind::Localhost, both.map(|address| SocketAddr::new(address, target.port)).to_vec())
     } else {
         let found = shared.resolver.addresses(host).await?;
-        (HostKind::Name, found.iter().map(|address| SocketAddr::new(*address, target.port)).collect())
+        let host_kind = if vouched.by_user { HostKind::UserEntered } else { HostKind::Name };
+        (host_kind, found.iter().map(|address| SocketAddr::new(*address, target.port)).collect())
     };
-    permitted(host, host_kind, found, shared.config.allow_private).map(interleave)
+    permitted(host, host_kind, found, vouched.allow_private).map(interleave)
 }
 
 fn permitted(
@@ -126,7 +291,7 @@ fn permitted(
     }
 }
 
-fn is_localhost(host: &str) -> bool {
+pub(super) fn is_localhost(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host == "localhost" || host.ends_with(".localhost")
 }
@@ -144,7 +309,16 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Connects to the first address that accepts. The error is that of the first failed attempt.
-async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn dial(addresses: Vec<SocketAddr>) -> io::Result<Socket> {
+    let tcp = race(addresses).await?;
+    // Optional tuning: a failure here is ignored.
+    let _ = tcp.set_nodelay(true);
+    let _ = SockRef::from(&tcp)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL));
+    Ok(Socket::new(tcp))
+}
+
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     if let [address] = addresses[..] {
         return TcpStream::connect(address).await;
     }
@@ -267,9 +441,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
         let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let tcp = dial(vec![closed, closed, open]).await.unwrap();
+        let tcp = race(vec![closed, closed, open]).await.unwrap();
         assert_eq!(tcp.peer_addr().unwrap(), open);
-        let error = dial(vec![closed, closed]).await.unwrap_err();
+        let error = race(vec![closed, closed]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -2,10 +2,14 @@
 //! and DNS lookup, so that DNS rebinding gains nothing.
 //!
 //! Link-local and metadata addresses are never allowed. Private and loopback addresses are allowed if the URL or a
-//! connect rule names the address itself, or with `allow_private`; `localhost` may resolve to loopback. It never resolves
-//! or connects.
+//! connect rule names the address itself, or with `allow_private`; `localhost` may resolve to loopback. A name that a proxy
+//! resolves is checked by its form (`check_name`). It never resolves or connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The last labels of names that are reserved for private networks or customary there.
+const PRIVATE_SUFFIXES: [&str; 9] =
+    ["local", "internal", "localdomain", "lan", "home", "corp", "intranet", "private", "localhost"];
 
 /// The kind of host that an address comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub(super) enum HostKind {
     Literal,
     /// `localhost` or a name below it.
     Localhost,
+    /// A name that a user entered, of a pattern of the setting `user_origins`: its operator vouches for private addresses.
+    UserEntered,
     /// Any other name. Its DNS records may be under foreign control.
     Name,
 }
@@ -32,20 +38,41 @@ enum Class {
 /// Checks an address. The error is a fragment that names the kind of address.
 pub(super) fn check(address: IpAddr, host_kind: HostKind, allow_private: bool) -> Result<(), &'static str> {
     match (class(address), host_kind) {
-        (Class::Public, HostKind::Literal | HostKind::Localhost | HostKind::Name)
+        (Class::Public, HostKind::Literal | HostKind::Localhost | HostKind::UserEntered | HostKind::Name)
         | (Class::Private | Class::Loopback, HostKind::Literal)
+        | (Class::Private, HostKind::UserEntered)
         | (Class::Loopback, HostKind::Localhost) => Ok(()),
-        (Class::Private | Class::Loopback, HostKind::Localhost | HostKind::Name) if allow_private => Ok(()),
+        (Class::Private | Class::Loopback, HostKind::Localhost | HostKind::UserEntered | HostKind::Name)
+            if allow_private =>
+        {
+            Ok(())
+        }
         (Class::Private, HostKind::Localhost | HostKind::Name) => {
             Err("a private address that nothing names and no setting allows")
         }
-        (Class::Loopback, HostKind::Name) => {
+        (Class::Loopback, HostKind::UserEntered | HostKind::Name) => {
             Err("a loopback address that nothing names and no setting allows")
         }
-        (Class::Never, HostKind::Literal | HostKind::Localhost | HostKind::Name) => {
+        (Class::Never, HostKind::Literal | HostKind::Localhost | HostKind::UserEntered | HostKind::Name) => {
             Err("a link-local, metadata, unspecified or multicast address, which is never called")
         }
     }
+}
+
+/// Checks a name that a proxy resolves: its addresses are not known here, so that only names which are private by their form
+/// can be refused. The error is a fragment that names the kind of name.
+pub(super) fn check_name(host: &str, allow_private: bool) -> Result<(), &'static str> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_private = match host.rsplit_once('.') {
+        None => true,
+        Some((front, last)) => {
+            PRIVATE_SUFFIXES.contains(&last) || last == "arpa" && front.rsplit('.').next() == Some("home")
+        }
+    };
+    if is_private && !allow_private {
+        return Err("a name of a private network, which a proxy would resolve and no setting allows");
+    }
+    Ok(())
 }
 
 /// True if no setting and no kind of host allows the address.
@@ -162,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn names_for_a_proxy() {
+        for private in
+            ["intranet", "a.local", "A.b.internal.", "router.lan", "home.arpa", "x.home.arpa", "x.corp"]
+        {
+            let private = private.to_ascii_lowercase();
+            assert!(check_name(&private, false).is_err(), "{private}");
+            assert!(check_name(&private, true).is_ok(), "{private}");
+        }
+        for public in
+            ["api.example.test", "api.example.test.", "local.example", "1.2.0.192.in-addr.arpa", "xhome.arpa"]
+        {
+            assert!(check_name(public, false).is_ok(), "{public}");
+        }
+    }
+
+    #[test]
     fn verdicts() {
         let check = |address: &str, host_kind: HostKind, without: bool, with: bool| {
             let address = address.parse().unwrap();
@@ -172,7 +215,7 @@ mod tests {
                 "{address} {host_kind:?}, private allowed"
             );
         };
-        for host_kind in [HostKind::Literal, HostKind::Localhost, HostKind::Name] {
+        for host_kind in [HostKind::Literal, HostKind::Localhost, HostKind::UserEntered, HostKind::Name] {
             check("1.1.1.1", host_kind, true, true);
             check("169.254.169.254", host_kind, false, false);
             check("::ffff:169.254.169.254", host_kind, false, false);
@@ -180,6 +223,8 @@ mod tests {
         check("10.0.0.1", HostKind::Literal, true, true);
         check("10.0.0.1", HostKind::Localhost, false, true);
         check("10.0.0.1", HostKind::Name, false, true);
+        check("10.0.0.1", HostKind::UserEntered, true, true);
+        check("127.0.0.1", HostKind::UserEntered, false, true);
         check("127.0.0.1", HostKind::Literal, true, true);
         check("127.0.0.1", HostKind::Localhost, true, true);
         check("127.0.0.1", HostKind::Name, false, true);

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, net::IpAddr, time::Duration};
 
 use crate::{admission::LocalError, fault::FaultKind};
 
-use super::upload::UploadError;
+use super::{proxy::ProxyError, upload::UploadError};
 
 /// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,30 @@ pub enum SendError {
         address: IpAddr,
         /// The kind of address, a fragment.
         why: &'static str,
+    },
+    /// The SSRF guard refuses a name that a proxy would resolve.
+    #[error("`{host}` is {why}")]
+    ForbiddenName {
+        /// The name.
+        host: Box<str>,
+        /// The kind of name, a fragment.
+        why: &'static str,
+    },
+    /// A user entered the origin, and the setting does not allow it.
+    #[error("`{origin}` is an origin that a user entered, and the setting `user_origins` does not allow it")]
+    NotAllowed {
+        /// The origin.
+        origin: Box<str>,
+    },
+    /// The outgoing proxy failed.
+    #[error("no connection to `{host}`: the outgoing proxy {proxy} {error}")]
+    Proxy {
+        /// The origin of the proxy.
+        proxy: Box<str>,
+        /// The host of the origin.
+        host: Box<str>,
+        /// What the proxy did.
+        error: ProxyError,
     },
     /// This machine could not connect, which is not the host's fault.
     #[error("no connection to `{host}`, since this machine {}: {error}", cause.what())]
@@ -94,6 +118,9 @@ pub enum SendError {
     /// The response is not HTTP, or not safe to relay.
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(Box<str>),
+    /// The answer to the handshake of a WebSocket does not fit.
+    #[error("the upstream's answer to the handshake is wrong: {0}")]
+    Handshake(&'static str),
     /// More interim responses than allowed.
     #[error("the upstream sent more than {limit} interim (1xx) responses")]
     TooManyInterim {
@@ -124,7 +151,10 @@ impl SendError {
             Self::Dns { .. } => FaultKind::UpstreamDns,
             Self::DnsTimeout { .. } => FaultKind::UpstreamDnsTimeout,
             Self::DnsBusy { .. } => FaultKind::UpstreamDnsBusy,
-            Self::Forbidden { .. } => FaultKind::UpstreamForbidden,
+            Self::Forbidden { .. } | Self::ForbiddenName { .. } | Self::NotAllowed { .. } => {
+                FaultKind::UpstreamForbidden
+            }
+            Self::Proxy { .. } => FaultKind::ProxyFailed,
             // The system's own connect timeout came before our deadline.
             Self::Refused { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 FaultKind::UpstreamConnectTimeout
@@ -136,6 +166,7 @@ impl SendError {
             Self::Tls { .. } => FaultKind::UpstreamTls,
             Self::Reset(_) => FaultKind::UpstreamReset,
             Self::Malformed(_) => FaultKind::UpstreamMalformed,
+            Self::Handshake(_) => FaultKind::UpstreamHandshake,
             Self::TooManyInterim { .. } => FaultKind::UpstreamInterim,
             Self::Timeout(_) => FaultKind::UpstreamTimeout,
             Self::BodyTooLarge { .. } => FaultKind::BodyTooLarge,
@@ -172,10 +203,25 @@ impl SendError {
             None if let Some(cause) = local => {
                 Self::Local { host: host.into(), cause, error: Chain(error).to_string().into() }
             }
+            // With TLS 1.3, a server judges a client's certificate after the handshake.
+            None if let Some(alert) = tls_alert(error) => Self::Tls { host: host.into(), error: alert },
             None if error.is_parse() => Self::Malformed(Chain(error).to_string().into()),
             None => Self::Reset(format!("broke the connection before an answer: {}", Chain(error)).into()),
         }
     }
+}
+
+/// The refusal by the other side of a TLS connection, which an error may have among its sources.
+fn tls_alert(error: &(dyn Error + 'static)) -> Option<io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(alert @ rustls::Error::AlertReceived(_)) = io.and_then(|inner| inner.downcast_ref()) {
+            return Some(io::Error::other(alert.clone()));
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Shows an error with all its sources, on one line.

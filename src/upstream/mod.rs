@@ -5,7 +5,8 @@
 //! response drives its connection, so that dropping the future of [`Upstream::send`] or the [`Download`] cancels the
 //! request upstream at once.
 //!
-//! Read next: `exchange` (one request on one connection), `pool`, `connect`, `resolver`, `destination`, `turn` (fairness).
+//! Read next: `exchange` (one request on one connection), `pool`, `connect`, `proxy` (outgoing proxies), `identity` (TLS of one
+//! provider), `resolver`, `destination`, `turn` (fairness).
 
 mod answer;
 mod bounded_read;
@@ -15,41 +16,52 @@ mod download;
 mod error;
 mod exchange;
 mod destination;
+mod identity;
+mod io;
 mod pool;
+mod proxy;
 mod resolver;
 mod rule;
 mod socket;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod tunnel;
 mod tls;
 mod tls_records;
 mod turn;
 mod upload;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
-use http::{Request, Response};
-use rustls::pki_types::CertificateDer;
+use http::{HeaderMap, Request, Response, StatusCode};
+use rustls::{RootCertStore, pki_types::CertificateDer};
 use tokio::time::{Instant, timeout_at};
 
-use crate::origin::Origin;
+use crate::{origin::Origin, settings::UserOrigins};
 
+use self::{
+    connect::Due,
+    counts::StreamGuard,
+    exchange::Exchanged,
+    identity::IdentityId,
+    pool::{Heads, Live, Pool},
+    resolver::Resolver,
+    switch::Offer,
+    upload::Budget,
+};
 pub use self::{
     counts::ConnectionCounts,
     download::{CutError, Download},
     error::SendError,
+    identity::{Identity, make_tls},
+    proxy::{Proxies, Proxy, ProxyError},
     rule::{ConnectRule, RuleError},
     tls::{CaError, load_ca_file},
+    tunnel::{Ended, Party, Remains, Tunnel},
     turn::begin_pipelined,
-    upload::{MAX_KEPT, Tap, Upload, UploadError, UploadWatch},
-};
-use self::{
-    counts::StreamGuard,
-    exchange::Exchanged,
-    pool::{Heads, Live, Pool},
-    resolver::Resolver,
-    upload::Budget,
+    upload::{MAX_KEPT, ReadAhead, Tap, Upload, UploadError, UploadWatch},
 };
 
 /// Attempts per request. The second one happens only if the first wrote nothing, and on a fresh connection.
@@ -62,6 +74,10 @@ pub struct Config {
     pub connect_to: Vec<ConnectRule>,
     /// Certificate authorities in addition to those of the system.
     pub extra_ca: Vec<CertificateDer<'static>>,
+    /// Outgoing proxies, if there are any.
+    pub proxies: Option<Proxies>,
+    /// The origins that users may enter.
+    pub user_origins: UserOrigins,
     /// True if a name may resolve to a private or loopback address.
     pub allow_private: bool,
     /// Idle timeout of a pooled connection.
@@ -77,6 +93,8 @@ impl Default for Config {
         Self {
             connect_to: Vec::new(),
             extra_ca: Vec::new(),
+            proxies: None,
+            user_origins: UserOrigins::default(),
             allow_private: false,
             pool_idle_timeout: Duration::from_mins(1),
             pool_max_idle_per_origin: 256,
@@ -88,7 +106,7 @@ impl Default for Config {
 /// Deadlines of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// For DNS lookup, TCP and TLS together.
+    /// For DNS lookup, TCP, the tunnel of a proxy and TLS together.
     pub connect: Duration,
     /// From the last progress of the upload to the head of the response.
     pub first_byte: Duration,
@@ -96,19 +114,73 @@ pub struct Deadlines {
     pub idle: Duration,
 }
 
+/// The answer to a handshake.
+#[derive(Debug)]
+pub enum SwitchReply {
+    /// The connection has switched. The headers of the answer, which is 101 and fits.
+    Switched(HeaderMap, Box<Tunnel>),
+    /// Any other answer.
+    Answered(Response<Download>),
+}
+
 /// The compiled [`Config`]: one per process, shared by the workers.
 #[derive(Debug)]
 pub struct Shared {
     config: Config,
+    roots: Arc<RootCertStore>,
     tls: Arc<rustls::ClientConfig>,
     resolver: Resolver,
+}
+
+/// The end of a connection: an origin, and the TLS identity for it, if there is one of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'d> {
+    /// The origin.
+    pub origin: &'d Origin,
+    /// The identity.
+    pub identity: Option<&'d Identity>,
+    /// The upstream's origin, if a user entered it as a whole: the setting `user_origins` has to allow it. An egress is another
+    /// origin than that.
+    pub entered: Option<&'d Origin>,
+}
+
+impl Target<'_> {
+    fn identity(self) -> Option<IdentityId> {
+        self.identity.map(Identity::id)
+    }
+
+    /// True if a user entered the origin of the connection.
+    fn is_entered(self) -> bool {
+        self.entered == Some(self.origin)
+    }
+}
+
+impl<'d> From<&'d Origin> for Target<'d> {
+    fn from(origin: &'d Origin) -> Self {
+        Self { origin, identity: None, entered: None }
+    }
 }
 
 impl Shared {
     /// Compiles `config`; reads the system's certificate authorities.
     pub fn new(config: Config) -> Result<Self, CaError> {
-        let tls = tls::client_config(&config.extra_ca)?;
-        Ok(Self { config, tls, resolver: Resolver::new() })
+        let roots = tls::roots(&config.extra_ca)?;
+        let tls = tls::client_config(Arc::clone(&roots), None);
+        Ok(Self { config, roots, tls, resolver: Resolver::new() })
+    }
+
+    /// Checks the origin that a user entered. Before each request: a connection that was opened for another one may wait for it.
+    fn permits(&self, to: Target<'_>) -> Result<(), SendError> {
+        let denied = to.entered.filter(|entered| !self.config.user_origins.allows(entered));
+        denied.map_or(Ok(()), |entered| Err(SendError::NotAllowed { origin: entered.to_string().into() }))
+    }
+
+    /// The outgoing proxies by the scheme of the origins that are reached through them, without credentials.
+    pub fn proxies_shown(&self) -> BTreeMap<String, String> {
+        let Some(Proxies { http, https, .. }) = &self.config.proxies else { return BTreeMap::new() };
+        let shown = [("http", http), ("https", https)].into_iter();
+        let shown = shown.filter_map(|(scheme, proxy)| Some((scheme, proxy.as_ref()?)));
+        shown.map(|(scheme, proxy)| (scheme.to_owned(), proxy.origin().to_string())).collect()
     }
 
     /// The same authorities for receivers that the operator names in settings, such as those of exporters: they may have
@@ -116,7 +188,7 @@ impl Shared {
     #[must_use]
     pub fn for_operator(&self) -> Self {
         let config = Config { connect_to: Vec::new(), allow_private: true, ..self.config.clone() };
-        Self { config, tls: self.tls.clone(), resolver: self.resolver.clone() }
+        Self { config, roots: self.roots.clone(), tls: self.tls.clone(), resolver: self.resolver.clone() }
     }
 }
 
@@ -145,19 +217,25 @@ impl Upstream {
         Self { heads: Heads::Lenient, ..Self::new(shared) }
     }
 
-    /// Sends `request` to `origin` and waits for the head of the response.
+    /// Sends `request` to an origin and waits for the head of the response.
     ///
     /// The request's URI is in origin form and `Host` is set. Its framing headers are replaced by those of the
     /// [`Upload`]. If a pooled connection turns out to be closed and nothing was written, the request is sent once more
     /// on a fresh one, whatever its method.
     pub async fn send(
         &self,
-        origin: &Origin,
+        to: impl Into<Target<'_>>,
         mut request: Request<Upload>,
         deadlines: Deadlines,
     ) -> Result<Response<Download>, SendError> {
+        let to = to.into();
+        self.shared.permits(to)?;
         exchange::frame(&mut request)?;
-        let mut idle = self.pool.checkout(origin);
+        let proxy = connect::forwarding(&self.shared, to.origin);
+        if let Some(proxy) = proxy {
+            proxy.forwarded(&mut request, to.origin)?;
+        }
+        let mut idle = self.pool.checkout(to);
         for _ in 0..ATTEMPTS {
             let started = Instant::now();
             let (live, connected_in) = match idle.take() {
@@ -165,11 +243,12 @@ impl Upstream {
                     self.counts.count_reused();
                     (live, None)
                 }
-                None => (self.open(origin, deadlines).await?, Some(started)),
+                None => (self.open(to, deadlines).await?, Some(started)),
             };
             let connected_in = connected_in.map(|started| started.elapsed());
             match exchange::exchange(live, request, deadlines).await? {
                 Exchanged::Answer(answer, live) => {
+                    proxy.map_or(Ok(()), |proxy| proxy.check(to.origin, answer.status()))?;
                     let answer = self.accept(answer, live, deadlines.idle)?;
                     return Ok(answer.map(|download| download.with_connect_time(connected_in)));
                 }
@@ -179,14 +258,60 @@ impl Upstream {
         Err(SendError::Reset("closed each connection before the request was written".into()))
     }
 
-    /// Reads a client's body before it is sent, within bounds of bytes and memory, and `wait` for each piece. Returns it if
-    /// that is all of it. Else it is sent as it is.
+    /// Sends the handshake of a WebSocket to `origin`. The connection is a new one, and belongs to the WebSocket from then on. An
+    /// answer other than 101 is returned as [`Upstream::send`] does. `client`: the headers of the client's own handshake. The
+    /// answer has nothing that the client did not offer.
+    pub async fn switch(
+        &self,
+        to: impl Into<Target<'_>>,
+        mut request: Request<Upload>,
+        client: &HeaderMap,
+        deadlines: Deadlines,
+    ) -> Result<SwitchReply, SendError> {
+        let to = to.into();
+        self.shared.permits(to)?;
+        exchange::frame(&mut request)?;
+        let offer = Offer::of(request.headers());
+        let proxy = connect::forwarding(&self.shared, to.origin);
+        if let Some(proxy) = proxy {
+            proxy.forwarded(&mut request, to.origin)?;
+        }
+        let started = Instant::now();
+        let mut live = self.open(to, deadlines).await?;
+        let connected_in = Some(started.elapsed());
+        live.ask_to_switch();
+        let Exchanged::Answer(answer, mut live) = exchange::exchange(live, request, deadlines).await? else {
+            return Err(SendError::Reset("closed the connection before the request was written".into()));
+        };
+        proxy.map_or(Ok(()), |proxy| proxy.check(to.origin, answer.status()))?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let answer = self.accept(answer, live, deadlines.idle)?;
+            return Ok(SwitchReply::Answered(
+                answer.map(|download| download.with_connect_time(connected_in)),
+            ));
+        }
+        let (mut head, _) = answer.into_parts();
+        offer.check(head.version, &head.headers).map_err(SendError::Handshake)?;
+        switch::answer_client(client, &mut head.headers).map_err(SendError::Handshake)?;
+        let due = timer::after(Instant::now(), deadlines.first_byte);
+        let switched = timeout_at(due, poll_fn(|cx| live.poll_switched(cx))).await;
+        let Some((io, early)) = switched.map_err(|_| SendError::Timeout(deadlines.first_byte))? else {
+            return Err(SendError::Reset("closed the connection after it answered the handshake".into()));
+        };
+        let stream = StreamGuard::new(&self.counts);
+        let tunnel = Tunnel { io, early, idle: deadlines.idle, connected_in, stream };
+        Ok(SwitchReply::Switched(head.headers, Box::new(tunnel)))
+    }
+
+    /// Reads a body before it is sent: at most `limit` bytes, within a bound of memory for the worker, and `wait` for each
+    /// piece. Beyond a bound it can still be sent as it is.
     pub async fn read_ahead<'u>(
         &self,
         upload: &'u mut Upload,
+        limit: usize,
         wait: Duration,
-    ) -> Result<Option<&'u [u8]>, SendError> {
-        upload.read_ahead(&self.ahead, wait).await
+    ) -> Result<ReadAhead<'u>, SendError> {
+        upload.read_ahead(&self.ahead, limit, wait).await
     }
 
     /// Closes connections that have been idle for too long. Call it every few seconds.
@@ -204,22 +329,16 @@ impl Upstream {
         &self.counts
     }
 
-    async fn open(&self, origin: &Origin, deadlines: Deadlines) -> Result<Box<Live>, SendError> {
+    async fn open(&self, to: Target<'_>, deadlines: Deadlines) -> Result<Box<Live>, SendError> {
         // Boxed: connecting is rare and its state is large, so that a warm request does not carry it.
         Box::pin(async {
             let limit = deadlines.connect;
-            let due = timer::after(Instant::now(), limit);
-            let target = connect::target(&self.shared, origin);
-            let addresses = timeout_at(due, connect::resolve(&self.shared, target))
+            let due = Due { at: timer::after(Instant::now(), limit), limit };
+            let (io, watch) = connect::connect(&self.shared, to, due).await?;
+            let live = Live::open(to, io, watch, deadlines.idle, self.heads);
+            timeout_at(due.at, live)
                 .await
-                .unwrap_or_else(|_| Err(SendError::DnsTimeout { host: target.host().into(), limit }))?;
-            let opening = async {
-                let (io, watch) = connect::connect(&self.shared, origin, target, addresses).await?;
-                Live::open(origin, io, watch, deadlines.idle, self.heads).await
-            };
-            timeout_at(due, opening)
-                .await
-                .unwrap_or_else(|_| Err(SendError::ConnectTimeout { host: origin.host().into(), limit }))
+                .unwrap_or_else(|_| Err(SendError::ConnectTimeout { host: to.origin.host().into(), limit }))
                 .inspect(|_| self.counts.count_opened())
         })
         .await

@@ -3,26 +3,31 @@
 //!
 //! A connection is kept only if hyper can send another request on it. It is checked right before reuse: one that was
 //! closed meanwhile, or that has unread bytes, is discarded. A late or second response is never that of the next request.
+//!
+//! Connections are kept by origin, which fixes the way to it, by TLS identity, and by what vouches for the address: an origin that
+//! a user entered may have a private one.
 
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
+use bytes::Bytes;
+use hyper::client::conn::http1::{self, Parts, SendRequest};
 use tokio::time::Instant;
 
 use crate::origin::Origin;
 
 use super::{
-    Config, ConnectionCounts,
+    Config, ConnectionCounts, Target,
     bounded_read::BoundedRead,
-    connect::Io,
     error::{Chain, SendError},
     exchange::InterimCount,
+    identity::IdentityId,
+    io::Io,
     socket::SocketWatch,
     timer::Timer,
     upload::Upload,
@@ -64,12 +69,46 @@ impl Heads {
     }
 }
 
+/// What becomes of the bytes of a connection that has ended.
+#[derive(Debug, Default)]
+enum Switched {
+    /// They are dropped.
+    #[default]
+    Never,
+    /// They are kept, since a switch was asked for.
+    Asked,
+    /// The stream, and what was read of it already.
+    Done(Box<(Io, Bytes)>),
+}
+
+/// What connections to one origin differ in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct ConnectionKind {
+    /// The TLS identity, if it has one of its own.
+    identity: Option<IdentityId>,
+    /// True if a user entered the origin.
+    is_entered: bool,
+}
+
+impl ConnectionKind {
+    fn of(to: Target<'_>) -> Self {
+        Self { identity: to.identity(), is_entered: to.is_entered() }
+    }
+
+    fn is_plain(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// One open connection. Dropping it closes it.
 pub(super) struct Live {
     origin: Arc<Origin>,
+    kind: ConnectionKind,
     pub(super) sender: SendRequest<Upload>,
     /// None once the connection has ended.
     wire: Option<http1::Connection<BoundedRead<Io>, Upload>>,
+    /// The bytes of the connection, once it has switched to another protocol. Only where that was asked for.
+    switched: Switched,
     pub(super) watch: SocketWatch,
     pub(super) interim: InterimCount,
     pub(super) timer: Timer,
@@ -80,7 +119,7 @@ pub(super) struct Live {
 impl Live {
     /// A connection over `io`. Its timer first fires after `first_wait` at the latest.
     pub(super) async fn open(
-        origin: &Origin,
+        to: Target<'_>,
         io: Io,
         watch: SocketWatch,
         first_wait: Duration,
@@ -91,9 +130,20 @@ impl Live {
             .handshake(BoundedRead(io))
             .await
             .map_err(|error| SendError::Reset(Chain(&error).to_string().into()))?;
-        let (origin, timer) = (Arc::new(origin.clone()), Timer::new(first_wait));
-        let interim = InterimCount::default();
-        Ok(Box::new(Self { origin, sender, wire: Some(wire), watch, interim, timer, keep_alive: None }))
+        let (origin, timer) = (Arc::new(to.origin.clone()), Timer::new(first_wait));
+        let (kind, interim) = (ConnectionKind::of(to), InterimCount::default());
+        let switched = Switched::Never;
+        Ok(Box::new(Self {
+            origin,
+            kind,
+            sender,
+            wire: Some(wire),
+            switched,
+            watch,
+            interim,
+            timer,
+            keep_alive: None,
+        }))
     }
 
     /// The host called.
@@ -105,9 +155,33 @@ impl Live {
     /// dropped, so that they do.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(wire) = &mut self.wire
-            && wire.poll_without_shutdown(cx).is_ready()
+            && let Poll::Ready(ended) = wire.poll_without_shutdown(cx)
         {
-            self.wire = None;
+            let wire = self.wire.take();
+            if matches!(self.switched, Switched::Asked)
+                && let (Ok(()), Some(wire)) = (ended, wire)
+            {
+                let Parts { io: BoundedRead(io), read_buf, .. } = wire.into_parts();
+                self.switched = Switched::Done(Box::new((io, read_buf)));
+            }
+        }
+    }
+
+    /// Keeps the bytes of the connection when it ends: the next request asks for another protocol.
+    pub(super) fn ask_to_switch(&mut self) {
+        self.switched = Switched::Asked;
+    }
+
+    /// The bytes of a connection whose answer was 101.
+    pub(super) fn poll_switched(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Io, Bytes)>> {
+        self.drive(cx);
+        match std::mem::take(&mut self.switched) {
+            Switched::Done(bytes) => Poll::Ready(Some(*bytes)),
+            Switched::Asked if self.wire.is_some() => {
+                self.switched = Switched::Asked;
+                Poll::Pending
+            }
+            Switched::Asked | Switched::Never => Poll::Ready(None),
         }
     }
 
@@ -144,10 +218,13 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// Oldest first. An empty queue stays until the next sweep: its origin is most likely called again.
-    origins: HashMap<Arc<Origin>, VecDeque<IdleConnection>, foldhash::fast::RandomState>,
+    plain: ByOrigin,
+    others: HashMap<ConnectionKind, ByOrigin, foldhash::fast::RandomState>,
     total: usize,
 }
+
+/// Oldest first. An empty queue stays until the next sweep: its origin is most likely called again.
+type ByOrigin = HashMap<Arc<Origin>, VecDeque<IdleConnection>, foldhash::fast::RandomState>;
 
 #[derive(Debug)]
 struct IdleConnection {
@@ -166,11 +243,11 @@ impl Pool {
         }
     }
 
-    /// An idle connection to `origin` that can take a request. Last in, first out: the one used last is the most likely
+    /// An idle connection of this origin and kind that can take a request. Last in, first out: the one used last is the most likely
     /// to be open, and surplus ones time out.
-    pub(super) fn checkout(&self, origin: &Origin) -> Option<Box<Live>> {
+    pub(super) fn checkout(&self, to: Target<'_>) -> Option<Box<Live>> {
         loop {
-            let mut waiting = self.change(|idle| idle.pop(origin))?;
+            let mut waiting = self.change(|idle| idle.pop(to))?;
             let timeout = waiting.live.keep_alive.unwrap_or(Duration::MAX).min(self.idle_timeout);
             if waiting.since.elapsed() < timeout && waiting.live.is_clean() {
                 return Some(waiting.live);
@@ -190,11 +267,18 @@ impl Pool {
         let now = Instant::now();
         self.change(|idle| {
             let mut dropped = 0;
-            idle.origins.retain(|_, queue| {
-                let old = queue.partition_point(|waiting| now - waiting.since >= self.idle_timeout);
-                queue.drain(..old);
-                dropped += old;
-                !queue.is_empty()
+            let mut sweep = |origins: &mut ByOrigin| {
+                origins.retain(|_, queue| {
+                    let old = queue.partition_point(|waiting| now - waiting.since >= self.idle_timeout);
+                    queue.drain(..old);
+                    dropped += old;
+                    !queue.is_empty()
+                });
+            };
+            sweep(&mut idle.plain);
+            idle.others.retain(|_, origins| {
+                sweep(origins);
+                !origins.is_empty()
             });
             idle.total -= dropped;
         });
@@ -219,8 +303,10 @@ impl Pool {
 }
 
 impl Idle {
-    fn pop(&mut self, origin: &Origin) -> Option<IdleConnection> {
-        let waiting = self.origins.get_mut(origin)?.pop_back()?;
+    fn pop(&mut self, to: Target<'_>) -> Option<IdleConnection> {
+        let kind = ConnectionKind::of(to);
+        let origins = if kind.is_plain() { &mut self.plain } else { self.others.get_mut(&kind)? };
+        let waiting = origins.get_mut(to.origin)?.pop_back()?;
         self.total -= 1;
         Some(waiting)
     }
@@ -228,7 +314,9 @@ impl Idle {
     fn push(&mut self, live: Box<Live>, max_per_origin: usize, max_total: usize) {
         let room = self.total < max_total;
         let waiting = IdleConnection { since: Instant::now(), live };
-        if let Some(queue) = self.origins.get_mut(&waiting.live.origin) {
+        let kind = waiting.live.kind;
+        let origins = if kind.is_plain() { &mut self.plain } else { self.others.entry(kind).or_default() };
+        if let Some(queue) = origins.get_mut(&waiting.live.origin) {
             queue.push_back(waiting);
             if queue.len() > max_per_origin || !room {
                 queue.pop_front();
@@ -236,7 +324,7 @@ impl Idle {
                 self.total += 1;
             }
         } else if room {
-            self.origins.insert(Arc::clone(&waiting.live.origin), VecDeque::from([waiting]));
+            origins.insert(Arc::clone(&waiting.live.origin), VecDeque::from([waiting]));
             self.total += 1;
         }
     }

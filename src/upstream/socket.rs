@@ -50,9 +50,14 @@ struct WatchState {
 }
 
 impl Socket {
-    /// `is_tls`: whether the bytes are TLS records.
-    pub(super) fn new(tcp: TcpStream, is_tls: bool) -> Self {
-        Self { tcp, watch: SocketWatch::default(), records: is_tls.then(Records::default) }
+    /// A socket whose bytes are no TLS records yet.
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Self { tcp, watch: SocketWatch::default(), records: None }
+    }
+
+    /// The same socket, whose bytes are TLS records from now on.
+    pub(super) fn with_tls(self) -> Self {
+        Self { records: Some(Records::default()), ..self }
     }
 
     pub(super) fn watch(&self) -> SocketWatch {
@@ -80,6 +85,53 @@ impl Socket {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "bytes without a request"))),
         }
+    }
+}
+
+/// A stream that carries TLS records and is itself within TLS: a tunnel through a proxy with TLS. It notes a record of which a
+/// part was read, as the socket below does for its own.
+#[derive(Debug)]
+pub(super) struct Tunnel<S> {
+    stream: S,
+    watch: SocketWatch,
+    records: Records,
+}
+
+impl<S> Tunnel<S> {
+    /// `watch` is that of the socket below.
+    pub(super) fn new(stream: S, watch: SocketWatch) -> Self {
+        Self { stream, watch, records: Records::default() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tunnel<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.records.pass(&buf.filled()[before..]);
+        // The socket below has noted its own records, which may be complete.
+        if self.records.is_partial() {
+            self.watch.0.in_record.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tunnel<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

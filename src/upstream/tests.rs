@@ -3,6 +3,7 @@
 mod bodies;
 mod faults;
 mod peer;
+mod proxied;
 mod reuse;
 mod secure;
 

@@ -11,6 +11,7 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore,
+    client::ResolvesClientCert,
     pki_types::{
         CertificateDer,
         pem::{self, PemObject},
@@ -60,16 +61,21 @@ pub enum CaError {
 /// Reads the certificates of a PEM file: at least one, and each usable. None is left out silently.
 pub fn load_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
     let pem = std::fs::read(path).map_err(|error| CaError::Read { path: path.into(), error })?;
-    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&pem);
-    let not_pem = |what: String| CaError::NotPem { path: path.into(), what };
+    let certificates = certificates(&pem).map_err(|what| CaError::NotPem { path: path.into(), what })?;
+    add(&mut RootCertStore::empty(), &certificates)?;
+    Ok(certificates)
+}
+
+/// The certificates of a PEM text: at least one. The error is a fragment.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| not_pem(pem_problem(&error).into()))?;
+        .map_err(|error| pem_problem(&error).to_owned())?;
     let begun = count(pem, b"-----BEGIN CERTIFICATE-----");
     if certificates.is_empty() || certificates.len() != begun {
-        return Err(not_pem(reason(pem, begun)));
+        return Err(reason(pem, begun));
     }
-    add(&mut RootCertStore::empty(), &certificates)?;
     Ok(certificates)
 }
 
@@ -103,22 +109,33 @@ fn reason(pem: &[u8], begun: usize) -> String {
 }
 
 /// Number of places of `part`, which do not overlap.
-fn count(bytes: &[u8], part: &[u8]) -> usize {
+pub(super) fn count(bytes: &[u8], part: &[u8]) -> usize {
     bytes.windows(part.len()).filter(|window| *window == part).count()
 }
 
-/// The TLS configuration of all upstream connections.
-pub(super) fn client_config(extra_ca: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, CaError> {
+/// The authorities that all upstream connections trust, but for those with a TLS identity of their own.
+pub(super) fn roots(extra_ca: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, CaError> {
     let mut roots = system_roots()?;
     add(&mut roots, extra_ca)?;
+    Ok(Arc::new(roots))
+}
+
+/// A TLS configuration with these authorities and this client certificate.
+pub(super) fn client_config(
+    roots: Arc<RootCertStore>,
+    client: Option<Arc<dyn ResolvesClientCert>>,
+) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .expect("ring has cipher suites for both versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match client {
+        Some(client) => builder.with_client_cert_resolver(client),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// The readable certificate authorities of the system. If there are none, as in a bare container, Mozilla's. Never both:
@@ -156,7 +173,11 @@ fn named_by_environment() -> Vec<&'static str> {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter(is_set).collect()
 }
 
-fn add(roots: &mut RootCertStore, certificates: &[CertificateDer<'static>]) -> Result<(), CaError> {
+/// Adds authorities. Each has to be usable.
+pub(super) fn add(
+    roots: &mut RootCertStore,
+    certificates: &[CertificateDer<'static>],
+) -> Result<(), CaError> {
     for (index, certificate) in certificates.iter().enumerate() {
         let unusable = |error| CaError::Unusable { number: index + 1, error };
         roots.add(certificate.clone()).map_err(unusable)?;

@@ -1,7 +1,7 @@
 //! The request body to the upstream. It enforces a size limit, drops trailers, and records its last progress and its
 //! failure, so that a client's fault is not blamed on the upstream.
 //!
-//! Frames pass unchanged and at once; nothing is buffered, unless a body is to be changed (`read_ahead`). A small body can be
+//! Frames pass unchanged and at once; nothing is buffered, unless a body is to be changed or hashed (`read_ahead`). A small body can be
 //! copied while it is sent, for one retry. A turn of the task relays a limited number of frames (`turn`).
 
 mod read_ahead;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use self::read_ahead::Ahead;
 pub(super) use self::read_ahead::Budget;
+pub use self::read_ahead::ReadAhead;
 use super::turn;
 use crate::admission::BodyReads;
 

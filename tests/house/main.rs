@@ -186,8 +186,10 @@ fn engine_rooms_use_only_what_is_listed_before_them() {
         let room = rest.split(['/', '.']).next().unwrap_or_default();
         for used in used_modules(&code, floor) {
             let Some(other) = rank(&listed, &used) else { continue };
-            // A kind of authentication is one folder: its syntax, compiled and bound forms are used by those rooms.
-            if used == "auth" || room == "auth" {
+            // A kind of authentication, and made tokens, are one folder each: the syntax, the compiled and the bound forms are
+            // used by those rooms.
+            let is_one_folder = |room: &str| matches!(room, "auth" | "token");
+            if is_one_folder(&used) || is_one_folder(room) {
                 continue;
             }
             let before = rank(&listed, room).is_none_or(|own| other <= own);
@@ -255,15 +257,15 @@ fn every_module_says_what_it_owns() {
 fn every_file_names_its_schema() {
     for dir in ["providers.d", "tests/providers"] {
         for (path, text) in files(&root().join(dir), "toml") {
-            let (folder, kind) = match path.split_once('/') {
-                Some(("gateways", _)) => (true, "gateway"),
-                Some(("apis", _)) => (true, "api"),
-                Some(("prices", _)) => (true, "prices"),
-                Some(("clients", _)) => (true, "client"),
-                Some(_) => (true, "provider"),
-                None => (false, "provider"),
+            let kind = match path.split_once('/') {
+                Some(("gateways", _)) => "gateway",
+                Some(("apis", _)) => "api",
+                Some(("prices", _)) => "prices",
+                Some(("clients", _)) => "client",
+                Some(("endpoints", _)) => "endpoints",
+                Some(_) | None => "provider",
             };
-            let up = "../".repeat(dir.split('/').count() + usize::from(folder));
+            let up = "../".repeat(dir.split('/').count() + path.matches('/').count());
             let first = text.lines().next().unwrap_or_default();
             assert_eq!(first, format!("#:schema {up}schema/{kind}.schema.json"), "{dir}/{path}");
         }
@@ -310,7 +312,9 @@ fn the_guide_is_true() {
             syntax::parse::<syntax::Prices>(&"guide".into(), block).1
         } else if block.contains("[[speaks]]") {
             syntax::parse::<syntax::Client>(&"guide".into(), block).1
-        } else if *block == api_of(&guide) {
+        } else if *block == marked(&guide, "endpoints") {
+            syntax::parse::<syntax::EndpointSet>(&"guide".into(), block).1
+        } else if *block == marked(&guide, "api") {
             syntax::parse::<syntax::Api>(&"guide".into(), block).1
         } else {
             syntax::parse::<syntax::Provider>(&"guide".into(), block).1
@@ -333,22 +337,41 @@ fn the_guide_is_true() {
     let client = blocks.iter().find(|block| block.contains("[[speaks]]")).unwrap();
     let (parsed, _) = syntax::parse(&"clients/acme-code.toml".into(), client);
     loaded.files.clients.insert(FileName::new("acme-code").unwrap(), parsed);
-    let (parsed, _) = syntax::parse(&"apis/acme-chat.toml".into(), api_of(&guide));
+    let (parsed, _) = syntax::parse(&"apis/acme-chat.toml".into(), marked(&guide, "api"));
     loaded.files.apis.insert(FileName::new("acme-chat").unwrap(), parsed);
+    let live = blocks.iter().find(|block| block.contains("[endpoint.live]")).unwrap();
+    let (parsed, _) = syntax::parse(&"acme-live.toml".into(), live);
+    loaded.files.providers.insert(FileName::new("acme-live").unwrap(), parsed);
+    let (parsed, _) = syntax::parse(&"endpoints/acme/notes.toml".into(), marked(&guide, "endpoints"));
+    loaded.files.endpoint_sets.insert(FileName::nested("acme/notes").unwrap(), parsed);
+    let (parsed, _) = syntax::parse(&"acme-chat.toml".into(), marked(&guide, "login"));
+    loaded.files.providers.insert(FileName::new("acme-chat").unwrap(), parsed);
+    let paths = blocks.iter().find(|block| block.contains("path_prefixes")).unwrap();
+    let (parsed, _) = syntax::parse(&"paths.toml".into(), &paths.replace("/proxy/acme/", "/proxy/paths/"));
+    loaded.files.providers.insert(FileName::new("paths").unwrap(), parsed);
+    let (_, urls) = guide.split_once("<!-- urls: run by tests/house -->\n```toml\n").unwrap();
+    let (parsed, _) = syntax::parse(&"acme-files.toml".into(), urls.split("\n```").next().unwrap());
+    loaded.files.providers.insert(FileName::new("acme-files").unwrap(), parsed);
     let shipped = compile::compile(&files::load(&Source::Embedded).unwrap().files).fixtures.len();
     let (compiled, tests, found) = pipeline::check(&loaded);
     assert_eq!(found.into_iter().filter(|one| one.code != Code::UntestedEndpoint).collect::<Vec<_>>(), []);
+    let shown = compiled.providers.iter().find(|one| one.name.as_str() == "acme-files").unwrap();
+    assert_eq!(shown.tests.len(), 3, "the tests of URLs in responses ran");
     let without = {
         loaded.files.prices.remove(&FileName::new("acme").unwrap());
         pipeline::check(&loaded).1.ran
     };
     assert_eq!(tests.ran, without + 2, "the tests of the prices run");
-    assert!(compiled.fixtures.len() > shipped, "the tests of the guide's api ran");
+    assert_eq!(compiled.fixtures.len(), shipped + 3, "the tests of the guide's api and endpoint set ran");
+    let live = compiled.providers.iter().find(|provider| provider.name.as_str() == "acme-live").unwrap();
+    assert_eq!(live.tests.len(), 2, "the tests of the guide's WebSocket ran");
+    let login = compiled.providers.iter().find(|provider| provider.name.as_str() == "acme-chat").unwrap();
+    assert_eq!(login.tests.len(), 2, "the tests of the guide's login ran");
 }
 
-/// The guide's api file.
-fn api_of(guide: &str) -> &str {
-    let (_, tail) = guide.split_once("<!-- api: run by tests/house -->\n```toml\n").unwrap();
+/// The guide's file of a kind.
+fn marked<'g>(guide: &'g str, kind: &str) -> &'g str {
+    let (_, tail) = guide.split_once(&format!("<!-- {kind}: run by tests/house -->\n```toml\n")).unwrap();
     tail.split("\n```").next().unwrap()
 }
 

@@ -11,7 +11,6 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -23,7 +22,7 @@ const AT_ONCE: usize = 4;
 /// The address space that `check` may use for a hostile file, in KiB.
 const MAX_KIB: u32 = 232 << 10;
 /// Far more than an optimized build needs: this is a debug build.
-const MAX_TIME: Duration = Duration::from_secs(10);
+const MAX_SECONDS: u32 = 10;
 
 /// A broken file or directory, its expected output, and its folder in a providers directory.
 struct Case {
@@ -37,6 +36,7 @@ fn cases() -> Vec<Case> {
     let folders = [
         ("providers", ""),
         ("presets", "presets"),
+        ("endpoints", "endpoints"),
         ("gateways", "gateways"),
         ("apis", "apis"),
         ("prices", "prices"),
@@ -119,10 +119,7 @@ fn broken_files_have_the_expected_findings() {
 
 /// Runs `check` within the limits of memory and time.
 fn check_within_bounds(home: &Home) -> CommandOutput {
-    let start = Instant::now();
-    let said = home.run_within(MAX_KIB, &["check", "providers.d"]);
-    assert!(start.elapsed() < MAX_TIME, "{:?}", start.elapsed());
-    said
+    home.run_within(MAX_KIB, MAX_SECONDS, &["check", "providers.d"])
 }
 
 /// Checks that a file of these bytes is rejected within the limits, with this message.

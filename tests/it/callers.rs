@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
 
-use crate::harness::{Api, Exchange, Fault, Home, Wire, World, eventually};
+use crate::harness::{Answer, Api, Exchange, Fault, Home, Wire, World, eventually};
 
 const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
@@ -244,5 +244,32 @@ fn a_token_revoked_during_its_call_changes_nothing() {
         let answer = client.answer().unwrap();
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!((answer.head.status(), body["error"]["code"].as_str()), (401, Some(*code)), "{body}");
+    }
+}
+
+#[test]
+fn a_token_with_a_scheme_of_the_file() {
+    let more = "[caller]\nschemes = [\"Token\", \"Key\", \"\"]\n";
+    let mut world = World::with(more, &[]);
+    let token = world.token.clone();
+    for scheme in ["Token ", "token  ", "KEY ", "", "Bearer "] {
+        let mut client = world.client();
+        client.send(format!("GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: {scheme}{token}\r\n\r\n"));
+        let (request, mut wire) = world.upstream.request();
+        assert_eq!(request.head.get("authorization"), Some("Bearer sk-upstream-0123456789"), "{scheme}");
+        wire.send(Answer::new("200 OK").body("ok").bytes());
+        assert_eq!(client.answer().unwrap().body, b"ok", "{scheme}");
+    }
+    for refused in
+        [format!("Basic {token}"), format!("Tokens {token}"), "Token".into(), format!("Key a {token}")]
+    {
+        world.fault(format!("GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: {refused}\r\n\r\n"), NO_CALLER);
+    }
+    // Not outside of the provider's prefix.
+    for path in ["/auth/me", "/tt/get", "/t"] {
+        world.fault(
+            format!("GET {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Token {token}\r\n\r\n"),
+            NO_CALLER,
+        );
     }
 }

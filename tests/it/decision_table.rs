@@ -76,6 +76,11 @@ const FOR_PROVIDERS: Decision = Refused(
 );
 const WEBSOCKET: Decision =
     Refused(426, "upgrade_refused", "WebSocket is not served here: send a plain request");
+const PLAIN: Decision = Refused(
+    426,
+    "upgrade_required",
+    "This endpoint is a WebSocket: open it as one. A proxy in front of tollgate has to pass `Upgrade` and `Connection` on",
+);
 const NOT_HERE: Decision = Refused(404, "not_found", "Not found");
 const OUT_OF_SCOPE: Decision = Refused(403, "token_scope", "This token does not reach `t/get`");
 
@@ -212,6 +217,13 @@ const ROWS: &[Row] = &[
     Row("A WebSocket, on any path", Only, "GET /t/get", &["Upgrade: websocket"], Known, WEBSOCKET),
     Row("", Only, "GET /nowhere", &["Upgrade: WebSocket, h2c"], Known, WEBSOCKET),
     Row("", Only, "GET /t/get", &["Upgrade: websocket"], Scoped, WEBSOCKET),
+    Row("An endpoint that is a WebSocket", Only, "GET /t/live?a=1", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], Known, Sent("/live?a=1")),
+    Row("", Only, "GET /t/live", &[], Known, PLAIN),
+    Row("", Only, "GET /t/live", &["Upgrade: h2c"], Scoped, PLAIN),
+    Row("", Only, "POST /t/live", &["Upgrade: websocket"], Known, WEBSOCKET),
+    Row("Its handshake", Only, "GET /t/live", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 8", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], Scoped, Refused(426, "websocket_version", "WebSocket is served in version 13 alone")),
+    Row("", Only, "GET /t/live", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: short"], Scoped, Refused(400, "invalid_handshake", "The request is no handshake of a WebSocket: its `Sec-WebSocket-Key` is not the base64 of 16 bytes")),
+    Row("The scopes come after it", Only, "GET /t/live", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], Scoped, Refused(403, "token_scope", "This token does not reach `t/live`")),
     Row("Any other upgrade is ignored", Only, "GET /t/get", &["Upgrade: h2c"], Known, Sent("/get")),
     Row("No endpoint", Only, "GET /nowhere", &[], Known, no_route("Route not implemented in AI Gateway: /nowhere")),
     Row("", Only, "PUT /t/get", &[], Known, no_route("Route not implemented in AI Gateway: /t/get")),
@@ -321,7 +333,8 @@ fn file(name: &str, base: &str) -> String {
     let broken = if name == "broken" { "unknown = 1" } else { "" };
     format!(
         "title = \"Demo\"\nbase_url = \"{base}\"\npath_prefix = \"/{name}\"\n{limits}\n{broken}\n{auth}\
-         [endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n[endpoint.post]\nmethod = \"POST\"\npath = \"/post\"\n"
+         [endpoint.get]\nmethod = \"GET\"\npath = \"/get\"\n[endpoint.post]\nmethod = \"POST\"\npath = \"/post\"\n\
+         [endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n"
     )
 }
 

@@ -136,6 +136,7 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("token list HOSTILE", true),
         ("token revoke HOSTILE", false),
         ("credential set HOSTILE providers.good.apiKey", true),
+        ("credential fields HOSTILE", true),
         ("credential list HOSTILE", true),
         ("credential confirm HOSTILE", true),
         ("credential recover HOSTILE providers.good.apiKey", true),
@@ -184,12 +185,15 @@ fn no_command_prints_a_hostile_text() {
         (&["diff", "providers.d", "other", "--format", "human"], true),
         (&["diff", "providers.d", "other", "--format", "json"], true),
         (&["diff", "providers.d", "other", "--format", "markdown"], true),
+        // Its test fails.
+        (&["diff", "other", "providers.d"], true),
         (&["fmt", "--check"], false),
         (&["routes"], false),
     ] {
         fs::create_dir_all(good.path("other")).unwrap();
         let other =
             valid().replace("\"apiKey\", set", "\"apiKey\", match = \"H*\", set").replace("H*", HOSTILE);
+        let (other, _) = other.split_once("[[test]]").unwrap();
         fs::write(good.path("other/good.toml"), other.replace("status = 502", "status = 503")).unwrap();
         run(&good, args, shows);
     }

@@ -52,6 +52,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_MAX_STALE", "24h"),
     ("TOLLGATE_METRICS_MODELS", "model-large, model-small"),
     ("TOLLGATE_METRICS_USERS", "true"),
+    ("TOLLGATE_NO_PROXY", "internal.example, 10.0.0.0/8"),
+    ("TOLLGATE_OUTGOING_PROXY", "http://proxy.example:3128"),
+    ("TOLLGATE_OUTGOING_PROXY_AUTH_FILE", "DIR/proxy-auth"),
     ("TOLLGATE_PROBE_TIMEOUT", "30s"),
     ("TOLLGATE_PROVIDERS", "DIR/providers.d"),
     ("TOLLGATE_PUBLIC_URL", "https://gateway.example"),
@@ -64,6 +67,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8"),
     ("TOLLGATE_USAGE_DETAIL_RETENTION", "0"),
     ("TOLLGATE_USAGE_RETENTION", "30d"),
+    ("TOLLGATE_USER_ORIGINS", "https://*.corp.example, http://10.0.0.0/8:*"),
     ("TOLLGATE_WORKERS", "1"),
 ];
 
@@ -73,15 +77,22 @@ const LISTS: &[&str] = &[
     "TOLLGATE_CORS_TRUSTED_ORIGINS",
     "TOLLGATE_ENV_ALLOW",
     "TOLLGATE_METRICS_MODELS",
+    "TOLLGATE_NO_PROXY",
     "TOLLGATE_TRUSTED_PROXIES",
+    "TOLLGATE_USER_ORIGINS",
 ];
 
 /// The other variables that are read, each with the source files that read it.
 const VARIABLES: &[(&str, &str)] = &[
     ("TOLLGATE_MASTER_KEY", "src/cli/mod.rs"),
     ("CREDENTIALS_DIRECTORY", "src/cli/mod.rs"),
-    // Only to warn that it is not used.
-    ("HTTPS_PROXY", "src/cli/serve.rs"),
+    ("HTTPS_PROXY", PROXIES),
+    ("https_proxy", PROXIES),
+    ("HTTP_PROXY", PROXIES),
+    ("http_proxy", PROXIES),
+    ("REQUEST_METHOD", PROXIES),
+    ("NO_PROXY", PROXIES),
+    ("no_proxy", PROXIES),
     ("NOTIFY_SOCKET", "src/systemd.rs"),
     ("SSL_CERT_FILE", "src/upstream/tls.rs"),
     ("SSL_CERT_DIR", "src/upstream/tls.rs"),
@@ -107,6 +118,9 @@ const VARIABLES: &[(&str, &str)] = &[
     // Those that provider files name.
     ("vars", "src/files/vars.rs"),
 ];
+
+/// The reader of the variables of outgoing proxies.
+const PROXIES: &str = "src/cli/serve/outgoing_proxy.rs";
 
 /// The reader of the variables of all exporters.
 const EXPORTERS: &str = "src/exporters/given.rs";
@@ -143,6 +157,7 @@ fn home() -> Home {
     secret_file(&home.path("key"), "ab".repeat(32));
     let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
     fs::write(home.path("ca.pem"), made).unwrap();
+    fs::write(home.path("proxy-auth"), "ada:proxy-password\n").unwrap();
     home
 }
 
@@ -227,6 +242,10 @@ fn a_setting_with_a_defect_is_refused_by_its_name_and_changes_nothing() {
             if LISTS.contains(name) && reason.contains("a space") {
                 continue;
             }
+            // Empty means that there is no proxy, whatever `HTTPS_PROXY` says.
+            if *name == "TOLLGATE_OUTGOING_PROXY" && reason.contains("empty") {
+                continue;
+            }
             // A list in quotes is split first: its first or last entry is refused.
             let is_split = LISTS.contains(name) && good(&home, given).contains(',');
             let reason = if is_split && *reason == "is in quotes" { "cannot be" } else { reason };
@@ -256,14 +275,16 @@ fn good_values_and_the_variables_of_kubernetes_serve() {
         ("TOLLGATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
         ("TOLLGATE_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("TOLLGATE_IMAGE", "tollgate:1"),
-        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://other.example:1"),
     ] {
         env.push((name, value.to_owned()));
     }
     let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let gateway = home.serve_with(&[], &env);
     gateway.logged("TOLLGATE_IMAGE");
-    gateway.logged("requests do not go through this proxy");
+    // The setting goes before the variable.
+    gateway.logged("http://proxy.example:3128");
+    assert!(!gateway.log().concat().contains("other.example"));
     assert!(!gateway.log().concat().contains("TOLLGATE_PORT"));
 }
 
@@ -382,6 +403,19 @@ fn a_failed_start_leaves_no_data_directory() {
     check(&["--ca-file", "t.toml"], &[], "it is empty");
     check(&["--connect-to", "x"], &[], "`connect_to` cannot be used: `x` is not a connect rule");
     check(&[], &[("TOLLGATE_MASTER_KEY", "0123")], "TOLLGATE_MASTER_KEY does not hold a master key");
+    check(
+        &["--outgoing-proxy", "socks5://a.example"],
+        &[],
+        "`--outgoing-proxy` is not the URL of a proxy: `socks5`",
+    );
+    check(&[], &[("HTTPS_PROXY", "ftp://a.example")], "`HTTPS_PROXY` is not the URL of a proxy: `ftp`");
+    check(&["--outgoing-proxy-auth-file", "proxy-auth"], &[], "there is no proxy");
+    check(&["--no-proxy", "10.0.0.0/33"], &[], "`--no-proxy` cannot be `10.0.0.0/33`: it is no network");
+    check(
+        &["--user-origins", "https://*"],
+        &[],
+        "`--user-origins` cannot be `https://*`: its last label is `*`",
+    );
     check(&["--providers", "nowhere"], &[], "nowhere");
     for backup in ["nowhere", "ca.pem"] {
         let said = run(&home, &["restore", backup], &[]);

@@ -16,8 +16,8 @@ use tollgate::clock::now_ms;
 
 use crate::failing_disk::Lock;
 use crate::harness::{
-    Answer, Api, DiskFault, Exchange, Fault, FaultyDisk, Framing, Home, LIMIT, Message, Next, Upstream, Wire,
-    World, provider_with_login,
+    Answer, Api, DiskFault, Exchange, Fault, FaultyDisk, Framing, Gateway, Home, LIMIT, Message, Next,
+    Upstream, Wire, World, provider_with_login,
 };
 
 const EXPIRED: Fault<'_> =
@@ -203,6 +203,62 @@ fn a_login_is_used_until_shortly_before_it_expires() {
     let exchange = play.get("b2");
     play.relayed(&mut client, &exchange);
     play.uses("b2");
+}
+
+/// A claim of the access token goes with it: after a refresh that of the new one. The client secret and the scope go to the token
+/// endpoint alone.
+#[test]
+fn a_claim_is_that_of_the_access_token_that_is_sent() {
+    let jwt = |account: &str| {
+        let claims =
+            URL_SAFE_NO_PAD.encode(serde_json::json!({ "auth": { "account": account } }).to_string());
+        format!("h.{claims}.s")
+    };
+    let (mut upstream, mut auth) = (Upstream::plain(), Upstream::plain());
+    let text = file(&format!("http://{}", upstream.address()), &format!("http://{}", auth.address()));
+    let text = text
+        .replace(
+            "client_id = \"app_1\"",
+            "client_id = \"app_1\"\nclient_secret = \"{cs}\"\nscope = \"a b\"\nparts = { account = \"/auth/account\" }",
+        )
+        .replacen("Bearer {secret}\"", "Bearer {secret}\", x-account = \"{login.account}\"", 1)
+        + "[vars]\ncs = { env = \"CANARY_SECRET\", secret = true }\n";
+    let home = Home::new(&[("t", &text)]);
+    let token = home.user("ada");
+    let env = [("CANARY_SECRET", "canary&s")];
+    let store = |access: &str, expires_at: u64| {
+        let login =
+            serde_json::json!({ "accessToken": access, "refreshToken": "r1", "expiresAt": expires_at });
+        let args = ["credential", "set", "ada", "providers.t.login"];
+        let said = home.run_with(&args, &env, &login.to_string());
+        assert_eq!(said.code, 0, "{said:?}");
+    };
+    store(&jwt("one"), 4_102_444_800_000);
+    let mut gateway = home.serve_with(&[], &env);
+    let mut asks = |gateway: &Gateway, expected: &str, called: bool| {
+        let mut client = Wire::connect(gateway.address);
+        client.send(format!(
+            "GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\nX-Account: mine\r\n\r\n"
+        ));
+        if called {
+            let (request, mut wire) = auth.request();
+            let form = "grant_type=refresh_token&refresh_token=r1&client_id=app_1&client_secret=canary%26s&scope=a+b";
+            assert_eq!(str::from_utf8(&request.body), Ok(form));
+            wire.send(granted(&jwt("two"), "r2", 3600));
+        }
+        let (request, mut wire) = upstream.request();
+        wire.send(Answer::new("200 OK").body("ok").bytes());
+        assert_eq!(request.head.all("x-account"), [expected]);
+        assert_eq!(client.answer().unwrap().head.status(), 200);
+    };
+    asks(&gateway, "one", false);
+    gateway.signal(Signal::TERM);
+    assert!(gateway.exit().success());
+    store(&jwt("one"), now_ms());
+    let gateway = home.serve_with(&[], &env);
+    asks(&gateway, "two", true);
+    asks(&gateway, "two", false);
+    assert!(!gateway.log().iter().any(|line| line.contains("canary")));
 }
 
 #[test]
@@ -594,6 +650,46 @@ fn a_401_causes_one_refresh_and_one_retry() {
         play.relayed(&mut client, &second);
         play.uses("a2");
     }
+}
+
+/// The client of a WebSocket sees the answer to the second handshake alone.
+#[test]
+fn a_401_to_a_handshake_causes_one_refresh_and_one_retry() {
+    let more = "[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n";
+    let handshakes = |play: &Play| {
+        let mut client = play.world.client();
+        client.send(format!(
+            "GET /t/live HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            play.world.token
+        ));
+        client
+    };
+    let asked = |play: &mut Play, access: &str| {
+        let (request, wire) = play.world.upstream.request();
+        assert_eq!(request.head.start, "GET /live HTTP/1.1");
+        assert_eq!(request.head.get("authorization"), Some(&*format!("Bearer {access}")));
+        assert_eq!(request.head.get("upgrade"), Some("websocket"));
+        wire
+    };
+    let mut play = Play::with_more(3600, more, &[], &[]);
+    let mut client = handshakes(&play);
+    asked(&mut play, "a1").send(Answer::new(NO).body("expired").bytes());
+    play.call("r1").send(granted("a2", "r2", 3600));
+    let mut upstream = asked(&mut play, "a2");
+    upstream.send(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    );
+    assert_eq!(client.head().unwrap().status(), 101);
+    upstream.send(b"\x82\x02ab");
+    assert_eq!(client.bytes(4).unwrap(), b"\x82\x02ab");
+    // The token is new: it is not refreshed again, and the client gets the answer.
+    let mut client = handshakes(&play);
+    asked(&mut play, "a2").send(Answer::new(NO).body("not either").bytes());
+    let refused = client.answer().unwrap();
+    assert_eq!((refused.head.status(), &*refused.body), (401, &b"not either"[..]));
+    play.auth.saw_nothing();
 }
 
 /// The body that is sent once more is the changed one, and its answer is filtered too.

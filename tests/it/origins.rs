@@ -208,7 +208,7 @@ fn another_file_that_takes_a_section_does_not_get_its_keys() {
     place.reload();
     place.is_kept_from("b", "https://one.example", "https://two.example");
     let said = place.home.run(&["credential", "list", "ada"], "");
-    assert!(said.out.contains(", blocked: the provider files name a new origin\n"), "{said:?}");
+    assert!(said.out.contains(", blocked: it leads to an origin that it was not stored for\n"), "{said:?}");
     let said = place.home.run(&["credential", "confirm", "ada"], "");
     let id = place.id("ada");
     let advice = format!(

@@ -9,8 +9,8 @@ const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing aut
 
 fn websocket(exchange: Exchange, upgrade: &str) -> Exchange {
     let exchange = exchange.removed("Upgrade", upgrade).removed("Connection", "Upgrade");
-    let exchange = exchange.header("Sec-WebSocket-Version", "13");
-    exchange.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+    let exchange = exchange.removed("Sec-WebSocket-Version", "13");
+    exchange.removed("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 }
 
 #[test]

@@ -438,6 +438,12 @@ fn a_broken_preset_rejects_only_its_new_users() {
 }
 
 #[test]
+fn a_broken_endpoint_set_rejects_only_its_new_users() {
+    let text = "title = \"E\"\nendpoint.more = { method = \"GET\", path = \"/more\" }\n";
+    shared("endpoints/some/e", text, "include = [\"some/e\"]", "1");
+}
+
+#[test]
 fn a_broken_gateway_rejects_only_its_new_users() {
     let text = "title = \"G\"\nbase_url = \"http://UPSTREAM\"\nvars = { v = { file = \"v\" } }\nheaders = { set = { x-v = \"{v}\" } }\n";
     shared("gateways/g", text, "gateway = { g = { strip = \"/NAME/1\", path = \"/NAME/g{path}\" } }", "g");

@@ -319,3 +319,113 @@ fn the_key_goes_where_the_file_says() {
     world.exchange(Exchange::get().added("x-endpoint", "get"));
     world.exchange(Exchange::post("{}").removed("x-endpoint", "post"));
 }
+
+#[test]
+fn members_are_added_to_lists_and_nothing_of_the_client_is_removed() {
+    let more = "[headers]\nadd = { x-beta = \"a, b\" }\n";
+    let mut world = World::with(more, &[]);
+    world.exchange(Exchange::get().added("x-beta", "a, b"));
+    world.exchange(Exchange::get().header("X-Beta", "b,a"));
+    world.exchange(Exchange::get().header("X-Beta", "b").header("X-Beta", "a"));
+    world.exchange(Exchange::get().removed("X-Beta", "b").added("x-beta", "b, a"));
+    let twice = Exchange::get().removed("X-Beta", "c,d").removed("X-Beta", "\"a,\"");
+    world.exchange(twice.added("x-beta", "c,d, \"a,\", a, b"));
+}
+
+#[test]
+fn generated_values_differ_between_requests_and_headers() {
+    let more = r#"
+[headers]
+default = { x-id = { gen = "uuid", prefix = "id-" } }
+set = { x-now = { gen = "now" } }
+[endpoint.more]
+method = "GET"
+path = "/more"
+headers = { set = { x-own = { gen = "hex24" }, x-other = { gen = "uuid" } } }
+"#;
+    let mut world = World::with(more, &[]);
+    let mut sent = |path: &str, lines: &str| {
+        let mut client = world.client();
+        let token = world.token.clone();
+        client.send(format!(
+            "GET /t{path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
+        ));
+        let (request, mut wire) = world.upstream.request();
+        wire.send(Answer::new("200 OK").body("ok").bytes());
+        assert_eq!(client.answer().unwrap().body, b"ok");
+        ["x-id", "x-now", "x-own", "x-other"]
+            .map(|name| request.head.get(name).unwrap_or_default().to_owned())
+    };
+    let [one, now, own, other] = sent("/more", "");
+    assert!(one.starts_with("id-") && one.len() == 39 && other.len() == 36, "{one} {other}");
+    assert!(own.len() == 24 && own.bytes().all(|byte| byte.is_ascii_hexdigit()), "{own}");
+    assert!(now.parse::<u64>().is_ok_and(|seconds| seconds > 1_700_000_000), "{now}");
+    assert_ne!(one[3..], other);
+    let [two, _, absent, _] = sent("/get", "");
+    assert!(two != one && two.len() == 39 && absent.is_empty(), "{two}");
+    assert_eq!(sent("/get", "X-Id: mine\r\n")[0], "mine");
+}
+
+#[test]
+fn urls_of_answers_come_back_through_tollgate() {
+    let more = r#"
+[response_headers]
+rewrite_urls = ["location", "x-upload"]
+[endpoint.item]
+method = "GET"
+path = "/items/{id}"
+[endpoint.model]
+method = "GET"
+path = "/models/{id}"
+encoded_slash = ["id"]
+"#;
+    let mut world = World::with(more, &["--trusted-proxies", "127.0.0.1"]);
+    let upstream = format!("http://{}", world.host);
+    let mut returned = |host: &str, lines: &str, url: &str| {
+        let mut client = world.client();
+        let token = world.token.clone();
+        client.send(format!(
+            "GET /t/get HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
+        ));
+        let (_, mut wire) = world.upstream.request();
+        let answer = Answer::new("302 Found").header("Location", url).header("X-Upload", url).body(url);
+        wire.send(answer.bytes());
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.body, url.as_bytes(), "bodies stay");
+        ["location", "x-upload"].map(|name| answer.head.get(name).unwrap_or_default().to_owned())
+    };
+    let item = format!("{upstream}/items/7?a=1");
+    let proxy = "X-Forwarded-Proto: https\r\n";
+    assert_eq!(
+        returned("gate.example", proxy, &item),
+        ["/t/items/7?a=1", "https://gate.example/t/items/7?a=1"]
+    );
+    assert_eq!(returned("gate.example", "", &item), ["/t/items/7?a=1", "/t/items/7?a=1"]);
+    assert_eq!(returned("gate.example", proxy, "/items/7"), ["/t/items/7", "https://gate.example/t/items/7"]);
+    let shouted = item.replace("http:", "HTTP:");
+    assert_eq!(returned("gate.example", "", &shouted)[0], "/t/items/7?a=1", "a scheme has no case");
+    let slash = format!("{upstream}/models/a%2Fb");
+    assert_eq!(returned("gate.example", "", &slash)[0], "/t/models/a%2Fb");
+    let slash = format!("{upstream}/items/a%2Fb");
+    assert_eq!(returned("gate.example", "", &slash)[0], slash, "that endpoint takes none");
+    let unknown = format!("{upstream}/admin");
+    assert_eq!(returned("gate.example", proxy, &unknown), [unknown.as_str(), unknown.as_str()]);
+    assert_eq!(
+        returned("gate.example", proxy, "https://else.example/items/7")[0],
+        "https://else.example/items/7"
+    );
+}
+
+#[test]
+fn a_filtered_capture_stays_in_its_segment() {
+    let more =
+        "[endpoint.item]\nmethod = \"GET\"\npath = \"/items/{id}\"\nupstream_path = \"/b/{id|base64}/z\"\n";
+    let mut world = World::with(more, &[]);
+    let mut client = world.client();
+    let token = world.token.clone();
+    client.send(format!("GET /t/items/oÿ HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    let (request, mut wire) = world.upstream.request();
+    assert_eq!(request.head.start, "GET /b/b8O%2F/z HTTP/1.1");
+    wire.send(Answer::new("200 OK").bytes());
+    assert_eq!(client.answer().unwrap().head.status(), 200);
+}

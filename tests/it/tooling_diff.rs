@@ -162,6 +162,13 @@ fn a_failed_comparison_is_not_a_difference() {
     fs::create_dir(home.path("new")).unwrap();
     fs::write(home.path("new/demo.toml"), "title = 1").unwrap();
     check(&home.run(&["diff", "providers.d", "new"], ""), 2, &[], &["TG011", "mend them first"]);
+    let failing =
+        "[[test]]\nname = \"gone\"\nrequest = { path = \"/demo/get\" }\nexpect = { status = 404 }\n";
+    fs::write(home.path("new/demo.toml"), format!("{DEMO}{failing}")).unwrap();
+    check(&home.run(&["diff", "providers.d", "new"], ""), 2, &[], &["TG050", "gone", "mend them first"]);
+    // Tests of OLD do not matter.
+    check(&home.run(&["diff", "new", "providers.d"], ""), 0, &["the same"], &[]);
+    fs::write(home.path("new/demo.toml"), "title = 1").unwrap();
     // A fix adds a provider that did not serve before.
     check(
         &home.run(&["diff", "new", "providers.d"], ""),

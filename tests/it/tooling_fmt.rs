@@ -222,6 +222,13 @@ fn a_new_file_with_errors_is_not_written() {
     wrong(&["acme", "--base-url", "https://a.example", "--extends", "mien"], 1, "did you mean `mine`?");
     wrong(&["Acme", "--base-url", "https://a.example"], 2, "use `[a-z0-9][a-z0-9-]*`");
     wrong(&["acme"], 2, "--base-url");
+    let allow = "with arguments that `check` accepts, or allow the lint in `policy.toml`";
+    wrong(&["acme", "--base-url", "http://gpu.lan:8000"], 1, "can match the same request");
+    let home = Home::new(&[]);
+    let said = home.run(&["new", "acme", "--base-url", "http://gpu.lan:8000"], "");
+    assert!(said.code == 1 && said.err.contains(allow), "{}", said.err);
+    let said = home.run(&["new", "acme", "--base-url", "{server}"], "");
+    assert!(said.out.contains("`server` takes what the setting `user_origins` allows"), "{}", said.out);
 }
 
 /// taplo, installed below `target` if missing. None without npm.
@@ -292,9 +299,9 @@ const WRONG: [(&str, &str, &str); 12] = [
     ("provider", "titel = \"x\"", "'titel' was unexpected"),
     ("provider", "[endpoint.a]\nmethod = \"get\"", "\"get\" is not one of"),
     ("provider", "endpoint.a = true", "false was expected"),
-    ("provider", "[headers]\nadd = {}", "'add' was unexpected"),
+    ("provider", "[headers]\nappend = {}", "'append' was unexpected"),
     ("provider", "[timeouts]\nidle = \"soon\"", "\"soon\" does not match"),
-    ("provider", "[[auth]]\nfield = \"a\"", "\"set\" is a required property"),
+    ("provider", "[[auth]]\nfeild = \"a\"", "'feild' was unexpected"),
     (
         "provider",
         "[[test]]\nname = \"a\"\nrequest = { path = 1 }\nexpect = {}",

@@ -46,12 +46,16 @@ async function watch(context, problems) {
   });
 }
 
+/** Waits until the page and its scripts are loaded: before that, a form is sent without them. */
+export const ready = (page) => page.waitForLoadState("load");
+
 /** Signs in by the form. Returns the page of keys. */
 export async function signIn(page, tollgate, token) {
   await page.goto(`${tollgate.url}/config`);
   await page.getByLabel("Your gateway token").fill(token);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("heading", { name: "Keys" }).waitFor();
+  await ready(page);
   return page;
 }
 
@@ -61,6 +65,7 @@ export async function signInConsole(page, tollgate) {
   await page.getByLabel("Admin token").fill(tollgate.admin);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await ready(page);
   return page;
 }
 

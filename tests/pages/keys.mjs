@@ -48,7 +48,9 @@ check("a stored key is replaced and cleared, and only what changed is sent", asy
   await row(page, BETA).getByLabel("Clear").check();
   await shows(page, "2 unsaved changes");
   await saved(page);
-  assert.deepEqual(bodies, [{ providers: { acme: { apiKey: "another-key-0123456789" }, beta: { apiKey: null } } }]);
+  // With the host that the page showed.
+  const $origins = { [ACME]: [`http://127.0.0.1:${fake.port}`] };
+  assert.deepEqual(bodies, [{ providers: { acme: { apiKey: "another-key-0123456789" }, beta: { apiKey: null } }, $origins }]);
   assert.deepEqual(await user.creds(), { providers: { acme: { apiKey: "another-...6789" }, gamma: { apiKey: MASK } } });
 });
 

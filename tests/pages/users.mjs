@@ -3,6 +3,7 @@
 import "./end.mjs";
 import "./sign_in.mjs";
 import "./keys.mjs";
+import "./kinds.mjs";
 import "./connect.mjs";
 import "./trouble.mjs";
 import "./hostile.mjs";

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::fields::FieldKind;
 
 fn secret(text: &str) -> Secret {
     Secret::new(text)
@@ -43,7 +44,7 @@ fn plain_secrets_are_printable_ascii() {
     // A mask from a list is not a secret.
     let is_mask = "this is a mask, not a secret: leave the field out to keep what is stored";
     check("***", Err(is_mask));
-    check(&StoredCredential::Plain(secret("0123456789abcdefg")).mask(), Err(is_mask));
+    check(&StoredCredential::Plain(secret("0123456789abcdefg")).mask(None), Err(is_mask));
     check("****", Ok("****"));
     check("01234567...defgh", Ok("01234567...defgh"));
 }
@@ -161,7 +162,7 @@ fn a_plaintext_decodes_to_the_same_credential() {
 
 #[test]
 fn masks_show_too_little_to_use() {
-    let check = |stored: &StoredCredential, expected| assert_eq!(stored.mask(), expected);
+    let check = |stored: &StoredCredential, expected| assert_eq!(stored.mask(None), expected);
     check(&StoredCredential::Plain(secret("k")), "***");
     check(&StoredCredential::Plain(secret("0123456789abcdef")), "***");
     check(&StoredCredential::Plain(secret("0123456789abcdefg")), "01234567...defg");
@@ -184,4 +185,106 @@ fn credentials_are_found_by_section_and_field() {
     let listed: Vec<_> = credentials.iter().map(|(section, field, _)| (section, field)).collect();
     assert_eq!(listed, [("demo", "oauth"), ("providers.demo", "apiKey")]);
     assert!(!format!("{credentials:?}").contains("\"k\""));
+}
+
+#[test]
+fn values_are_checked_by_the_rule_of_their_field() {
+    let rule = ValueRule::OneOf(vec!["eu".to_owned(), "us".to_owned()]);
+    assert_eq!(StoredCredential::value("eu", &rule), Ok(StoredCredential::Value(secret("eu"))));
+    let error = StoredCredential::value("sk-canary", &rule).unwrap_err().to_string();
+    assert_eq!(error, "the value is none of `eu`, `us`");
+    for mask in ["***", "01234567...cdef"] {
+        assert_eq!(
+            StoredCredential::value(mask, &ValueRule::Plain),
+            Err(BadCredential::Mask { what: "value" })
+        );
+    }
+    let stored = StoredCredential::Value(secret("eu"));
+    assert_eq!(stored.usable(0), Some(&secret("eu")));
+    // It is shown only while its field is declared as such a value.
+    let check = |kind: Option<FieldKind>, expected: &str| {
+        let declared = kind.map(|kind| Field::sent_to(kind, Vec::new()));
+        assert_eq!(stored.mask(declared.as_ref()), expected);
+    };
+    check(Some(FieldKind::Value(ValueRule::Plain)), "eu");
+    check(Some(FieldKind::Secret), "***");
+    check(Some(FieldKind::Json(BTreeMap::new())), "***");
+    check(None, "***");
+    assert_eq!(StoredCredential::from_plaintext(&stored.to_plaintext()), Some(stored));
+}
+
+#[test]
+fn a_document_has_its_parts() {
+    let parts = BTreeMap::from([
+        ("email".to_owned(), "/client_email".to_owned()),
+        ("key".to_owned(), "/keys/0/id".to_owned()),
+    ]);
+    let read = |text: &str| {
+        let document = StoredCredential::document(&serde_json::from_str(text).unwrap(), &parts);
+        document.map_err(|error| error.to_string())
+    };
+    let check = |text: &str, expected: &str| {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.strip_prefix("a JSON document is expected: ").unwrap_or(&error), expected, "{text}");
+        assert!(!error.contains("canary"), "{error}");
+    };
+    let whole = r#"{"client_email":"canary","keys":[{"id":7}],"more":{"a":true}}"#;
+    let stored = read(whole).unwrap();
+    assert_eq!(
+        (stored.mask(None), stored.usable(0), stored.refreshable()),
+        ("configured".to_owned(), None, None)
+    );
+    // The text is all that is kept: an index of its parts may be far larger.
+    assert_eq!(stored, StoredCredential::Document(secret(whole)));
+    assert_eq!(StoredCredential::from_plaintext(&stored.to_plaintext()), Some(stored.clone()));
+    // However much stands before its parts.
+    let numbers = "0,".repeat(2000);
+    read(&format!(r#"{{"more":[{numbers}0],"client_email":"canary","keys":[{{"id":7}}]}}"#)).unwrap();
+    let pem = r#"{"client_email":"-----BEGIN KEY-----\r\ncanary\n","keys":[{"id":"canary"}]}"#;
+    read(pem).unwrap();
+
+    check("[]", "it is no object: paste the whole file");
+    check("\"canary\"", "it is no object: paste the whole file");
+    let question = "is this the right file, and complete?";
+    check(
+        r#"{"keys":[{"id":"canary"}]}"#,
+        &format!("it has no string or number at `/client_email`, which is its part `email`: {question}"),
+    );
+    check(
+        r#"{"client_email":"","keys":[{"id":"canary"}]}"#,
+        &format!("it has an empty string at `/client_email`, which is its part `email`: {question}"),
+    );
+    for control in ["\\r", "\\n", "\\u0000", "\\t", "\\u007f", "\\u0085"] {
+        let problem = "it has a string with control characters at `/keys/0/id`, which is its part `key`";
+        check(
+            &format!(r#"{{"client_email":"canary","keys":[{{"id":"canary{control}x"}}]}}"#),
+            &format!("{problem}: no line breaks and no tabs"),
+        );
+    }
+    check(
+        r#"{"client_email":"canary","keys":[{"id":null}]}"#,
+        &format!("it has no string or number at `/keys/0/id`, which is its part `key`: {question}"),
+    );
+    check(
+        r#"{"status":"configured"}"#,
+        "this is a mask, not a secret: leave the field out to keep what is stored",
+    );
+    let long = format!(r#"{{"client_email":"{}"}}"#, "canary".repeat(12_000));
+    check(&long, "the document has 72019 bytes: at most 65536 are stored");
+}
+
+#[test]
+fn a_made_token_is_stored_whole() {
+    let made = MadeCredential {
+        token: secret("t.1"),
+        fields: [("kind".into(), secret("a\u{1}\"b\\")), ("project".into(), secret(""))].into(),
+        expires_at_ms: 7,
+        made_from: [9; 32],
+    };
+    let stored = StoredCredential::Made(made);
+    let plaintext = stored.to_plaintext();
+    assert_eq!(StoredCredential::from_plaintext(&plaintext), Some(stored.clone()));
+    assert_eq!((stored.usable(6), stored.usable(7)), (Some(&secret("t.1")), None));
+    assert_eq!((stored.mask(None).as_str(), stored.refreshable()), ("configured", None));
+    assert_eq!(StoredCredential::from_plaintext(b"T{}"), None);
 }

@@ -67,8 +67,23 @@ impl fmt::Debug for ReceivedAnswer {
 
 impl ReceivedAnswer {
     /// True for a successful status.
-    pub(super) fn is_success(&self) -> bool {
+    pub(in crate::accounts) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// The body without its content coding. The error completes the sentence "The token endpoint's reply".
+    pub(in crate::accounts) fn decoded(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        if let Some(reason) = self.incomplete {
+            return Err(reason);
+        }
+        // Some servers name a content coding, and apply none.
+        if self.body.first() == Some(&b'{') {
+            return Ok(self.body.clone());
+        }
+        match coding::decoded(&self.body, &self.content_encoding)? {
+            Some(decoded) => decoded.incomplete.map_or(Ok(decoded.body), Err),
+            None => Ok(self.body.clone()),
+        }
     }
 
     /// The fields of the answer. The error completes the sentence "The token endpoint's response".

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::token::{error_codes, is_overload};
+
 /// Codes that end a login: only a new one helps, or another client id in the provider file. The first four are those of
 /// RFC 6749 that no repetition ends. The next three are those of `OpenID` Connect Core, section 3.1.2.6. The others are
 /// common names.
@@ -24,17 +26,8 @@ const TERMINAL: [&str; 13] = [
     "refresh_token_revoked",
 ];
 
-/// Codes that say that nothing was done.
-const TEMPORARY: [&str; 8] = [
-    "rate_limit_exceeded",
-    "rate_limited",
-    "server_error",
-    "slow_down",
-    "temporarily_unavailable",
-    "timeout",
-    "too_many_requests",
-    "forbidden",
-];
+/// A code that says that nothing was done, beside those of a server that is overloaded.
+const FORBIDDEN: &str = "forbidden";
 
 /// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +40,16 @@ pub(super) enum ErrorKind {
     Unknown,
 }
 
-/// The kind of the error in an answer's `error` field, if it has a text. Some endpoints put the code into an object.
+/// The kind of the error in an answer's `error` field, if it has a text.
 pub(super) fn kind(error: &Value) -> Option<ErrorKind> {
-    let texts = [error, &error["code"], &error["type"]].into_iter().filter_map(Value::as_str);
-    let codes: Vec<&str> = texts.map(str::trim).filter(|code| !code.is_empty()).collect();
-    let any = |list: &[&str]| codes.iter().any(|code| list.iter().any(|one| code.eq_ignore_ascii_case(one)));
-    match () {
-        () if codes.is_empty() => None,
-        () if any(&TERMINAL) => Some(ErrorKind::Terminal),
-        () if any(&TEMPORARY) => Some(ErrorKind::Temporary),
-        () => Some(ErrorKind::Unknown),
-    }
+    let codes = || error_codes(error);
+    let is_terminal = |code: &str| TERMINAL.iter().any(|one| code.eq_ignore_ascii_case(one));
+    codes().next()?;
+    Some(match () {
+        () if codes().any(is_terminal) => ErrorKind::Terminal,
+        () if is_overload(error) || codes().any(|code| code.eq_ignore_ascii_case(FORBIDDEN)) => {
+            ErrorKind::Temporary
+        }
+        () => ErrorKind::Unknown,
+    })
 }

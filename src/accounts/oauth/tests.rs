@@ -8,9 +8,22 @@ const NOW_MS: u64 = 1_000_000_000_000;
 
 #[test]
 fn the_request_is_form_encoded() {
-    let form = form(&Secret::new("r/1+2=ü &"), "app_1~x");
-    let expected = "grant_type=refresh_token&refresh_token=r%2F1%2B2%3D%C3%BC+%26&client_id=app_1%7Ex";
-    assert_eq!(form, expected);
+    let check = |client_secret: Option<&str>, scope: Option<&str>, expected: &str| {
+        let oauth = OAuth {
+            paste: std::collections::BTreeMap::new(),
+            token_url: "https://auth.example/token".to_owned(),
+            client_id: "app_1~x".to_owned(),
+            client_secret: client_secret.map(Secret::new),
+            scope: scope.map(str::to_owned),
+            refresh_before: std::time::Duration::ZERO,
+        };
+        let form = form(&Secret::new("r/1+2=ü &"), &oauth);
+        let start = "grant_type=refresh_token&refresh_token=r%2F1%2B2%3D%C3%BC+%26&client_id=app_1%7Ex";
+        assert_eq!(str::from_utf8(&form), Ok(&*format!("{start}{expected}")));
+    };
+    check(None, None, "");
+    check(Some("a&b"), None, "&client_secret=a%26b");
+    check(Some("s"), Some("openid offline_access"), "&client_secret=s&scope=openid+offline_access");
 }
 
 fn answer(status: u16, body: &str) -> ReceivedAnswer {

@@ -1,4 +1,4 @@
-//! One refresh: take the lease, call the token endpoint, store the result. The stored login is read first, since
+//! One refresh: take the lease, call the token endpoint, store the result (of a made token: `making`). The stored login is read first, since
 //! another process may have refreshed it, or a user replaced it. New tokens are stored by compare-and-swap before
 //! waiters get them. An answer that was not understood is stored too: it may hold the only valid refresh token.
 
@@ -10,8 +10,11 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    CredentialId, RefreshError, RefreshRequest, RefreshResult, Refreshed, TokenEndpoint, TokenPair,
+    CredentialId, LoginRefresh, RefreshError, RefreshHow, RefreshRequest, RefreshResult, Refreshed,
+    TokenEndpoint, TokenPair,
+    backoff::Version,
     login_store::{Login, LoginStore},
+    making::{self, UnsavedToken},
 };
 use crate::{
     accounts::{
@@ -19,6 +22,7 @@ use crate::{
         oauth::{Grant, NewTokens, TokenEndpointError},
         unread_answer::UnreadAnswer,
     },
+    fields::OAuth,
     secret::Secret,
     store::{KeepOutcome, StoreError, SwapReason},
 };
@@ -30,13 +34,31 @@ const LEASE_DEADLINE: Duration = Duration::from_secs(14);
 /// Interval of reads of the store meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Attempts to store new tokens while others re-encrypt the row at the same time.
-const MAX_TRIES: u32 = 16;
+pub(super) const MAX_TRIES: u32 = 16;
 
 /// The result of a call that has not been stored yet.
 #[derive(Debug)]
-pub(super) struct Unsaved {
+pub(super) enum Unsaved {
+    /// New tokens of a login.
+    Login(Box<UnsavedLogin>),
+    /// A made token.
+    Token(Box<UnsavedToken>),
+}
+
+impl Unsaved {
     /// The request.
-    pub(super) request: RefreshRequest,
+    pub(super) fn request(&self) -> &RefreshRequest {
+        match self {
+            Self::Login(unsaved) => &unsaved.request,
+            Self::Token(unsaved) => &unsaved.request,
+        }
+    }
+}
+
+/// New tokens of a login that have not been stored yet.
+#[derive(Debug)]
+pub(super) struct UnsavedLogin {
+    request: RefreshRequest,
     old: Login,
     new: NewTokens,
     /// An answer that still has to be kept.
@@ -51,8 +73,8 @@ pub(super) struct Completed {
     pub(super) outcome: RefreshResult,
     /// True if this refresh obtained the access token.
     pub(super) obtained: bool,
-    /// After a failure: the stored tokens, which the backoff applies to.
-    pub(super) refused: Option<TokenPair>,
+    /// After a failure: the version that is stored, which the backoff applies to.
+    pub(super) refused: Option<Version>,
     /// Tokens that still have to be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
@@ -74,15 +96,28 @@ pub(super) async fn attempt(
     sent: &AtomicBool,
 ) -> Completed {
     // The old refresh token may be spent. So its result is stored before another refresh starts.
-    if let Some(unsaved) = unsaved {
-        return save(logins, unsaved).await;
+    match unsaved {
+        Some(Unsaved::Login(unsaved)) => return save(logins, *unsaved).await,
+        Some(Unsaved::Token(unsaved)) => return making::save(logins, *unsaved, false).await,
+        None => {}
     }
     let leased = match lease(logins, request, serving.as_ref()).await {
         Ok(LeaseOutcome::Refreshed(fresh)) => return Ok(fresh).into(),
-        Ok(LeaseOutcome::Due(login, refresh_token)) => (login, refresh_token),
+        Ok(LeaseOutcome::Due(due)) => due,
         Err(why) => return Err(why).into(),
     };
-    let ended = with_lease(logins, endpoint, request, leased, sent).await;
+    let ended = match (leased, &request.how) {
+        (Due::Login(old, refresh_token), RefreshHow::Login(refresh)) => {
+            let refresh = LoginAttempt { request, refresh };
+            with_lease(logins, endpoint, refresh, (*old, refresh_token), sent).await
+        }
+        (Due::Token, RefreshHow::Token(making)) => {
+            making::make(logins, endpoint, (request, making), sent).await
+        }
+        (Due::Login(..), RefreshHow::Token(_)) | (Due::Token, RefreshHow::Login(_)) => {
+            Err(RefreshError::NotFound).into()
+        }
+    };
     if let Err(error) = logins.release(&request.credential).await {
         tracing::warn!(%error, "releasing a lease failed; it expires by itself");
     }
@@ -90,10 +125,18 @@ pub(super) async fn attempt(
 }
 
 enum LeaseOutcome {
-    /// Another node has refreshed the login.
+    /// Another node has refreshed it.
     Refreshed(Refreshed),
-    /// This task holds the lease and has to refresh the login with this refresh token.
-    Due(Login, Secret),
+    /// This task holds the lease and has to act.
+    Due(Due),
+}
+
+/// The credential that has to be refreshed.
+enum Due {
+    /// A login, and its refresh token.
+    Login(Box<Login>, Secret),
+    /// A token has to be made.
+    Token,
 }
 
 /// Waits for the lease, or for another access token.
@@ -108,7 +151,13 @@ async fn lease(
         if matches!(stored, LeaseOutcome::Refreshed(_)) {
             return Ok(stored);
         }
-        if logins.lease(&request.credential, LEASE_MS).await.map_err(|error| store_failed(&error))? {
+        let leased = match (logins.lease(&request.credential, LEASE_MS).await, &request.how) {
+            (Ok(leased), _) => leased,
+            (Err(error), RefreshHow::Login(_)) => return Err(store_failed(&error)),
+            // Making a token spends nothing: a second one does no harm.
+            (Err(_), RefreshHow::Token(_)) => true,
+        };
+        if leased {
             // The previous holder of the lease may have stored new tokens.
             let stored = check_stored(logins, request, serving).await;
             if !matches!(stored, Ok(LeaseOutcome::Due(..))) {
@@ -123,63 +172,89 @@ async fn lease(
     }
 }
 
-/// Reads the stored login. It may have been refreshed or replaced since the request.
+/// Reads what is stored. It may have been refreshed or replaced since the request.
 async fn check_stored(
     logins: &impl LoginStore,
     request: &RefreshRequest,
     serving: Option<&Secret>,
 ) -> Result<LeaseOutcome, RefreshError> {
+    match &request.how {
+        RefreshHow::Login(refresh) => check_login(logins, request, refresh, serving).await,
+        RefreshHow::Token(making) => {
+            let stored = making::stored(logins, request, making, serving).await;
+            Ok(stored.map_or(LeaseOutcome::Due(Due::Token), LeaseOutcome::Refreshed))
+        }
+    }
+}
+
+async fn check_login(
+    logins: &impl LoginStore,
+    request: &RefreshRequest,
+    refresh: &LoginRefresh,
+    serving: Option<&Secret>,
+) -> Result<LeaseOutcome, RefreshError> {
     let login = logins.read(&request.credential).await.map_err(|error| store_failed(&error))?;
     let login = login.ok_or(RefreshError::NotFound)?;
     let serves = serving == Some(&login.access_token) || !request.is_due(login.expires_at_ms);
-    if login.access_token != request.seen.access_token && serves {
+    if request.seen() != Some(&login.access_token) && serves {
         return Ok(LeaseOutcome::Refreshed(refreshed(&login)));
     }
     let refresh_token = login.refresh_token.clone().ok_or(RefreshError::NoRefreshToken)?;
-    if !is_bound_to_endpoint(&login, request) {
+    if !is_bound_to_endpoint(&login, &refresh.oauth) {
         return Err(RefreshError::OriginMismatch);
     }
-    Ok(LeaseOutcome::Due(login, refresh_token))
+    Ok(LeaseOutcome::Due(Due::Login(Box::new(login), refresh_token)))
 }
 
 /// True if a login is bound to its token endpoint.
-fn is_bound_to_endpoint(login: &Login, request: &RefreshRequest) -> bool {
+fn is_bound_to_endpoint(login: &Login, oauth: &OAuth) -> bool {
     let bound_to = login.row.origins.as_deref().unwrap_or_default();
-    request.origin().is_some_and(|origin| bound_to.contains(&origin))
+    oauth.origin().is_some_and(|origin| bound_to.contains(&origin))
 }
 
 fn refreshed(login: &Login) -> Refreshed {
     let origins = login.row.origins.clone().unwrap_or_default();
-    Refreshed { access_token: login.access_token.clone(), expires_at_ms: login.expires_at_ms, origins }
+    Refreshed::login(login.access_token.clone(), login.expires_at_ms, origins)
+}
+
+/// A request to refresh a login.
+#[derive(Clone, Copy)]
+struct LoginAttempt<'r> {
+    request: &'r RefreshRequest,
+    refresh: &'r LoginRefresh,
 }
 
 async fn with_lease(
     logins: &impl LoginStore,
     endpoint: &impl TokenEndpoint,
-    request: &RefreshRequest,
+    attempt: LoginAttempt<'_>,
     (old, refresh_token): (Login, Secret),
     sent: &AtomicBool,
 ) -> Completed {
     sent.store(true, Ordering::Relaxed);
-    match endpoint.refresh(&request.token_url, &request.client_id, &refresh_token).await {
+    let LoginAttempt { request, refresh } = attempt;
+    match endpoint.refresh(&refresh.oauth, &refresh_token).await {
         Ok(Grant { tokens, unread }) => {
             let reason = if unread.is_none() { SwapReason::Refresh } else { SwapReason::RefreshInPart };
-            save(logins, Unsaved { request: request.clone(), old, new: tokens, unread, reason }).await
+            save(logins, UnsavedLogin { request: request.clone(), old, new: tokens, unread, reason }).await
         }
-        Err(why) => failed(logins, request, old, why).await,
+        Err(why) => failed(logins, attempt, old, why).await,
     }
 }
 
 /// The result of a refresh without new tokens. A login that was stored meanwhile is used.
 async fn failed(
     logins: &impl LoginStore,
-    request: &RefreshRequest,
+    LoginAttempt { request, refresh }: LoginAttempt<'_>,
     old: Login,
     why: TokenEndpointError,
 ) -> Completed {
     let outcome = newer_login_or(logins, request, &old, why).await;
     let Login { access_token, refresh_token, .. } = old;
-    let refused = refresh_token.map(|refresh_token| TokenPair { access_token, refresh_token });
+    let seen = refresh_token.map(|refresh_token| TokenPair { access_token, refresh_token });
+    // After a failure alone: a login that was stored meanwhile is used.
+    let seen = seen.filter(|_| outcome.is_err());
+    let refused = seen.map(|seen| refresh.version(seen));
     Completed { refused, ..outcome.into() }
 }
 
@@ -198,7 +273,7 @@ async fn newer_login_or(
 
 /// Keeps an answer beside the login, and stores new tokens by compare-and-swap. A login with another refresh token that was
 /// stored meanwhile wins. One with the same refresh token is replaced: that token is spent.
-async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Completed {
+async fn save(logins: &impl LoginStore, mut unsaved: UnsavedLogin) -> Completed {
     for _ in 0..MAX_TRIES {
         match try_save(logins, &mut unsaved).await {
             Ok(true) => return completed(logins, unsaved).await,
@@ -214,11 +289,11 @@ async fn save(logins: &impl LoginStore, mut unsaved: Unsaved) -> Completed {
             Err(error) => return retry_later(unsaved, &error),
         }
     }
-    Completed { unsaved: Some(unsaved), ..Err(RefreshError::Timeout).into() }
+    Completed { unsaved: Some(Unsaved::Login(Box::new(unsaved))), ..Err(RefreshError::Timeout).into() }
 }
 
 /// False if another login is stored, or another key encrypts by now.
-async fn try_save(logins: &impl LoginStore, unsaved: &mut Unsaved) -> Result<bool, StoreError> {
+async fn try_save(logins: &impl LoginStore, unsaved: &mut UnsavedLogin) -> Result<bool, StoreError> {
     if let Some(unread) = &unsaved.unread {
         if !keep(logins, unsaved, unread).await? {
             return Ok(false);
@@ -238,7 +313,7 @@ async fn try_save(logins: &impl LoginStore, unsaved: &mut Unsaved) -> Result<boo
 /// Keeps an answer that was not understood. False if another key encrypts by now.
 async fn keep(
     logins: &impl LoginStore,
-    unsaved: &Unsaved,
+    unsaved: &UnsavedLogin,
     answer: &UnreadAnswer,
 ) -> Result<bool, StoreError> {
     let RefreshRequest { provider, credential, .. } = &unsaved.request;
@@ -271,23 +346,35 @@ async fn keep(
     Ok(true)
 }
 
-async fn completed(logins: &impl LoginStore, Unsaved { request, old, new, .. }: Unsaved) -> Completed {
+async fn completed(
+    logins: &impl LoginStore,
+    UnsavedLogin { request, old, new, .. }: UnsavedLogin,
+) -> Completed {
+    let RefreshHow::Login(refresh) = &request.how else { return Err(RefreshError::NotFound).into() };
     match new {
         NewTokens::Login(StoredCredential::OAuth { access_token, expires_at_ms, .. }) => {
-            let outcome: RefreshResult = Ok(Refreshed { access_token, expires_at_ms, ..refreshed(&old) });
+            let outcome: RefreshResult =
+                Ok(Refreshed::login(access_token, expires_at_ms, refreshed(&old).origins));
             Completed { obtained: true, ..outcome.into() }
         }
-        NewTokens::Login(StoredCredential::Plain(_)) => Err(RefreshError::NotFound).into(),
+        NewTokens::Login(
+            StoredCredential::Plain(_)
+            | StoredCredential::Value(_)
+            | StoredCredential::Document(_)
+            | StoredCredential::Made(_),
+        ) => Err(RefreshError::NotFound).into(),
         NewTokens::RefreshToken(refresh_token, why) => {
-            let tokens = TokenPair { access_token: old.access_token, refresh_token };
-            Completed { refused: Some(tokens), ..Err(why.into()).into() }
+            let seen = TokenPair { access_token: old.access_token, refresh_token };
+            Completed { refused: Some(refresh.version(seen)), ..Err(why.into()).into() }
         }
-        NewTokens::Nothing(why) => failed(logins, &request, old, why).await,
+        NewTokens::Nothing(why) => {
+            failed(logins, LoginAttempt { request: &request, refresh }, old, why).await
+        }
     }
 }
 
-fn retry_later(unsaved: Unsaved, error: &StoreError) -> Completed {
-    Completed { unsaved: Some(unsaved), ..Err(store_failed(error)).into() }
+fn retry_later(unsaved: UnsavedLogin, error: &StoreError) -> Completed {
+    Completed { unsaved: Some(Unsaved::Login(Box::new(unsaved))), ..Err(store_failed(error)).into() }
 }
 
 fn store_failed(error: &StoreError) -> RefreshError {

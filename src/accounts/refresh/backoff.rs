@@ -1,4 +1,4 @@
-//! Exponential backoff after failed refreshes: per login, and per token endpoint that does not respond. A login that its
+//! Exponential backoff after failed refreshes: per credential, and per token endpoint that does not respond. A login that its
 //! endpoint has rejected is not tried again until another one is stored; directly after an answer that was lost, the
 //! rejection has to be repeated. In memory and bounded.
 
@@ -7,29 +7,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CredentialId, RefreshError, RefreshRequest, TokenPair};
-use crate::accounts::oauth::TokenEndpointError;
+use super::{CredentialId, LoginRefresh, RefreshError, RefreshRequest};
+use crate::{accounts::oauth::TokenEndpointError, token::MadeFrom};
 
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
-/// Maximum number of logins. Dropping one costs one more call that fails.
-const MAX_LOGINS: usize = 10_000;
+/// Maximum number of credentials. Dropping one costs one more call that fails.
+const MAX_CREDENTIALS: usize = 10_000;
 
-/// All logins and token endpoints in backoff.
+/// All credentials and token endpoints in backoff.
 #[derive(Debug, Default)]
 pub(super) struct Backoffs {
-    logins: HashMap<CredentialId, LoginBackoff>,
-    /// By URL. The other logins of an endpoint do not wait for its timeout too.
+    credentials: HashMap<CredentialId, CredentialBackoff>,
+    /// By name. The other credentials of an endpoint do not wait for its timeout too.
     endpoints: HashMap<String, EndpointBackoff>,
 }
 
-/// The backoff of one login. It applies only to requests with the same tokens, endpoint and client id. Others are tried at
-/// once.
+/// The version of a credential that failed: of a login, its tokens and its endpoint. Another one is tried at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Version {
+    Login(LoginRefresh),
+    /// The definition of a made token, and its values.
+    Token(MadeFrom),
+}
+
+/// The backoff of one credential. It applies only to requests of the same version. Others are tried at once.
 #[derive(Debug)]
-struct LoginBackoff {
-    tokens: TokenPair,
-    token_url: String,
-    client_id: String,
+struct CredentialBackoff {
+    version: Version,
     /// Failures in a row.
     failures: u32,
     error: RefreshError,
@@ -47,79 +52,101 @@ struct EndpointBackoff {
     until: Instant,
 }
 
-impl Backoffs {
-    /// The error for a request that a backoff applies to.
-    pub(super) fn error(&self, request: &RefreshRequest, now: Instant) -> Option<RefreshError> {
-        let login = self.logins.get(&request.credential).filter(|backoff| backoff.applies_to(request, now));
-        let endpoint = self.endpoints.get(&request.token_url).filter(|backoff| now < backoff.until);
-        login.map(|backoff| backoff.error).or(endpoint.map(|_| RefreshError::Backoff))
-    }
-
-    /// Ends the backoff of a login and of its endpoint, after a success.
-    pub(super) fn clear(&mut self, request: &RefreshRequest) {
-        self.logins.remove(&request.credential);
-        self.endpoints.remove(&request.token_url);
-    }
-
-    /// Starts or prolongs the backoff of a login with these tokens, and of its endpoint if that did not respond.
-    pub(super) fn fail(
-        &mut self,
-        request: RefreshRequest,
-        tokens: TokenPair,
-        error: TokenEndpointError,
-        now: Instant,
-    ) {
-        let RefreshRequest { credential, token_url, client_id, .. } = request;
-        if error == TokenEndpointError::NoResponse {
-            let failures =
-                self.endpoints.get(&token_url).map_or(0, |before| before.failures).saturating_add(1);
-            self.endpoints
-                .insert(token_url.clone(), EndpointBackoff { failures, until: now + delay(failures) });
+impl Version {
+    /// True if failures of another version count for this one: of a login, if it has the same access token.
+    fn continues(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Login(one), Self::Login(other)) => one.seen.access_token == other.seen.access_token,
+            (Self::Token(one), Self::Token(other)) => one == other,
+            (Self::Login(_), Self::Token(_)) | (Self::Token(_), Self::Login(_)) => false,
         }
-        let before =
-            self.logins.get(&credential).filter(|before| before.tokens.access_token == tokens.access_token);
-        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        let before_lost = before.is_some_and(|before| before.answer_lost && before.tokens == tokens);
-        let answer_lost = match error {
-            TokenEndpointError::NoResponse | TokenEndpointError::InvalidResponse(_) => true,
-            TokenEndpointError::Rejected => false,
-            // An overloaded endpoint says nothing about the refresh token.
-            TokenEndpointError::InvalidUrl
-            | TokenEndpointError::Temporary
-            | TokenEndpointError::Status(_) => before_lost,
-        };
-        let (error, until) = match error {
-            TokenEndpointError::Rejected if !before_lost => (error.into(), None),
-            TokenEndpointError::Rejected
-            | TokenEndpointError::NoResponse
-            | TokenEndpointError::InvalidUrl
-            | TokenEndpointError::Temporary
-            | TokenEndpointError::Status(_)
-            | TokenEndpointError::InvalidResponse(_) => (RefreshError::Backoff, Some(now + delay(failures))),
-        };
-        self.make_room(now);
-        let backoff = LoginBackoff { tokens, token_url, client_id, failures, error, answer_lost, until };
-        self.logins.insert(credential, backoff);
     }
 
-    fn make_room(&mut self, now: Instant) {
-        if self.logins.len() < MAX_LOGINS {
-            return;
-        }
-        self.logins.retain(|_, backoff| !backoff.is_outdated(now));
-        if self.logins.len() >= MAX_LOGINS
-            && let Some(any) = self.logins.keys().next().cloned()
-        {
-            self.logins.remove(&any);
+    /// True if nothing was spent on the way between the two.
+    fn is_same_secret(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Login(one), Self::Login(other)) => one.seen == other.seen,
+            (Self::Token(one), Self::Token(other)) => one == other,
+            (Self::Login(_), Self::Token(_)) | (Self::Token(_), Self::Login(_)) => false,
         }
     }
 }
 
-impl LoginBackoff {
+impl Backoffs {
+    /// The error for a request that a backoff applies to.
+    pub(super) fn error(&self, request: &RefreshRequest, now: Instant) -> Option<RefreshError> {
+        let of = self.credentials.get(&request.credential);
+        let of = of.filter(|backoff| backoff.applies_to(request, now));
+        let endpoint = || {
+            let backoff = self.endpoints.get(&request.endpoint()?)?;
+            (now < backoff.until).then_some(RefreshError::Backoff)
+        };
+        of.map(|backoff| backoff.error).or_else(endpoint)
+    }
+
+    /// Ends the backoff of a credential and of its endpoint, after a success.
+    pub(super) fn clear(&mut self, request: &RefreshRequest) {
+        self.credentials.remove(&request.credential);
+        if let Some(endpoint) = request.endpoint() {
+            self.endpoints.remove(&endpoint);
+        }
+    }
+
+    /// Starts or prolongs the backoff of a version of a credential, and of its endpoint if that did not respond.
+    pub(super) fn fail(
+        &mut self,
+        request: &RefreshRequest,
+        version: Version,
+        error: RefreshError,
+        now: Instant,
+    ) {
+        if let (RefreshError::TokenEndpoint(TokenEndpointError::NoResponse), Some(endpoint)) =
+            (error, request.endpoint())
+        {
+            let failures =
+                self.endpoints.get(&endpoint).map_or(0, |before| before.failures).saturating_add(1);
+            self.endpoints.insert(endpoint, EndpointBackoff { failures, until: now + delay(failures) });
+        }
+        let before =
+            self.credentials.get(&request.credential).filter(|before| before.version.continues(&version));
+        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+        let before_lost =
+            before.is_some_and(|before| before.answer_lost && before.version.is_same_secret(&version));
+        let until = Some(now + delay(failures));
+        let (error, until, answer_lost) = match error {
+            // Making a token spends nothing. Until then, the same error is the answer.
+            RefreshError::Token(_) => (error, until, false),
+            RefreshError::TokenEndpoint(TokenEndpointError::Rejected) if !before_lost => (error, None, false),
+            RefreshError::TokenEndpoint(TokenEndpointError::Rejected) => {
+                (RefreshError::Backoff, until, false)
+            }
+            RefreshError::TokenEndpoint(
+                TokenEndpointError::NoResponse | TokenEndpointError::InvalidResponse(_),
+            ) => (RefreshError::Backoff, until, true),
+            // An overloaded endpoint says nothing about the refresh token.
+            _ => (RefreshError::Backoff, until, before_lost),
+        };
+        self.make_room(now);
+        let backoff = CredentialBackoff { version, failures, error, answer_lost, until };
+        self.credentials.insert(request.credential.clone(), backoff);
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        if self.credentials.len() < MAX_CREDENTIALS {
+            return;
+        }
+        self.credentials.retain(|_, backoff| !backoff.is_outdated(now));
+        if self.credentials.len() >= MAX_CREDENTIALS
+            && let Some(any) = self.credentials.keys().next().cloned()
+        {
+            self.credentials.remove(&any);
+        }
+    }
+}
+
+impl CredentialBackoff {
     fn applies_to(&self, request: &RefreshRequest, now: Instant) -> bool {
-        let Self { tokens, token_url, client_id, .. } = self;
-        (tokens, token_url, client_id) == (&request.seen, &request.token_url, &request.client_id)
-            && self.until.is_none_or(|until| now < until)
+        self.version == request.version() && self.until.is_none_or(|until| now < until)
     }
 
     /// True if it ended so long ago that its count of failures does not matter any more.
@@ -140,8 +167,24 @@ mod tests {
 
     #[test]
     fn a_rejection_after_a_lost_answer_has_to_be_repeated() {
-        use crate::{name::Owner, secret::Secret};
-        let seen = TokenPair { access_token: Secret::new("a1"), refresh_token: Secret::new("r1") };
+        use crate::{
+            accounts::refresh::{RefreshHow, TokenPair},
+            fields::OAuth,
+            name::Owner,
+            secret::Secret,
+        };
+        let login = LoginRefresh {
+            seen: TokenPair { access_token: Secret::new("a1"), refresh_token: Secret::new("r1") },
+            oauth: OAuth {
+                paste: std::collections::BTreeMap::new(),
+                token_url: "https://auth.example.com/token".into(),
+                client_id: "app_1".into(),
+                client_secret: None,
+                scope: None,
+                refresh_before: Duration::from_mins(5),
+            },
+        };
+        let version = Version::Login(login.clone());
         let request = RefreshRequest {
             provider: "demo".into(),
             credential: CredentialId {
@@ -149,42 +192,43 @@ mod tests {
                 section: "demo".into(),
                 field: "login".into(),
             },
-            seen: seen.clone(),
             reason: crate::decide::RefreshReason::Expired,
-            token_url: "https://auth.example.com/token".into(),
-            client_id: "app_1".into(),
-            refresh_before: Duration::from_mins(5),
+            how: RefreshHow::Login(login),
         };
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let rejected = TokenEndpointError::Rejected;
         for lost in [TokenEndpointError::NoResponse, TokenEndpointError::InvalidResponse("is cut")] {
             let mut backoffs = Backoffs::default();
-            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            let mut fail =
+                |error: TokenEndpointError, at| backoffs.fail(&request, version.clone(), error.into(), at);
             fail(lost, start);
             fail(rejected, after(10));
             assert_eq!(backoffs.error(&request, after(11)), Some(RefreshError::Backoff));
             assert_eq!(backoffs.error(&request, after(20)), None, "{lost:?}");
-            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            let mut fail =
+                |error: TokenEndpointError, at| backoffs.fail(&request, version.clone(), error.into(), at);
             fail(rejected, after(20));
             assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
         }
         // What the endpoint says of itself in between changes nothing.
         for between in [TokenEndpointError::Status(503), TokenEndpointError::Temporary] {
             let mut backoffs = Backoffs::default();
-            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            let mut fail =
+                |error: TokenEndpointError, at| backoffs.fail(&request, version.clone(), error.into(), at);
             fail(TokenEndpointError::InvalidResponse("is cut"), start);
             fail(between, after(10));
             fail(rejected, after(20));
             assert_eq!(backoffs.error(&request, after(21)), Some(RefreshError::Backoff));
-            let mut fail = |error, at| backoffs.fail(request.clone(), seen.clone(), error, at);
+            let mut fail =
+                |error: TokenEndpointError, at| backoffs.fail(&request, version.clone(), error.into(), at);
             fail(between, after(40));
             fail(rejected, after(60));
             assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
         }
         let mut backoffs = Backoffs::default();
-        backoffs.fail(request.clone(), seen.clone(), TokenEndpointError::Status(500), start);
-        backoffs.fail(request.clone(), seen.clone(), rejected, after(10));
+        backoffs.fail(&request, version.clone(), TokenEndpointError::Status(500).into(), start);
+        backoffs.fail(&request, version.clone(), rejected.into(), after(10));
         assert_eq!(backoffs.error(&request, after(100_000)), Some(rejected.into()));
     }
 

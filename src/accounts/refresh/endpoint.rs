@@ -1,10 +1,10 @@
-//! One call to a token endpoint: sends a form and reads a small answer, within a deadline. Redirects are not
-//! followed: a refresh token is sent to the URL in the file only.
+//! One call to a token endpoint: sends a small request and reads a small answer, within a deadline. Redirects are not
+//! followed: a secret is sent to the URL in the file only.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
@@ -12,9 +12,11 @@ use zeroize::Zeroizing;
 use crate::{
     accounts::oauth::{self, Grant, ReceivedAnswer, TokenEndpointError},
     clock,
+    fields::OAuth,
     origin::Origin,
     secret::Secret,
-    upstream::{Deadlines, Download, Shared, Upload, Upstream},
+    token::TokenCall,
+    upstream::{Deadlines, Download, Shared, Target, Upload, Upstream},
 };
 
 /// Deadline of the whole call.
@@ -27,10 +29,15 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// Uses a refresh token.
     fn refresh(
         &self,
-        token_url: &str,
-        client_id: &str,
+        oauth: &OAuth,
         refresh_token: &Secret,
     ) -> impl Future<Output = Result<Grant, TokenEndpointError>> + Send;
+    /// Makes a call for a token that is made from fields. `by_user`: a user entered its origin.
+    fn call(
+        &self,
+        call: TokenCall,
+        by_user: bool,
+    ) -> impl Future<Output = Result<ReceivedAnswer, TokenEndpointError>> + Send;
 }
 
 /// Real token endpoints, called by the HTTP client of upstreams.
@@ -43,16 +50,14 @@ impl HttpTokenEndpoints {
         Self(shared)
     }
 
-    async fn call(
-        &self,
-        origin: &Origin,
-        request: Request<Upload>,
-    ) -> Result<ReceivedAnswer, TokenEndpointError> {
+    async fn send(&self, call: TokenCall, by_user: bool) -> Result<ReceivedAnswer, TokenEndpointError> {
+        let (origin, request) = request(call)?;
         // Calls are rare: each opens a connection, and none is pooled.
         let upstream = Upstream::for_token_endpoint(Arc::clone(&self.0));
         let deadlines = Deadlines { connect: DEADLINE, first_byte: DEADLINE, idle: DEADLINE };
         let until = Instant::now() + DEADLINE;
-        let answer = timeout_at(until, upstream.send(origin, request, deadlines)).await;
+        let to = Target { origin: &origin, identity: None, entered: by_user.then_some(&origin) };
+        let answer = timeout_at(until, upstream.send(to, request, deadlines)).await;
         let answer = answer.map_err(|_| TokenEndpointError::NoResponse)?.map_err(|error| {
             tracing::warn!(%error, "a token endpoint did not respond");
             TokenEndpointError::NoResponse
@@ -62,29 +67,34 @@ impl HttpTokenEndpoints {
 }
 
 impl TokenEndpoint for HttpTokenEndpoints {
-    async fn refresh(
-        &self,
-        token_url: &str,
-        client_id: &str,
-        refresh_token: &Secret,
-    ) -> Result<Grant, TokenEndpointError> {
-        let (origin, request) = request(token_url, oauth::form(refresh_token, client_id))?;
-        oauth::interpret(self.call(&origin, request).await?, refresh_token, clock::now_ms())
+    async fn refresh(&self, oauth: &OAuth, refresh_token: &Secret) -> Result<Grant, TokenEndpointError> {
+        let (origin, target) = Origin::split(&oauth.token_url).map_err(|_| TokenEndpointError::InvalidUrl)?;
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        let headers = HeaderMap::from_iter([
+            (header::ACCEPT, HeaderValue::from_static("application/json")),
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
+        ]);
+        let body = oauth::form(refresh_token, oauth);
+        let call = TokenCall { method: Method::POST, origin, target, headers, body, jwt: None };
+        oauth::interpret(self.send(call, false).await?, refresh_token, clock::now_ms())
+    }
+
+    async fn call(&self, call: TokenCall, by_user: bool) -> Result<ReceivedAnswer, TokenEndpointError> {
+        self.send(call, by_user).await
     }
 }
 
-fn request(token_url: &str, form: Bytes) -> Result<(Origin, Request<Upload>), TokenEndpointError> {
-    let (origin, target) = Origin::split(token_url).map_err(|_| TokenEndpointError::InvalidUrl)?;
-    let mut request = Request::new(Upload::kept(form));
-    *request.method_mut() = Method::POST;
-    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+fn request(call: TokenCall) -> Result<(Origin, Request<Upload>), TokenEndpointError> {
+    let TokenCall { method, origin, target, headers, body, jwt: _ } = call;
+    let upload = if body.is_empty() { Upload::empty() } else { Upload::kept(Bytes::from_owner(body)) };
+    let mut request = Request::new(upload);
+    *request.method_mut() = method;
     *request.uri_mut() = target.parse().map_err(|_| TokenEndpointError::InvalidUrl)?;
+    *request.headers_mut() = headers;
     let host = HeaderValue::from_str(&origin.authority()).map_err(|_| TokenEndpointError::InvalidUrl)?;
     let headers = request.headers_mut();
     headers.insert(header::HOST, host);
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     Ok((origin, request))
 }
 

@@ -1,17 +1,21 @@
-//! Stored logins, decrypted, and the leases on them.
+//! Stored logins and made tokens, decrypted, and the leases on them.
 
 use std::future::Future;
 
-use super::CredentialId;
+use super::{CredentialId, TokenSource};
 use crate::{
     accounts::{
-        MasterKey, StoredCredential, encryption,
+        MadeCredential, MasterKey, StoredCredential,
+        credentials::{decrypt_credential, encrypt_credential},
+        encryption,
         random::random,
         unread_answer::{self, UnreadAnswer},
     },
     clock, hex,
+    json_parts::{json_part, token_claim},
     secret::Secret,
     store::{KeepOutcome, SealedCredential, Store, StoreError, SwapReason},
+    token::STORED_PREFIX,
 };
 
 /// Prefix of the names of leases on logins.
@@ -47,6 +51,17 @@ impl Login {
     }
 }
 
+/// What is stored of a made token and its section.
+#[derive(Debug, Clone)]
+pub struct SectionState {
+    /// The token.
+    pub made: Option<MadeCredential>,
+    /// True if the values that the token is made from are the stored ones.
+    pub is_source: bool,
+    /// The credentials of the section.
+    pub rows: Vec<SealedCredential>,
+}
+
 /// The operations of the store that a refresh needs. A trait only for tests, which count and fail calls.
 pub trait LoginStore: Send + Sync + 'static {
     /// The stored login at `place`; none if there is none, or it cannot be decrypted.
@@ -64,6 +79,20 @@ pub trait LoginStore: Send + Sync + 'static {
         place: &CredentialId,
         answer: &UnreadAnswer,
     ) -> impl Future<Output = Result<KeepOutcome, StoreError>> + Send;
+    /// The made token at `place`, and the fields that it is made from.
+    fn read_section(
+        &self,
+        place: &CredentialId,
+        sources: &[TokenSource],
+    ) -> impl Future<Output = Result<SectionState, StoreError>> + Send;
+    /// Stores a made token beside the fields that it was made from. False if those are others by now.
+    fn put_made(
+        &self,
+        place: &CredentialId,
+        made: &MadeCredential,
+        origins: &[String],
+        section: &SectionState,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Takes the lease on a login; false if another process holds it.
     fn lease(&self, place: &CredentialId, ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Releases all leases that an earlier process on the same store may have left.
@@ -119,6 +148,41 @@ impl LoginStore for StoredLogins {
         }
     }
 
+    async fn read_section(
+        &self,
+        place: &CredentialId,
+        sources: &[TokenSource],
+    ) -> Result<SectionState, StoreError> {
+        let rows = self.store.section_with_tokens(&place.owner, &place.section).await?;
+        let stored = |field: &str| {
+            let row = rows.iter().find(|row| row.field == field)?;
+            decrypt_credential(&self.key, row).ok()
+        };
+        let made = match stored(&place.field) {
+            Some(StoredCredential::Made(made)) => Some(made),
+            Some(_) | None => None,
+        };
+        let is_stored = |source: &TokenSource| source.is_of(stored(&source.field).as_ref());
+        let is_source = !sources.is_empty() && sources.iter().all(is_stored);
+        let is_field = |row: &SealedCredential| !row.field.starts_with(STORED_PREFIX);
+        Ok(SectionState { made, is_source, rows: rows.into_iter().filter(is_field).collect() })
+    }
+
+    async fn put_made(
+        &self,
+        place: &CredentialId,
+        made: &MadeCredential,
+        origins: &[String],
+        section: &SectionState,
+    ) -> Result<bool, StoreError> {
+        let CredentialId { owner, section: name, field } = place;
+        let key = self.key.snapshot();
+        let data = encryption::AssociatedData { owner, section: name, field, origins: Some(origins) };
+        let stored = StoredCredential::Made(made.clone());
+        let row = encrypt_credential(&key, data, &stored, clock::now_ms());
+        self.store.put_made_token(&row, &section.rows, &key.id()).await
+    }
+
     async fn lease(&self, place: &CredentialId, ms: u64) -> Result<bool, StoreError> {
         let now_ms = clock::now_ms();
         self.store.try_lease(&lease_name(place), &self.holder, now_ms, now_ms.saturating_add(ms)).await
@@ -141,8 +205,27 @@ impl StoredLogins {
             StoredCredential::OAuth { access_token, refresh_token, expires_at_ms } => {
                 Some(Login { access_token, refresh_token, expires_at_ms, row })
             }
-            StoredCredential::Plain(_) => None,
+            StoredCredential::Plain(_)
+            | StoredCredential::Value(_)
+            | StoredCredential::Document(_)
+            | StoredCredential::Made(_) => None,
         }
+    }
+}
+
+impl TokenSource {
+    /// True if the value comes from what is stored now.
+    fn is_of(&self, stored: Option<&StoredCredential>) -> bool {
+        let text = match (stored, &self.pointer) {
+            (Some(StoredCredential::Plain(text) | StoredCredential::Value(text)), None) => Some(text.clone()),
+            (Some(StoredCredential::Document(text)), Some(pointer)) => json_part(text.expose(), pointer),
+            (Some(StoredCredential::OAuth { access_token, .. }), Some(pointer)) => {
+                token_claim(access_token.expose(), pointer)
+            }
+            (Some(_) | None, _) => None,
+        };
+        let text = text.or_else(|| self.default.as_deref().map(Secret::new));
+        text == self.text
     }
 }
 

@@ -1,4 +1,4 @@
-//! Recently obtained access tokens. An upstream's 401 does not cause another refresh of a new token, since the reason may
+//! Recently obtained tokens. An upstream's 401 does not cause another refresh of a new token, since the reason may
 //! be another one. Nor does a lifetime shorter than the file's `refresh_before`. In memory and bounded.
 
 use std::{
@@ -15,17 +15,17 @@ const MAX: usize = 10_000;
 const MIN_AGE: Duration = Duration::from_mins(1);
 const MAX_MIN_AGE: Duration = Duration::from_hours(1);
 
-/// The latest token of each login.
+/// The latest token of each credential.
 #[derive(Debug, Default)]
 pub(super) struct RecentTokens(HashMap<CredentialId, RecentToken>);
 
 #[derive(Debug)]
 struct RecentToken {
-    access_token: Secret,
+    token: Secret,
     obtained: Instant,
     /// Its lifetime when it was obtained, if known.
     lifetime: Option<Duration>,
-    /// Number of refreshes in a row that refusals caused, up to this one.
+    /// Number of refreshes in a row that refusals caused, up to this one. A token that was good for a while ends the row.
     refusals: u32,
 }
 
@@ -33,23 +33,23 @@ impl RecentTokens {
     /// True if the token is too new to be refreshed for this reason.
     pub(super) fn is_recent(&self, request: &RefreshRequest, now: Instant) -> bool {
         self.get(request).is_some_and(|token| match request.reason {
-            RefreshReason::Due => token.serves(request.refresh_before, now),
+            RefreshReason::Due => token.serves(request.refresh_before(), now),
             RefreshReason::Expired => false,
             RefreshReason::Refused => token.age(now) < min_age(token.refusals),
         })
     }
 
-    /// The access token of a login, while it need not be refreshed.
+    /// The token of a credential, while it need not be replaced.
     pub(super) fn serving(&self, request: &RefreshRequest, now: Instant) -> Option<&Secret> {
         let token = self.0.get(&request.credential)?;
-        token.serves(request.refresh_before, now).then_some(&token.access_token)
+        token.serves(request.refresh_before(), now).then_some(&token.token)
     }
 
     /// Records the successor of the token that was seen.
     pub(super) fn insert(&mut self, request: &RefreshRequest, fresh: &Refreshed, now: Instant) {
         let refusals = match request.reason {
             RefreshReason::Due | RefreshReason::Expired => 0,
-            RefreshReason::Refused => self.get(request).map_or(0, |token| token.refusals).saturating_add(1),
+            RefreshReason::Refused => self.get(request).map_or(1, |token| token.refusals_with_next(now)),
         };
         if self.0.len() >= MAX
             && !self.0.contains_key(&request.credential)
@@ -59,8 +59,7 @@ impl RecentTokens {
         }
         let left_ms = fresh.expires_at_ms.map(|at| at.saturating_sub(clock::now_ms()));
         let lifetime = left_ms.map(Duration::from_millis);
-        let token =
-            RecentToken { access_token: fresh.access_token.clone(), obtained: now, lifetime, refusals };
+        let token = RecentToken { token: fresh.token.clone(), obtained: now, lifetime, refusals };
         self.0.insert(request.credential.clone(), token);
     }
 
@@ -71,7 +70,7 @@ impl RecentTokens {
 
     /// The record of the token that was seen.
     fn get(&self, request: &RefreshRequest) -> Option<&RecentToken> {
-        self.0.get(&request.credential).filter(|token| token.access_token == request.seen.access_token)
+        self.0.get(&request.credential).filter(|recent| request.seen() == Some(&recent.token))
     }
 }
 
@@ -79,6 +78,13 @@ impl RecentToken {
     /// True if it is not due yet: `before` its expiry, but not before half of its lifetime.
     fn serves(&self, before: Duration, now: Instant) -> bool {
         self.lifetime.is_none_or(|lifetime| self.age(now) < lifetime.saturating_sub(before.min(lifetime / 2)))
+    }
+
+    /// The refusals in a row with one of this token now. It comes no sooner than the least age; much later than that, the token
+    /// was good, and some upstreams revoke each that is.
+    fn refusals_with_next(&self, now: Instant) -> u32 {
+        let in_a_row = self.age(now) < 2 * min_age(self.refusals);
+        if in_a_row { self.refusals.saturating_add(1) } else { 1 }
     }
 
     fn age(&self, now: Instant) -> Duration {

@@ -1,7 +1,7 @@
 //! Tests with a fake store and a fake token endpoint.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -10,14 +10,21 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{login_store::Login, *};
+use super::{
+    login_store::{Login, SectionState},
+    *,
+};
 use crate::{
     accounts::{
-        StoredCredential, UnreadAnswer,
-        oauth::{Grant, NewTokens, ReceivedAnswer},
+        MadeCredential, StoredCredential, UnreadAnswer,
+        oauth::{Grant, NewTokens, ReceivedAnswer, TokenEndpointError},
     },
     clock::now_ms,
+    fields::OAuth,
+    name::Owner,
+    secret::Secret,
     store::{KeepOutcome, SealedCredential, StoreError, SwapReason},
+    token::TokenCall,
 };
 
 const TOKEN_URL: &str = "https://auth.example.com/token";
@@ -165,6 +172,20 @@ impl LoginStore for Fake {
         Ok(KeepOutcome::Kept)
     }
 
+    async fn read_section(&self, _: &CredentialId, _: &[TokenSource]) -> Result<SectionState, StoreError> {
+        panic!("a login is no made token")
+    }
+
+    async fn put_made(
+        &self,
+        _: &CredentialId,
+        _: &MadeCredential,
+        _: &[String],
+        _: &SectionState,
+    ) -> Result<bool, StoreError> {
+        panic!("a login is no made token")
+    }
+
     async fn lease(&self, _: &CredentialId, _: u64) -> Result<bool, StoreError> {
         let is_free = self.0.leased.lock().unwrap().get_or_insert("us") == &"us";
         if !is_free {
@@ -185,17 +206,16 @@ impl LoginStore for Fake {
 }
 
 impl TokenEndpoint for Fake {
-    async fn refresh(
-        &self,
-        token_url: &str,
-        client_id: &str,
-        token: &Secret,
-    ) -> Result<Grant, TokenEndpointError> {
-        assert!(token_url == TOKEN_URL && client_id.starts_with("app_"), "{token_url} {client_id}");
+    async fn refresh(&self, oauth: &OAuth, token: &Secret) -> Result<Grant, TokenEndpointError> {
+        assert!(oauth.token_url == TOKEN_URL && oauth.client_id.starts_with("app_"), "{oauth:?}");
         self.0.spent.lock().unwrap().push(token.expose().to_owned());
         self.0.called.notify_one();
         self.0.open.acquire().await.unwrap().forget();
         self.0.answers.lock().unwrap().pop_front().unwrap_or(Err(TokenEndpointError::Status(418)))
+    }
+
+    async fn call(&self, _: TokenCall, _: bool) -> Result<ReceivedAnswer, TokenEndpointError> {
+        panic!("a login is no made token")
     }
 }
 
@@ -232,16 +252,39 @@ fn request(seen: &str) -> RefreshRequest {
     RefreshRequest {
         provider: "demo".into(),
         credential: CredentialId { owner: Owner::Everybody, section: "demo".into(), field: "login".into() },
-        seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
         reason: RefreshReason::Due,
-        token_url: TOKEN_URL.into(),
-        client_id: "app_1".into(),
-        refresh_before: Duration::from_mins(5),
+        how: RefreshHow::Login(LoginRefresh {
+            seen: tokens(seen, &seen.replace('a', "r").replace('b', "s")),
+            oauth: OAuth {
+                paste: BTreeMap::new(),
+                token_url: TOKEN_URL.into(),
+                client_id: "app_1".into(),
+                client_secret: None,
+                scope: None,
+                refresh_before: Duration::from_mins(5),
+            },
+        }),
     }
 }
 
+/// The same, seen with other tokens.
+fn request_of(access: &str, refresh: &str) -> RefreshRequest {
+    let mut request = request(access);
+    let RefreshHow::Login(login) = &mut request.how else { panic!("it is a login") };
+    login.seen = tokens(access, refresh);
+    request
+}
+
+/// The same, with another client id.
+fn request_by(client_id: &str) -> RefreshRequest {
+    let mut request = request("a1");
+    let RefreshHow::Login(login) = &mut request.how else { panic!("it is a login") };
+    login.oauth.client_id = client_id.into();
+    request
+}
+
 async fn refresh(refresher: &Refresher, seen: &str) -> Result<String, RefreshError> {
-    refresher.refresh(request(seen)).await.map(|fresh| fresh.access_token.expose().to_owned())
+    refresher.refresh(request(seen)).await.map(|fresh| fresh.token.expose().to_owned())
 }
 
 #[tokio::test]
@@ -275,7 +318,7 @@ async fn a_recent_token_is_not_refreshed_after_a_refusal() {
     let refresher = fake.start();
     let refused = async |seen| {
         let request = RefreshRequest { reason: RefreshReason::Refused, ..request(seen) };
-        refresher.refresh(request).await.map(|fresh| fresh.access_token.expose().to_owned())
+        refresher.refresh(request).await.map(|fresh| fresh.token.expose().to_owned())
     };
     fake.put("a1", "r1", later());
     fake.answers(Ok(("a2", "r2")));
@@ -301,7 +344,7 @@ fn the_minimum_age_doubles_with_each_refusal() {
     let refused = |seen: &str| RefreshRequest { reason: RefreshReason::Refused, ..request(seen) };
     let fresh = |access: &str, seconds: Option<u64>| {
         let expires_at_ms = seconds.map(|seconds| now_ms() + seconds * 1000);
-        Refreshed { access_token: Secret::new(access), expires_at_ms, origins: Vec::new() }
+        Refreshed::login(Secret::new(access), expires_at_ms, Vec::new())
     };
     recent.insert(&due, &fresh("a2", None), start);
     let mut check = |seen: &str, from: u64, stays: u64, next: &str| {
@@ -317,6 +360,9 @@ fn the_minimum_age_doubles_with_each_refusal() {
     check("a7", 1860, 1920, "a8");
     check("a8", 3780, 3600, "a9");
     check("a9", 7380, 3600, "b1");
+    // Nor does one of a token that was good for longer than twice its least age.
+    recent.insert(&refused("b1"), &fresh("b2", None), after(7380 + 3600 + 7200));
+    assert!(!recent.is_recent(&refused("b2"), after(7380 + 3600 + 7200 + 120)));
     // A refresh that was due does not count as caused by a refusal.
     recent.insert(&request("b1"), &fresh("b2", None), start);
     assert!(!recent.is_recent(&refused("b2"), after(60)));
@@ -358,7 +404,7 @@ fn the_number_of_recent_tokens_is_bounded() {
     for index in 0..=10_000 {
         let mut request = request("a1");
         request.credential.field = format!("f{index}");
-        let fresh = Refreshed { access_token: Secret::new("a2"), expires_at_ms: None, origins: Vec::new() };
+        let fresh = Refreshed::login(Secret::new("a2"), None, Vec::new());
         recent.insert(&request, &fresh, Instant::now());
     }
     assert_eq!(recent.len(), 10_000);
@@ -420,15 +466,15 @@ async fn a_corrected_login_or_client_id_is_tried_at_once() {
         let request = correct(&fake);
         fake.answers(Ok(("a2", "r2")));
         let fresh = refresher.refresh(request).await.unwrap();
-        assert_eq!(fresh.access_token.expose(), "a2");
+        assert_eq!(fresh.token.expose(), "a2");
         assert_eq!(fake.spent(), spends);
     };
     let another_refresh_token = |fake: &Fake| {
         fake.put("a1", "s1", 0);
-        RefreshRequest { seen: tokens("a1", "s1"), ..request("a1") }
+        request_of("a1", "s1")
     };
     check(another_refresh_token, ["r1", "s1"]).await;
-    check(|_| RefreshRequest { client_id: "app_2".into(), ..request("a1") }, ["r1", "r1"]).await;
+    check(|_| request_by("app_2"), ["r1", "r1"]).await;
 }
 
 #[tokio::test]
@@ -450,7 +496,7 @@ async fn a_rotated_refresh_token_is_stored_even_without_an_access_token() {
         assert_eq!(fake.stored(), ("a1".into(), "r2".into()));
         assert_eq!(*fake.0.kept.lock().unwrap(), [unread()]);
         // The next refresh token is in backoff too.
-        let rotated = RefreshRequest { seen: tokens("a1", "r2"), ..request("a1") };
+        let rotated = request_of("a1", "r2");
         assert_eq!(refresher.refresh(rotated).await, Err(RefreshError::Backoff));
         assert_eq!(fake.spent(), ["r1"]);
     }
@@ -577,9 +623,8 @@ async fn an_answer_is_kept_beside_the_tokens_that_it_granted() {
         assert_eq!(refresh(&refresher, "a1").await, Ok("a2".into()));
         assert_eq!(*fake.0.kept.lock().unwrap(), [unread()]);
         fake.answers(Ok(("a3", "r3")));
-        let next =
-            RefreshRequest { seen: tokens("a2", "r1"), reason: RefreshReason::Expired, ..request("a2") };
-        assert_eq!(refresher.refresh(next).await.unwrap().access_token.expose(), "a3");
+        let next = RefreshRequest { reason: RefreshReason::Expired, ..request_of("a2", "r1") };
+        assert_eq!(refresher.refresh(next).await.unwrap().token.expose(), "a3");
         assert_eq!(*fake.0.kept.lock().unwrap(), []);
         assert_eq!(fake.spent(), ["r1", "r1"]);
     }
@@ -747,7 +792,7 @@ async fn a_request_with_a_valid_access_token_waits_briefly() {
     fake.answers(Ok(("a2", "r2")));
     fake.shut();
     let expired = RefreshRequest { reason: RefreshReason::Expired, ..request("a1") };
-    let waiting = async { refresher.refresh(expired).await.map(|fresh| fresh.access_token) };
+    let waiting = async { refresher.refresh(expired).await.map(|fresh| fresh.token) };
     let others = async {
         let start = Instant::now();
         assert_eq!(refresh(&refresher, "a1").await, Err(RefreshError::Timeout));
@@ -778,5 +823,5 @@ async fn a_panic_does_not_block_later_refreshes() {
     assert_eq!(refresher.refresh(expired()).await, Err(RefreshError::Timeout));
     fake.answers(Ok(("a2", "r2")));
     let fresh = refresher.refresh(expired()).await.unwrap();
-    assert_eq!(fresh.access_token.expose(), "a2");
+    assert_eq!(fresh.token.expose(), "a2");
 }

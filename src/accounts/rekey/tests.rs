@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::{
+    accounts::encryption::AssociatedData,
     name::Owner,
     store::{ChangeOutcome, DuplicateNames, KeyIds},
 };
@@ -221,7 +222,7 @@ async fn credentials_without_origins_are_bound_once() {
         let place = AssociatedData { owner, section, field, origins: None };
         let sealed =
             world.key.encrypt(place, &StoredCredential::plain(&secret(field)).unwrap().to_plaintext());
-        changes.push(crate::store::CredentialChange::Put(SealedCredential {
+        changes.push(crate::store::CredentialChange::Put(crate::store::SealedCredential {
             owner: owner.clone(),
             section: section.to_owned(),
             field: field.to_owned(),

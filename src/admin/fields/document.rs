@@ -8,7 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{document::FieldKey, payloads::MaskedCredential, scope::Reach};
-use crate::{accounts::NewOrigins, bind, clock::utc, compile, fields::FieldKind, syntax, table::Table};
+use crate::{
+    accounts::{NewOrigins, OwnValues},
+    bind,
+    clock::utc,
+    compile::{self, ValueRule, written_pattern},
+    fields::{DeclaredFields, Field, FieldKind},
+    syntax,
+    table::Table,
+};
 
 /// The group whose sections come first.
 const MAIN_GROUP: &str = "main";
@@ -64,6 +72,21 @@ pub struct CredentialField {
     pub placeholder: Option<String>,
     /// The kind of credential.
     pub kind: CredentialKind,
+    /// `text`: a regular expression that the whole value matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// `text`: the allowed values. Absent if others are allowed too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<String>,
+    /// `text` and `origin`: the value where none is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// True if requests are possible without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// `json`: JSON pointers into the document, by the names of its parts. Each leads to a string or a number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// JSON pointers into the document that a user pastes, for `accessToken`, `refreshToken` and `expiresAt`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub paste: BTreeMap<String, String>,
@@ -72,11 +95,24 @@ pub struct CredentialField {
     pub paste_tokens: Vec<PasteTokenPlace>,
     /// The providers whose requests are sent with it.
     pub providers: Vec<String>,
-    /// The origins that it may go to, as the provider files define them now. A value that is stored is bound to them.
+    /// The origins that it may go to, as the provider files define them now, with the values of the holder in `used`, or else
+    /// the owner's. Of a `text` or `origin` field, those that its value is a part of. One that lacks a value is as written in
+    /// the file: `https://{resource}.example.com`.
     pub origins: Vec<String>,
+    /// If values of the section make some of `origins`: all of them, by how the file has them, as
+    /// `https://{resource}.example.com`. Each name in braces that is a field of the section stands for its value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, String>,
+    /// The fields of the section whose values `origins` lack: nothing is sent there before those are stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// The origins that the owner's own secret was saved for. It is sent to no other one before that is confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bound_to: Vec<String>,
     /// `required` if a provider has no other field.
     pub wanted: Wanted,
-    /// The owner's own value, masked. Absent if there is none.
+    /// The owner's own value, masked; of a `text` or `origin` field as it is, unless it was stored as another kind. Absent if there
+    /// is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<MaskedCredential>")]
     pub stored: Option<Value>,
@@ -96,13 +132,27 @@ pub struct CredentialField {
     pub used: Option<Holder>,
 }
 
-/// The kind of a credential: a `secret`, or an `oauth2` login.
+impl CredentialField {
+    /// The origins, each as the file has it.
+    pub fn written_origins(&self) -> impl Iterator<Item = &str> {
+        let plain = self.origins.iter().filter(|_| self.templates.is_empty());
+        self.templates.keys().chain(plain).map(String::as_str)
+    }
+}
+
+/// The kind of a credential: a `secret`, a `text` or an `origin`, which are shown, a `json` document, or an `oauth2` login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum CredentialKind {
     /// A text such as an API key.
     Secret,
+    /// A text that is no secret, such as a region.
+    Text,
+    /// An origin: scheme, host and port.
+    Origin,
+    /// A JSON document that is pasted whole.
+    Json,
     /// A login.
     Oauth2,
 }
@@ -179,6 +229,8 @@ pub(super) struct StoredField {
     /// The time of the last change, in milliseconds since 1970.
     pub(super) updated_at_ms: u64,
     pub(super) unconfirmed: Option<NewOrigins>,
+    /// Of a secret, the origins that it is bound to.
+    pub(super) bound_to: Vec<String>,
 }
 
 /// The credentials that an owner may use, by holder.
@@ -187,20 +239,43 @@ pub(super) struct Stored {
     pub(super) own: BTreeMap<FieldKey, StoredField>,
     pub(super) group: BTreeMap<FieldKey, StoredField>,
     pub(super) everybody: BTreeMap<FieldKey, StoredField>,
+    /// The values that make origins, by holder.
+    pub(super) values: BTreeMap<Holder, OwnValues>,
 }
 
 impl Stored {
+    pub(super) fn of(&mut self, holder: Holder) -> &mut BTreeMap<FieldKey, StoredField> {
+        match holder {
+            Holder::Own => &mut self.own,
+            Holder::Group => &mut self.group,
+            Holder::Everybody => &mut self.everybody,
+        }
+    }
+
     fn holders(&self) -> [(Holder, &BTreeMap<FieldKey, StoredField>); 3] {
         [(Holder::Own, &self.own), (Holder::Group, &self.group), (Holder::Everybody, &self.everybody)]
     }
 
     /// The holder whose value of a field the requests of a provider are sent with: the first one that has any field of the
-    /// provider, if it has this one.
-    fn used_by(&self, provider: &bind::Provider, section: &str, field: &str) -> Option<Holder> {
+    /// provider, if it has this one. A value that is no secret does not make its holder the first: it may be there for a
+    /// shared secret to be added.
+    fn used_by(
+        &self,
+        known: &DeclaredFields,
+        provider: &bind::Provider,
+        section: &str,
+        field: &str,
+    ) -> Option<Holder> {
         let has = |all: &BTreeMap<FieldKey, StoredField>, field: &str| {
             all.get(&key(section, field)).is_some_and(|one| one.is_readable)
         };
-        let has_any = |all| provider.auth.iter().any(|auth| has(all, &auth.field));
+        let fields =
+            provider.section.iter().flat_map(|section| &section.fields).map(|field| &field.value.name);
+        let sent: Vec<&String> = fields.filter(|field| provider.sends(field)).collect();
+        let is_secret = |name: &&String| known.find(section, name).is_ok_and(Field::is_secret);
+        let secrets: Vec<&String> = sent.iter().copied().filter(is_secret).collect();
+        let sent = if secrets.is_empty() { sent } else { secrets };
+        let has_any = |all| sent.iter().any(|field| has(all, field));
         let (holder, all) = self.holders().into_iter().find(|(_, all)| has_any(all))?;
         has(all, field).then_some(holder)
     }
@@ -257,6 +332,42 @@ pub(super) fn arrange(
     }
 }
 
+/// The parts of a field's document that its kind decides.
+struct KindOfField {
+    kind: CredentialKind,
+    paste: BTreeMap<String, String>,
+    parts: BTreeMap<String, String>,
+    pattern: Option<String>,
+    one_of: Vec<String>,
+}
+
+impl KindOfField {
+    fn of(kind: Option<&FieldKind>) -> Self {
+        let (paste, parts) = (BTreeMap::new(), BTreeMap::new());
+        let plain = Self { kind: CredentialKind::Secret, paste, parts, pattern: None, one_of: Vec::new() };
+        match kind {
+            Some(FieldKind::OAuth2(login)) => {
+                Self { kind: CredentialKind::Oauth2, paste: login.paste.clone(), ..plain }
+            }
+            Some(FieldKind::Json(parts)) => {
+                Self { kind: CredentialKind::Json, parts: parts.clone(), ..plain }
+            }
+            Some(FieldKind::Value(rule)) => {
+                let text = Self { kind: CredentialKind::Text, ..plain };
+                match rule {
+                    ValueRule::Plain => text,
+                    ValueRule::Pattern(pattern) => {
+                        Self { pattern: Some(written_pattern(pattern).to_owned()), ..text }
+                    }
+                    ValueRule::OneOf(values) => Self { one_of: values.clone(), ..text },
+                    ValueRule::Origin => Self { kind: CredentialKind::Origin, ..text },
+                }
+            }
+            Some(FieldKind::Secret) | None => plain,
+        }
+    }
+}
+
 /// The providers in reach that use a section, in order.
 struct Members<'d> {
     table: &'d Table,
@@ -291,31 +402,43 @@ impl Members<'_> {
     fn field(&self, declared: &syntax::Field) -> CredentialField {
         let name = declared.name.as_str();
         let known = self.table.fields.find(self.name, name).ok();
-        let (kind, paste) = match known.map(|field| &field.kind) {
-            Some(FieldKind::OAuth2(login)) => (CredentialKind::Oauth2, login.paste.clone()),
-            Some(FieldKind::Plain) | None => (CredentialKind::Secret, BTreeMap::new()),
-        };
-        let senders = self.providers.iter().filter(|one| one.auth.iter().any(|auth| auth.reads(name)));
-        let is_alone = |one: &&bind::Provider| !one.auth.is_empty() && one.auth.iter().all(|a| a.reads(name));
+        let KindOfField { kind, paste, parts, pattern, one_of } =
+            KindOfField::of(known.map(|field| &field.kind));
+        let senders = self.providers.iter().filter(|one| one.sends(name));
+        let is_alone =
+            |one: &&bind::Provider| !one.auth.is_empty() && one.auth.iter().all(|auth| one.needs(auth, name));
         let own = self.stored.and_then(|stored| stored.own.get(&key(self.name, name)));
+        let used = self.stored.and_then(|stored| {
+            let senders = senders.clone();
+            senders.filter_map(|provider| stored.used_by(&self.table.fields, provider, self.name, name)).min()
+        });
+        let none = OwnValues::default();
+        let values = self.stored.and_then(|stored| stored.values.get(&used.unwrap_or(Holder::Own)));
+        let (values, declared_fields) = (values.unwrap_or(&none), &self.table.fields);
         CredentialField {
             field: name.to_owned(),
             label: declared.label.clone().unwrap_or_else(|| name.to_owned()),
             hint: declared.hint.clone(),
             placeholder: declared.placeholder.clone(),
             kind,
+            pattern,
+            one_of,
+            default: known.and_then(|field| field.default.clone()),
+            optional: known.is_some_and(|field| field.optional),
+            parts,
             paste,
             paste_tokens: self.paste_tokens(name),
             providers: senders.clone().map(|one| one.name.to_string()).collect(),
-            origins: known.map(|field| field.origins.clone()).unwrap_or_default(),
+            origins: values.leads_to(declared_fields, self.name, name),
+            templates: values.templates(declared_fields, self.name, name),
+            missing: values.missing(declared_fields, self.name, name),
+            bound_to: own.map(|own| own.bound_to.clone()).unwrap_or_default(),
             wanted: if self.providers.iter().any(is_alone) { Wanted::Required } else { Wanted::Optional },
             stored: own.map(|own| own.value.clone()),
             stored_at: own.map(|own| utc(own.updated_at_ms)),
             unconfirmed: own.and_then(|own| own.unconfirmed.clone()),
             shared: self.shared(name),
-            used: self.stored.and_then(|stored| {
-                senders.filter_map(|provider| stored.used_by(provider, self.name, name)).min()
-            }),
+            used,
         }
     }
 

@@ -15,12 +15,20 @@ use crate::{
 
 /// The table of the files `(name, text)`. All have a `base_url`, a `path_prefix` and the endpoint `one`.
 pub(in crate::admin) fn table(files: &[(&str, &str)]) -> Table {
-    let mut all = compile::Files::default();
-    for (name, text) in files {
+    let with_head = |(name, text): &(&str, &str)| {
         let head = format!(
             "base_url = \"https://{name}.example\"\npath_prefix = \"/{name}\"\nendpoint.one = {{ method = \"GET\", path = \"/one\" }}\n"
         );
-        let (parsed, found) = syntax::parse(&(*name).into(), &format!("{head}{text}"));
+        ((*name).to_owned(), format!("{head}{text}"))
+    };
+    table_of(&files.iter().map(with_head).collect::<Vec<_>>())
+}
+
+/// The table of whole files.
+fn table_of(files: &[(String, String)]) -> Table {
+    let mut all = compile::Files::default();
+    for (name, text) in files {
+        let (parsed, found) = syntax::parse(&name.as_str().into(), text);
         assert_eq!(found, [], "{name}");
         all.providers.insert(FileName::new(name).unwrap(), parsed);
     }
@@ -161,7 +169,7 @@ fn place(name: &str) -> (FieldKey, StoredField) {
     let value = if is_readable { Value::from("***") } else { unreadable_value() };
     (
         (section.to_owned(), field.to_owned()),
-        StoredField { value, is_readable, updated_at_ms: 0, unconfirmed },
+        StoredField { value, is_readable, updated_at_ms: 0, unconfirmed, bound_to: Vec::new() },
     )
 }
 
@@ -171,7 +179,12 @@ fn the_first_holder_with_any_field_of_a_provider_is_used() {
     let table = two();
     let stored = |names: &str| names.split(' ').filter(|name| !name.is_empty()).map(place).collect();
     let check = |own: &str, group: &str, everybody: &str, expected: [&str; 2]| {
-        let stored = Stored { own: stored(own), group: stored(group), everybody: stored(everybody) };
+        let stored = Stored {
+            own: stored(own),
+            group: stored(group),
+            everybody: stored(everybody),
+            ..Stored::default()
+        };
         let document = arrange(&table, Reach(None), None, Some(&stored));
         let seen = document.sections[0].fields.iter().map(|field| {
             let text = shown(field);
@@ -196,4 +209,63 @@ fn the_first_holder_with_any_field_of_a_provider_is_used() {
     check("s.key~", "s.key", "", ["", "stored {\"status\":\"unreadable\"} shared Group used Group"]);
     check("", "s.key~", "s.key", ["", "shared Everybody used Everybody"]);
     check("s.other", "", "", ["", ""]);
+}
+
+#[test]
+fn fields_of_kinds_have_their_rules_and_hosts() {
+    let fields = r#"title = "API"
+    credentials.field = [
+        { name = "region", kind = "text", pattern = "[a-z]{2}", optional = true },
+        { name = "plan", kind = "text", one_of = ["free", "paid"], default = "free" },
+        { name = "file", kind = "json", parts = { email = "/client_email" } },
+        { name = "key" },
+    ]
+    auth = [{ field = "key", set = { x-key = "{secret}", x-plan = "{plan}", x-region = "{region}", x-email = "{file.email}" } }]
+    "#;
+    let document = arrange(&table(&[("api", fields)]), Reach(None), None, None);
+    let shown = serde_json::to_value(&document.sections[0].fields).unwrap();
+    let field = |index: usize, name: &str| shown[index][name].clone();
+    let kinds: Vec<_> = (0..4).map(|index| field(index, "kind")).collect();
+    assert_eq!(kinds, ["text", "text", "json", "secret"]);
+    assert_eq!((field(0, "pattern"), field(0, "optional")), ("[a-z]{2}".into(), true.into()));
+    assert_eq!(
+        (field(1, "oneOf"), field(1, "default")),
+        (serde_json::json!(["free", "paid"]), "free".into())
+    );
+    assert_eq!(field(2, "parts"), serde_json::json!({ "email": "/client_email" }));
+    let wanted: Vec<_> = (0..4).map(|index| field(index, "wanted")).collect();
+    assert_eq!(wanted, ["optional", "optional", "required", "required"]);
+}
+
+/// A field is required where no request of an entry goes without it: in a host, in a path of the base URL, in a header.
+#[test]
+fn a_field_that_every_request_reads_is_required() {
+    let check = |base: &str, more: &str, expected: &str| {
+        let text = format!(
+            r#"title = "API"
+            base_url = "{base}"
+            path_prefix = "/api"
+            origins.files = "https://files.example/{{other}}"
+            credentials.field = [
+                {{ name = "place", kind = "text", pattern = "[a-z]+" }},
+                {{ name = "other", kind = "text", pattern = "[a-z]+" }},
+                {{ name = "key" }},
+            ]
+            endpoint.one = {{ method = "GET", path = "/one" }}
+            endpoint.file = {{ method = "GET", path = "/file", origin = "files" }}
+            {more}"#
+        );
+        let document = arrange(&table_of(&[("api".to_owned(), text)]), Reach(None), None, None);
+        let wanted = document.sections[0].fields.iter().filter(|field| field.wanted == Wanted::Required);
+        let wanted: Vec<_> = wanted.map(|field| field.field.as_str()).collect();
+        assert_eq!(wanted.join(" "), expected, "{base} {more}");
+    };
+    let auth = "auth = [{ field = \"key\", set = { x-key = \"{secret}\" } }]\n";
+    let two = "endpoint.two = { method = \"GET\", path = \"/two\"";
+    check("https://{place}.api.example", auth, "place key");
+    check("https://api.example/{place}", auth, "place key");
+    check("https://api.example/{place}", &format!("{auth}{two} }}"), "place key");
+    check("https://api.example", &format!("{auth}{two}, query.set = {{ p = \"{{place}}\" }} }}"), "key");
+    let file = "endpoint.three = { method = \"GET\", path = \"/three\", origin = \"files\" }\n";
+    check("https://api.example", &format!("{auth}{file}"), "key");
 }

@@ -13,6 +13,7 @@ use crate::{
     name::Owner,
     numbers::counted,
     recorder::RecentDrops,
+    token::STORED_PREFIX,
     traffic::RefusedKey,
 };
 
@@ -174,12 +175,12 @@ fn reason(file: &FileStatus) -> String {
 
 fn moved(field: &MovedField) -> Attention {
     let message = format!(
-        "`{}` of {} waits for a confirmation: the files name {} now, which it was not stored for.",
+        "`{}` of {} waits for a confirmation: it leads to {} now, which it was not stored for.",
         field.place,
         counted(field.owners, "owner"),
         field.to.join(", ")
     );
-    let action = "Requests with it are refused until its owner or an operator confirms the move, or the file is put back.";
+    let action = "Requests with it are refused until its owner or an operator confirms the move. If nobody meant it, put the provider file, or the value that makes the host, back.";
     entry(Kind::CredentialMoved, Severity::Error, &message, action, Target::Unconfirmed)
 }
 
@@ -205,11 +206,19 @@ fn key_refused(key: &RefusedKey) -> Attention {
 
 fn refresh_failed((login, error): &(CredentialId, RefreshError)) -> Attention {
     let CredentialId { owner, section, field } = login;
-    let message = format!("The login `{section}.{field}` of {owner} is not refreshed: {error}.");
-    let (severity, action) = if error.is_retryable() {
-        (Severity::Warning, "It is tried again with the next requests. See tollgate's log if it lasts.")
-    } else {
-        (Severity::Error, "Sign in at the provider again, and store the new login.")
+    let made = field.starts_with(STORED_PREFIX).then(|| field.rsplit(':').next().unwrap_or_default());
+    let message = match made {
+        Some(token) => {
+            format!("The token `{token}` cannot be made from `{section}` of {owner}: {error}.")
+        }
+        None => format!("The login `{section}.{field}` of {owner} is not refreshed: {error}."),
+    };
+    let (severity, action) = match made {
+        _ if error.is_retryable() => {
+            (Severity::Warning, "It is tried again with the next requests. See tollgate's log if it lasts.")
+        }
+        Some(_) => (Severity::Error, "Check the credential at the provider, and store it again."),
+        None => (Severity::Error, "Sign in at the provider again, and store the new login."),
     };
     entry(Kind::RefreshFailed, severity, &message, action, target(owner))
 }
@@ -353,5 +362,22 @@ mod tests {
     fn hidden_characters_are_shown() {
         let all = attention(&Status { problem: Some("a\u{202e}b\n".into()), ..Status::default() }, none());
         assert!(!all[0].message.contains(['\u{202e}', '\n']), "{}", all[0].message);
+    }
+
+    #[test]
+    fn a_token_that_is_not_made_is_no_login() {
+        let id = CredentialId {
+            owner: Owner::Everybody,
+            section: "providers.t".to_owned(),
+            field: "token:t:session".to_owned(),
+        };
+        let refused = RefreshError::Token(crate::token::TokenProblem::Refused(401));
+        let entry = refresh_failed(&(id, refused));
+        assert_eq!(
+            entry.message,
+            "The token `session` cannot be made from `providers.t` of everybody: \
+             the token endpoint refused the credential with status 401."
+        );
+        assert_eq!(entry.action, "Check the credential at the provider, and store it again.");
     }
 }

@@ -2,6 +2,7 @@
 //! share one result for a while.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use super::{
     document::{OverviewDay, OverviewSetup},
 };
 use crate::{
-    accounts::{StoredCredential, decrypt_credential},
+    accounts::{StoredCredential, decrypt_credential, waiting},
     clock::now_ms,
     fault::Fault,
     fields::FieldKind,
@@ -30,6 +31,10 @@ const COST: u32 = 20;
 const DEADLINE: Duration = Duration::from_secs(8);
 /// The owners of shared credentials whose logins are read.
 const MAX_OWNERS: usize = 100;
+/// The owners whose values are read to know if their credentials wait for a confirmation.
+const MAX_LOOKED_AT: u64 = 1000;
+/// The origins of such credentials that are named.
+const MAX_NEW: usize = 5;
 /// A login that ends within this time is named.
 const SOON_MS: u64 = 24 * 3_600_000;
 
@@ -106,7 +111,32 @@ impl Admin {
         };
         let owners = self.store.sharing_owners().await.map_err(fault)?;
         let shared = self.shared_logins(&owners, &request.table).await.map_err(fault)?;
-        Ok(Stored { day, setup, moved: moved(&request.table, &fields), expiring: shared })
+        let mut all = moved(&request.table, &fields);
+        all.extend(self.moved_by_values(&request.table, &fields).await.map_err(fault)?);
+        Ok(Stored { day, setup, moved: all, expiring: shared })
+    }
+
+    /// The same of fields whose origins depend on values of their owners. Of many owners, it looks at the first ones.
+    async fn moved_by_values(
+        &self,
+        table: &Table,
+        fields: &[StoredField],
+    ) -> Result<Vec<MovedField>, StoreError> {
+        let is_made = |one: &&StoredField| has_made(table, one);
+        let fields: Vec<_> = fields.iter().filter(is_made).cloned().collect();
+        let found = waiting(&self.store, &self.key, &table.fields, &fields, None, MAX_LOOKED_AT).await?;
+        let mut by_place: BTreeMap<String, (u64, BTreeSet<String>)> = BTreeMap::new();
+        for (place, new) in found.owners.iter().flat_map(|owner| &owner.unconfirmed) {
+            let (owners, to) = by_place.entry(place.clone()).or_default();
+            *owners += 1;
+            to.extend(new.added().take(MAX_NEW.saturating_sub(to.len())).map(str::to_owned));
+        }
+        let field = |(place, (owners, to)): (String, (u64, BTreeSet<String>))| MovedField {
+            place,
+            owners,
+            to: to.into_iter().collect(),
+        };
+        Ok(by_place.into_iter().map(field).collect())
     }
 
     /// The shared logins that end soon.
@@ -133,6 +163,7 @@ impl Admin {
 
 /// The fields whose credentials the files lead to origins that they were not stored for.
 fn moved(table: &Table, fields: &[StoredField]) -> Vec<MovedField> {
+    let fields = fields.iter().filter(|one| !has_made(table, one));
     let one = |field: &StoredField| {
         let current = &table.fields.find(&field.section, &field.field).ok()?.origins;
         let new = current.iter().filter(|origin| !field.origins.contains(origin));
@@ -140,5 +171,10 @@ fn moved(table: &Table, fields: &[StoredField]) -> Vec<MovedField> {
         let place = format!("{}.{}", field.section, field.field);
         (!to.is_empty()).then_some(MovedField { place, owners: field.owners, to })
     };
-    fields.iter().filter_map(one).collect()
+    fields.filter_map(one).collect()
+}
+
+/// True for a field whose origins depend on values of its owner.
+fn has_made(table: &Table, one: &StoredField) -> bool {
+    table.fields.find(&one.section, &one.field).is_ok_and(|field| !field.made.is_empty())
 }

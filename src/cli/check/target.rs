@@ -100,12 +100,19 @@ fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
     let parent = or_here(path.parent());
     let file = path.file_name().unwrap_or_default();
     let absolute = std::path::absolute(&parent).unwrap_or_else(|_| parent.clone());
-    let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name.is_empty() || Folder::named(name).is_none() {
+    let whole = absolute.join(file).to_string_lossy().into_owned();
+    let folder = Folder::of_any_path(&whole);
+    if folder == Folder::Providers {
         let shown = parent.join(file);
         return (parent, shown);
     }
-    let dir = if parent.file_name().is_some() { or_here(parent.parent()) } else { parent.join("..") };
-    let shown = dir.join(name).join(file);
+    let depth = folder.below(&whole).map_or(1, |below| below.split('/').count());
+    // The last parts of the absolute path, also where the path as written is shorter.
+    let mut dir = parent;
+    for _ in 0..depth {
+        dir = if dir.file_name().is_some() { or_here(dir.parent()) } else { dir.join("..") };
+    }
+    let last: Vec<_> = absolute.iter().rev().take(depth).collect();
+    let shown = last.into_iter().rev().fold(dir.clone(), |path, part| path.join(part)).join(file);
     (dir, shown)
 }

@@ -37,7 +37,7 @@ impl World {
 
     /// The message of `set`, or its error.
     async fn set(&self, place: &str, value: &str) -> Result<String, String> {
-        let report = set(&ada(), place, |_| Ok(Secret::new(value)), &self.context()).await;
+        let report = set(&ada(), place, |_, _| Ok(Secret::new(value)), &self.context()).await;
         report.map(|report| report.note).map_err(|error| format!("{error:#}"))
     }
 }
@@ -73,7 +73,7 @@ async fn credentials_are_shared_by_a_group_or_everybody() {
     let all = CredentialOwner { user: None, group: None, everybody: true };
     for (owner, shown) in [(&group, "the group `research`"), (&all, "everybody")] {
         let place = "providers.demo.apiKey";
-        let said = set(owner, place, |_| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
+        let said = set(owner, place, |_, _| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
         assert_eq!(said, format!("stored `{place}` for {shown}\n"));
         assert!(list(owner, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
         remove(owner, place, &world.context()).await.unwrap();
@@ -89,6 +89,7 @@ async fn errors_name_the_field_and_never_quote_the_value() {
     };
     check("demo.apiKey", CANARY, "failed to store `demo.apiKey`: no provider file has such a section").await;
     check("providers.demo.apikey", CANARY, "did you mean `apiKey`?").await;
+    check("providers.demo.apikey", CANARY, "\nproviders.demo.apiKey  secret  required").await;
     check("apiKey", CANARY, "`apiKey` is not of the form SECTION.FIELD").await;
     check(".apiKey", CANARY, "not of the form").await;
     check("providers.", CANARY, "not of the form").await;
@@ -116,7 +117,8 @@ async fn no_key_is_created_if_the_server_has_another() {
     assert!(!world.places.data().unwrap().join("master-key").exists());
     assert_eq!(store.master_key_id().await.unwrap(), Some(served.id()));
     let other = Context { keys: Ok(given(&Secret::new("11".repeat(32)))), ..world.context() };
-    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
+    let asked =
+        |_: &str, _: Typed| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     let error = set(&ada(), "providers.demo.apiKey", asked, &other).await.err().unwrap();
     assert!(format!("{error:#}").contains(&served.id()), "{error:#}");
 }
@@ -126,7 +128,8 @@ async fn another_key_neither_reads_nor_writes() {
     let world = World::new().await;
     world.set("providers.demo.apiKey", CANARY).await.unwrap();
     let context = Context { keys: Ok(given(&Secret::new("00".repeat(32)))), ..world.context() };
-    let asked = |_: &str| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
+    let asked =
+        |_: &str, _: Typed| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     for error in [
         list(&ada(), &context).await.err().unwrap(),
         set(&ada(), "providers.demo.apiKey", asked, &context).await.err().unwrap(),

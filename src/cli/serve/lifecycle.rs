@@ -18,7 +18,7 @@ use crate::{
     control::Socket,
     exporters::Deliveries,
     files::{Live, Reloader, StatusCounts},
-    gateway::Readiness,
+    gateway::{LEAVE_TIME, Readiness},
     ledger::Ledger,
     numbers::millis,
     recorder::Records,
@@ -177,8 +177,8 @@ async fn drain(running: &mut Running, delay: Duration, grace: Duration) {
     }
     tracing::info!("draining: no new connections; open streams continue");
     running.stop.cancel();
-    // Each worker aborts its own streams after `grace`.
-    if timeout(grace + TASK_TIMEOUT, running.workers.ended()).await.is_err() {
+    // Each worker aborts its own streams after `grace`, and closes its WebSockets first.
+    if timeout(grace + LEAVE_TIME + TASK_TIMEOUT, running.workers.ended()).await.is_err() {
         tracing::error!("a worker hangs: its open requests are aborted");
     }
 }

@@ -13,8 +13,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    accounts::{MasterKey, WaitingOwners, section_and_field, waiting},
     files::Live,
-    store::{Store, StoredField},
+    store::{Store, StoreError, StoredField},
     table::Table,
 };
 
@@ -22,9 +23,11 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of logged fields per table.
 const MAX_LOGGED: usize = 20;
+/// The owners whose values are read to know if their credentials are blocked.
+const MAX_LOOKED_AT: u64 = 1000;
 
 /// Polls until `stop` is cancelled.
-pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken) {
+pub(super) async fn watch(live: Arc<Live>, store: Store, key: MasterKey, stop: CancellationToken) {
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen: Option<Arc<Table>> = None;
@@ -38,11 +41,54 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, stop: CancellationToken
             continue;
         }
         // On a store error, the next poll tries again. The store's other users report it.
-        if let Ok(fields) = store.stored_fields().await {
-            log_changes(&origin_changes(&table, &fields));
+        if let Ok(changes) = read_changes(&store, &key, &table).await {
+            log_changes(&changes);
             seen = Some(table);
         }
     }
+}
+
+async fn read_changes(
+    store: &Store,
+    key: &MasterKey,
+    table: &Table,
+) -> Result<Vec<OriginChange>, StoreError> {
+    let (made, fixed): (Vec<_>, Vec<_>) =
+        store.stored_fields().await?.into_iter().partition(|one| has_made(table, one));
+    let found = waiting(store, key, &table.fields, &made, None, MAX_LOOKED_AT).await?;
+    let mut changes = origin_changes(table, &fixed);
+    changes.extend(changes_by_values(table, &found));
+    Ok(changes)
+}
+
+/// True for a field whose origins depend on values of its owner.
+fn has_made(table: &Table, one: &StoredField) -> bool {
+    table.fields.find(&one.section, &one.field).is_ok_and(|field| !field.made.is_empty())
+}
+
+/// The changes of fields whose origins depend on values of their owners.
+fn changes_by_values(table: &Table, found: &WaitingOwners) -> Vec<OriginChange> {
+    let used = used_origins(table);
+    let is_used = |place: &str, origin: &str| {
+        let (section, field) = section_and_field(place);
+        let declared = table.fields.find(section, field);
+        let is_fixed = declared.is_ok_and(|field| field.origins.iter().any(|one| one == origin));
+        !is_fixed || used.get(&(section, field)).is_some_and(|used| used.contains(origin))
+    };
+    let mut by_place: BTreeMap<&str, (u64, BTreeSet<&str>)> = BTreeMap::new();
+    for (place, new) in found.owners.iter().flat_map(|owner| &owner.unconfirmed) {
+        let mut new = new.added().filter(|origin| is_used(place, origin)).peekable();
+        if new.peek().is_some() {
+            let (owners, to) = by_place.entry(place).or_default();
+            *owners += 1;
+            to.extend(new.take(MAX_LOGGED.saturating_sub(to.len())));
+        }
+    }
+    let change = |(place, (owners, to)): (&str, (u64, BTreeSet<&str>))| {
+        let to = to.into_iter().collect::<Vec<_>>().join(", ");
+        OriginChange { credential: place.to_owned(), owners, to }
+    };
+    by_place.into_iter().map(change).collect()
 }
 
 /// A field whose stored credentials would now go to new origins.
@@ -68,15 +114,28 @@ fn log_changes(changes: &[OriginChange]) {
     }
 }
 
-fn origin_changes(table: &Table, fields: &[StoredField]) -> Vec<OriginChange> {
+/// The fixed origins that requests with a field reach, by section and field.
+fn used_origins(table: &Table) -> BTreeMap<(&str, &str), BTreeSet<&str>> {
     let mut used: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for provider in &table.providers {
         let Some(section) = &provider.section else { continue };
-        for auth in &provider.auth {
-            let origins = used.entry((&section.name, &auth.field)).or_default();
-            origins.extend(provider.used.iter().map(|origin| &**origin));
+        // A value that is no secret is bound to no origin.
+        let bound = section.fields.iter().filter(|field| field.value.is_secret());
+        for field in bound.filter(|field| provider.sends(&field.value.name)) {
+            let origins = used.entry((&section.name, &field.value.name)).or_default();
+            origins.extend(provider.used.fixed.iter().map(|origin| &**origin));
+            let others = provider.endpoints.iter().filter_map(|endpoint| endpoint.origin.as_ref());
+            origins.extend(others.flat_map(|other| &other.used.fixed).map(|origin| &**origin));
+            let tokens = provider.tokens.iter();
+            let tokens = tokens.filter(|token| token.is_made_from(section, &field.value.name));
+            origins.extend(tokens.flat_map(|token| &token.origins.fixed).map(|origin| &**origin));
         }
     }
+    used
+}
+
+fn origin_changes(table: &Table, fields: &[StoredField]) -> Vec<OriginChange> {
+    let used = used_origins(table);
     let one = |field: &StoredField| {
         let used = used.get(&(field.section.as_str(), field.field.as_str()))?;
         let new: Vec<&str> = used
@@ -88,4 +147,37 @@ fn origin_changes(table: &Table, fields: &[StoredField]) -> Vec<OriginChange> {
         (!new.is_empty()).then(|| OriginChange { credential, owners: field.owners, to: new.join(", ") })
     };
     fields.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bind, compile, name::FileName, syntax};
+
+    const FILE: &str = r#"
+title = "Demo"
+base_url = "https://one.example"
+path_prefix = "/demo"
+credentials = { field = [{ name = "key" }, { name = "project", kind = "text" }] }
+auth = [{ field = "key", set = { x-key = "{secret}", x-project = "{project}" } }]
+endpoint.get = { method = "GET", path = "/get" }
+"#;
+
+    #[test]
+    fn only_secrets_are_bound_to_origins() {
+        let mut files = compile::Files::default();
+        files.providers.insert(FileName::new("demo").unwrap(), syntax::parse(&"demo.toml".into(), FILE).0);
+        let bound = bind::bind(&compile::compile(&files).providers[0], |_, _, _| None).0.unwrap();
+        let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
+        let check = |field: &str, origins: &[&str], expected: &[&str]| {
+            let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+            let stored =
+                StoredField { section: "providers.demo".into(), field: field.into(), origins, owners: 1 };
+            let changes = origin_changes(&table, &[stored]);
+            assert_eq!(changes.iter().map(|one| &*one.to).collect::<Vec<_>>(), expected, "{field}");
+        };
+        check("key", &["https://one.example"], &[]);
+        check("key", &["https://two.example"], &["https://one.example"]);
+        check("project", &[], &[]);
+    }
 }

@@ -96,7 +96,8 @@ fn log_status(status: &Status) {
 pub(super) async fn bind_origins(store: &Store, key: &MasterKey, live: &Live) {
     let table = live.snapshot();
     let origins = |section: &str, field: &str| {
-        table.fields.find(section, field).map(|field| field.origins.clone()).unwrap_or_default()
+        // Values are newer than bound origins: no owner has one here.
+        table.fields.find(section, field).map(|field| field.origins_with(|_| None)).unwrap_or_default()
     };
     match accounts::bind_origins(store, key, &Actor::own(), origins).await {
         Ok(0) => {}

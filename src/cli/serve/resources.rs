@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 
+use super::outgoing_proxy;
 use crate::{
     admission::{Limits, Resources, raise_open_files},
     settings::Settings,
@@ -65,6 +66,8 @@ pub(super) fn upstream_config(settings: &Settings, limits: &Limits) -> anyhow::R
     Ok(upstream::Config {
         connect_to,
         extra_ca,
+        user_origins: settings.user_origins.clone(),
+        proxies: outgoing_proxy::proxies(settings)?,
         allow_private: settings.allow_private,
         pool_max_idle: limits.idle_upstream,
         ..upstream::Config::default()

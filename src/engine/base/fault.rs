@@ -147,12 +147,24 @@ faults! {
     CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
     /// The caller's login for the provider has expired, and no other credential is stored.
     CredentialExpired "credential_expired" UNAUTHORIZED Client false "http_request_denied";
+    /// The token for the provider cannot be made from the stored credential: the token endpoint refuses it.
+    TokenRefused "token_refused" UNAUTHORIZED Client false "http_request_denied";
+    /// The token for the provider could not be made: the token endpoint failed.
+    TokenUnavailable "token_unavailable" BAD_GATEWAY Upstream true "http_request_error";
     /// The provider sends to an origin that the credential was not saved for, and nobody has confirmed it.
     CredentialMoved "credential_moved" FORBIDDEN Client false "http_request_denied";
-    /// WebSocket is not supported. Clients fall back to plain requests on this status.
+    /// There is no WebSocket at this path. Clients fall back to plain requests on this status.
     UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    /// The endpoint is a WebSocket, and the request does not ask for one.
+    UpgradeRequired "upgrade_required" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    /// The client's version of WebSocket is not supported.
+    WebsocketVersion "websocket_version" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    /// The request for a WebSocket is no handshake.
+    InvalidHandshake "invalid_handshake" BAD_REQUEST Client false "http_upgrade_failed";
     /// The body is larger than the endpoint's limit.
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Client false "http_request_denied";
+    /// The body is larger than the endpoint's limit for bodies that are signed.
+    SignedBodyTooLarge "signed_body_too_large" PAYLOAD_TOO_LARGE Client false "http_request_denied";
     /// The client stopped sending the body.
     BodyTimeout "body_timeout" REQUEST_TIMEOUT Client true "http_request_error";
     /// The rewritten request cannot be sent: a malformed value, or a path that does not fit its gateway.
@@ -181,6 +193,8 @@ faults! {
     UpstreamUnreachable "upstream_unreachable" BAD_GATEWAY Upstream true "destination_ip_unroutable";
     /// This machine cannot connect: no descriptor, port, memory or thread is left, or its own rules forbid it.
     LocalError "local_error" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    /// The outgoing proxy on the way to the upstream failed, or refused the way.
+    ProxyFailed "proxy_failed" BAD_GATEWAY Gateway true "destination_unavailable";
     /// The upstream did not accept the connection in time.
     UpstreamConnectTimeout "upstream_connect_timeout" GATEWAY_TIMEOUT Upstream true "connection_timeout";
     /// The TLS handshake with the upstream failed.
@@ -189,6 +203,8 @@ faults! {
     UpstreamReset "upstream_reset" BAD_GATEWAY Upstream true "connection_terminated";
     /// The upstream's response is not valid HTTP.
     UpstreamMalformed "upstream_malformed" BAD_GATEWAY Upstream true "http_protocol_error";
+    /// The upstream's answer to the handshake of a WebSocket is not valid.
+    UpstreamHandshake "upstream_handshake" BAD_GATEWAY Upstream true "http_upgrade_failed";
     /// The upstream sent too many interim (1xx) responses.
     UpstreamInterim "upstream_interim" BAD_GATEWAY Upstream true "http_protocol_error";
     /// The upstream did not begin its response in time.

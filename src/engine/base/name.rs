@@ -4,7 +4,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// The name of a provider, preset, gateway or api: the stem of its file, `[a-z0-9][a-z0-9-]*`.
+/// The name of a provider, preset, gateway or api: the stem of its file, `[a-z0-9][a-z0-9-]*`. That of an endpoint set has
+/// the folders in front.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName(Arc<str>);
 
@@ -21,6 +22,16 @@ impl FileName {
             && bytes.all(|b| lower_or_digit(b) || b == b'-')
             && stem.len() <= Self::MAX_LEN;
         good.then(|| Self(stem.into()))
+    }
+
+    /// The greatest number of parts of a nested name.
+    pub const MAX_DEPTH: usize = 4;
+
+    /// The name of a file in folders, `folder/stem`, if each part is well-formed.
+    pub fn nested(path: &str) -> Option<Self> {
+        let parts = path.split('/').count();
+        let good = parts <= Self::MAX_DEPTH && path.split('/').all(|part| Self::new(part).is_some());
+        good.then(|| Self(path.into()))
     }
 
     /// The name as text.

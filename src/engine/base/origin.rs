@@ -54,6 +54,10 @@ impl Origin {
             (Scheme::Https, rest)
         } else if let Some(rest) = url.strip_prefix("http://") {
             (Scheme::Http, rest)
+        } else if url.starts_with("wss://") {
+            return Err("a WebSocket begins as a request: write `https://` for `wss://`");
+        } else if url.starts_with("ws://") {
+            return Err("a WebSocket begins as a request: write `http://` for `ws://`");
         } else {
             return Err("it does not start with `https://` or `http://`");
         };

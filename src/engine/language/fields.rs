@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
@@ -13,9 +14,14 @@ use thiserror::Error;
 use crate::{
     base::{
         origin::Origin,
+        secret::Secret,
         suggest::{backticked, nearest},
     },
-    language::{bind, compile, syntax},
+    language::{
+        bind::{self, Input},
+        compile::{self, Part, Template, ValueRule},
+        syntax,
+    },
 };
 
 /// A login is refreshed this long before it expires, if the file has no `refresh_before`.
@@ -24,10 +30,50 @@ const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 /// The kind of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldKind {
-    /// A plain secret.
-    Plain,
+    /// A secret.
+    Secret,
+    /// A value that is no secret, and its rule.
+    Value(ValueRule),
+    /// A JSON document, and the JSON pointers to its parts, by name.
+    Json(BTreeMap<String, String>),
     /// An OAuth login.
     OAuth2(OAuth),
+}
+
+/// The kind that a credential was stored as. The file of its field may declare another one meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredKind {
+    /// A secret.
+    Secret,
+    /// A value that is no secret, and is shown.
+    Value,
+    /// A JSON document.
+    Document,
+    /// An OAuth login.
+    Login,
+}
+
+impl StoredKind {
+    /// The kind that a field is stored as.
+    pub fn of(declared: &syntax::Field) -> Self {
+        match declared.kind {
+            None | Some(syntax::FieldKind::Secret) => Self::Secret,
+            Some(syntax::FieldKind::Text | syntax::FieldKind::Origin) => Self::Value,
+            Some(syntax::FieldKind::Json) => Self::Document,
+            Some(syntax::FieldKind::Oauth2) => Self::Login,
+        }
+    }
+}
+
+impl fmt::Display for StoredKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Secret => "a secret",
+            Self::Value => "a value that is shown",
+            Self::Document => "a JSON document",
+            Self::Login => "an OAuth login",
+        })
+    }
 }
 
 /// The keys of an OAuth login: import and refresh.
@@ -39,6 +85,10 @@ pub struct OAuth {
     pub token_url: String,
     /// The client id at the token endpoint.
     pub client_id: String,
+    /// The client secret there, if it wants one.
+    pub client_secret: Option<Secret>,
+    /// The scope that a refresh asks for.
+    pub scope: Option<String>,
     /// The login is refreshed this long before it expires.
     pub refresh_before: Duration,
 }
@@ -48,8 +98,75 @@ pub struct OAuth {
 pub struct Field {
     /// Its kind.
     pub kind: FieldKind,
+    /// True if an entry of `auth` applies without it.
+    pub optional: bool,
+    /// The value where none is stored.
+    pub default: Option<String>,
     /// The origins that its credential may be sent to: those of all providers that send it, and of the token endpoint. Sorted.
     pub origins: Vec<String>,
+    /// Those that depend on values of the section.
+    pub made: Vec<MadeOrigin>,
+}
+
+/// An origin that the values of a section's fields make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeOrigin {
+    template: Template<Input>,
+    /// The field and the default of each index of the template.
+    fields: Vec<(u16, String, Option<String>)>,
+}
+
+impl MadeOrigin {
+    fn of(template: &Template<Input>, section: &compile::Section) -> Self {
+        let named = |index: u16| {
+            let value = section.values.get(usize::from(index))?;
+            Some((index, value.field.clone(), value.default.clone()))
+        };
+        let fields = template.placeholders().filter_map(Input::field).filter_map(named);
+        Self { template: template.clone(), fields: fields.collect() }
+    }
+
+    /// The fields that it depends on.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(_, field, _)| field.as_str())
+    }
+
+    /// True if a user's value is the whole origin: the file spells out no part of the host.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.template.parts(), [Part::Placeholder { .. }])
+    }
+
+    /// The origin with the fields in braces: `https://{resource}.example.com`.
+    pub fn written(&self) -> String {
+        let mut text = String::new();
+        self.template.render_names(&mut text, |input| {
+            let field = self.fields.iter().find(|(index, ..)| Some(*index) == input.field());
+            field.map_or("", |(_, field, _)| field.as_str())
+        });
+        text
+    }
+
+    /// The fields whose values are absent; if all are there, and make no host, all fields. By field.
+    pub fn missing<'v>(&'v self, value: impl Fn(&str) -> Option<&'v str>) -> Vec<&'v str> {
+        if self.origin(&value).is_some() {
+            return Vec::new();
+        }
+        let is_absent = |(_, field, default): &&(u16, String, Option<String>)| {
+            value(field).is_none() && default.is_none()
+        };
+        let absent: Vec<_> =
+            self.fields.iter().filter(is_absent).map(|(_, field, _)| field.as_str()).collect();
+        if absent.is_empty() { self.fields().collect() } else { absent }
+    }
+
+    /// The origin for these values, by field; none if one of them is absent or makes no host.
+    pub fn origin<'v>(&'v self, value: impl Fn(&str) -> Option<&'v str>) -> Option<String> {
+        let get = |index: u16| {
+            let (_, field, default) = self.fields.iter().find(|(known, ..)| *known == index)?;
+            value(field).or(default.as_deref())
+        };
+        bind::made_origin(&self.template, get).ok().map(|origin| origin.to_string())
+    }
 }
 
 /// All declared fields, by section and name.
@@ -88,14 +205,26 @@ impl DeclaredFields {
             let fields = known.0.entry(section.name.clone()).or_default();
             for declared in &section.fields {
                 let declared = &declared.value;
-                let field = fields.entry(declared.name.clone()).or_insert_with(|| Field::of(declared));
-                if provider.auth.iter().any(|auth| auth.reads(&declared.name)) {
-                    let both: BTreeSet<_> = field.origins.drain(..).chain(provider.allowed.clone()).collect();
+                let field =
+                    fields.entry(declared.name.clone()).or_insert_with(|| Field::of(declared, provider));
+                if field.is_secret() && provider.sends(&declared.name) {
+                    let sent = provider.allowed.fixed.iter().cloned();
+                    let both: BTreeSet<_> = field.origins.drain(..).chain(sent).collect();
                     field.origins = both.into_iter().collect();
+                    let made = provider.allowed.made.iter().map(|template| MadeOrigin::of(template, section));
+                    field.made.extend(made);
+                    field.add_token_endpoints(provider, section, &declared.name);
                 }
             }
         }
         known
+    }
+
+    /// The documents and logins of the section that has the most of them.
+    pub fn most_documents(&self) -> usize {
+        let is_document = |field: &&Field| matches!(field.kind, FieldKind::Json(_) | FieldKind::OAuth2(_));
+        let counts = self.0.values().map(|fields| fields.values().filter(is_document).count());
+        counts.max().unwrap_or_default()
     }
 
     /// The fields of a section.
@@ -117,26 +246,87 @@ impl DeclaredFields {
     }
 }
 
+impl DeclaredFields {
+    /// Of the origins that values make: those that a secret may go to, or that a field's value is a part of.
+    pub fn made_with<'m>(&'m self, section: &str, field: &'m str) -> impl Iterator<Item = &'m MadeOrigin> {
+        let fields = self.0.get(section).into_iter().flatten();
+        fields.flat_map(move |(name, one)| {
+            let is_of = move |made: &&MadeOrigin| name == field || made.fields().any(|part| part == field);
+            one.made.iter().filter(is_of)
+        })
+    }
+}
+
 impl Field {
+    /// A field of a kind that may be sent to these origins.
+    pub fn sent_to(kind: FieldKind, origins: Vec<String>) -> Self {
+        Self { kind, optional: false, default: None, origins, made: Vec::new() }
+    }
+
     /// A field as declared, without the origins of providers.
-    fn of(declared: &syntax::Field) -> Self {
-        match (declared.kind, &declared.token_url) {
-            (Some(syntax::FieldKind::Oauth2), Some(token_url)) => {
-                let before = declared.refresh_before.as_deref();
-                let oauth = OAuth {
-                    paste: declared.paste.clone().unwrap_or_default(),
-                    token_url: token_url.clone(),
-                    client_id: declared.client_id.clone().unwrap_or_default(),
-                    refresh_before: before
-                        .and_then(|text| compile::duration(text).ok())
-                        .unwrap_or(REFRESH_BEFORE),
-                };
-                let origins = oauth.origin().into_iter().collect();
-                Self { kind: FieldKind::OAuth2(oauth), origins }
-            }
-            // A login without a token endpoint does not compile.
-            (Some(_) | None, _) => Self { kind: FieldKind::Plain, origins: Vec::new() },
+    fn of(declared: &syntax::Field, provider: &bind::Provider) -> Self {
+        let client_secret = provider.client_secrets.iter().find(|(field, _)| *field == declared.name);
+        let (kind, origin) = kind_of(declared, client_secret.map(|(_, secret)| secret));
+        Self {
+            optional: declared.optional == Some(true),
+            default: declared.default.clone(),
+            ..Self::sent_to(kind, origin.into_iter().collect())
         }
+    }
+
+    /// Adds the origins of the token endpoints that are called with the field.
+    fn add_token_endpoints(&mut self, provider: &bind::Provider, section: &compile::Section, field: &str) {
+        for token in provider.tokens.iter().filter(|token| token.is_made_from(section, field)) {
+            let fixed = self.origins.drain(..).chain(token.origins.fixed.iter().cloned());
+            let fixed: BTreeSet<_> = fixed.collect();
+            self.origins = fixed.into_iter().collect();
+            self.made.extend(token.origins.made.iter().map(|template| MadeOrigin::of(template, section)));
+        }
+    }
+
+    /// True if its value is never shown.
+    pub fn is_secret(&self) -> bool {
+        match self.kind {
+            FieldKind::Secret | FieldKind::Json(_) | FieldKind::OAuth2(_) => true,
+            FieldKind::Value(_) => false,
+        }
+    }
+
+    /// The origins that a credential may be sent to which is stored beside these values of its section. One that they do not
+    /// make yet is as written in the file, with braces. Sorted.
+    pub fn origins_with<'v>(&'v self, value: impl Fn(&str) -> Option<&'v str>) -> Vec<String> {
+        let made = self.made.iter().map(|made| made.origin(&value).unwrap_or_else(|| made.written()));
+        let all: BTreeSet<_> = self.origins.iter().cloned().chain(made).collect();
+        all.into_iter().collect()
+    }
+}
+
+/// The kind of a field, and the origin of a login's token endpoint.
+fn kind_of(declared: &syntax::Field, client_secret: Option<&Secret>) -> (FieldKind, Option<String>) {
+    match (declared.kind, &declared.token_url) {
+        (Some(syntax::FieldKind::Oauth2), Some(token_url)) => {
+            let before = declared.refresh_before.as_deref();
+            let oauth = OAuth {
+                paste: declared.paste.clone().unwrap_or_default(),
+                token_url: token_url.clone(),
+                client_id: declared.client_id.clone().unwrap_or_default(),
+                client_secret: client_secret.cloned(),
+                scope: declared.scope.clone(),
+                refresh_before: before
+                    .and_then(|text| compile::duration(text).ok())
+                    .unwrap_or(REFRESH_BEFORE),
+            };
+            let origin = oauth.origin();
+            (FieldKind::OAuth2(oauth), origin)
+        }
+        (Some(syntax::FieldKind::Json), _) => {
+            (FieldKind::Json(declared.parts.clone().unwrap_or_default()), None)
+        }
+        // A login without a token endpoint and a malformed pattern do not compile.
+        _ => match ValueRule::of(declared) {
+            Ok(Some(rule)) => (FieldKind::Value(rule), None),
+            Ok(None) | Err(_) => (FieldKind::Secret, None),
+        },
     }
 }
 
@@ -215,6 +405,8 @@ mod tests {
             paste: BTreeMap::new(),
             token_url: format!("{auth}/token"),
             client_id: "app_1".to_owned(),
+            client_secret: None,
+            scope: None,
             refresh_before: REFRESH_BEFORE,
         };
         assert_eq!((login, login.origin().as_deref()), (&expected, Some(auth)));
@@ -225,7 +417,7 @@ mod tests {
         let file = format!("base_url = \"https://x.example.com\"\ncredentials.field = [{KEY}]");
         let known =
             known(&[("demo", &file), ("example", &format!("{file}\ncredentials.section = \"example\""))]);
-        assert_eq!(known.find("example", "apiKey").unwrap().kind, FieldKind::Plain);
+        assert_eq!(known.find("example", "apiKey").unwrap().kind, FieldKind::Secret);
         let check = |section, field, expected: &str| {
             assert_eq!(known.find(section, field).unwrap_err().to_string(), expected);
         };

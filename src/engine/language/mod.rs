@@ -3,6 +3,7 @@
 //!
 //! Uses [`base`](crate::base) alone. Knows nothing of requests. Read next: `docs/provider-files.md`.
 
+pub mod generator;
 pub mod syntax;
 pub mod auth;
 pub mod format;
@@ -10,5 +11,6 @@ pub mod compile;
 pub mod starter;
 pub mod bind;
 pub mod fields;
+pub mod token;
 pub mod variables;
 pub mod lint;

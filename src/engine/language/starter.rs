@@ -1,15 +1,17 @@
 //! The text of a new provider file (`tollgate new`): the keys that a preset leaves out, and two tests.
 //!
-//! Derived from the preset alone. The caller checks the result.
+//! Derived from the preset alone. The names in braces of the base URL are vars of the preset, or become fields. The caller
+//! checks the result.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     base::{name::FileName, origin::Origin},
     language::{
-        auth, compile,
+        auth,
+        compile::{self, Glob},
         format::quoted,
-        syntax::{self, Auth, Endpoint, EndpointEntry},
+        syntax::{self, Auth, Endpoint, EndpointEntry, Field},
     },
 };
 
@@ -18,6 +20,8 @@ const REFUSALS: [(u16, &str); 2] = [(401, "credential_missing"), (404, "route_no
 
 /// The request of the file's tests.
 struct Call {
+    /// The name of the endpoint.
+    endpoint: String,
     method: String,
     path: String,
     url: Option<String>,
@@ -30,11 +34,13 @@ pub fn text(
     extends: &FileName,
     preset: &syntax::Provider,
 ) -> Result<String, String> {
-    if base_url.contains('{') {
-        return Err("a URL with vars needs their declarations: write that file by hand".into());
-    }
-    let (origin, path) = Origin::split(base_url)?;
-    let base = format!("{}://{}{}", origin.scheme.as_str(), origin.authority(), path.trim_end_matches('/'));
+    let fields = asked(base_url, preset)?;
+    let filled = filled(base_url, &fields);
+    let (origin, path) = Origin::split(&filled)?;
+    let path = path.trim_end_matches('/');
+    // The same for a URL without names, but for the case of its host.
+    let called = format!("{}://{}{path}", origin.scheme.as_str(), origin.authority());
+    let base = if filled == base_url { called.clone() } else { base_url.trim_end_matches('/').to_owned() };
     let own = |template: &str| template.replace("{provider}", name.as_str());
     let mut text = format!("title = {}\n", quoted(&title(name)));
     let _ = writeln!(text, "extends = {}\nbase_url = {}", quoted(extends.as_str()), quoted(&base));
@@ -42,23 +48,119 @@ pub fn text(
     if preset.path_prefix.is_none() {
         let _ = writeln!(text, "path_prefix = {}", quoted(&prefix));
     }
-    let Some(call) = call(preset, &base, &own(&prefix)) else { return Ok(text) };
-    let auth = preset.auth.iter().flatten().next();
+    if !fields.is_empty() {
+        text.push_str(&section(preset, &fields)?);
+    }
+    let Some(call) = call(preset, &called, &own(&prefix)) else { return Ok(text) };
+    let counts = |auth: &&Auth| counts_for(auth, &call.endpoint);
+    let auth = preset.auth.iter().flatten().find(counts).filter(|auth| auth.none.is_none());
+    let is_optional = preset.auth.iter().flatten().filter(counts).any(|auth| auth.none.is_some());
     let vars = vars(preset);
     let request = |path: &str| {
         let (method, path) = (quoted(&call.method), quoted(path));
         format!("{vars}request = {{ method = {method}, path = {path} }}\n")
     };
-    let stored = auth.map(credentials).unwrap_or_default();
+    let stored = auth.map(|auth| credentials(auth, &fields)).unwrap_or_default();
     let _ = write!(text, "\n[[test]]\nname = \"upstream request\"\n{}{stored}", request(&call.path));
     let _ = writeln!(text, "expect = {}", expect(&call, auth, &own));
-    let (what, path, (status, code)) = match auth {
+    let (what, path, (status, code)) = match auth.filter(|_| !is_optional) {
         Some(_) => ("no credential", call.path.clone(), REFUSALS[0]),
         None => ("no endpoint", format!("{}/no-such-endpoint", own(&prefix)), REFUSALS[1]),
     };
     let _ = write!(text, "\n[[test]]\nname = {}\n{}", quoted(what), request(&path));
     let _ = writeln!(text, "expect = {{ status = {status}, code = {} }}", quoted(code));
     Ok(text)
+}
+
+/// A name in the base URL that each user gives a value.
+struct Asked<'u> {
+    name: &'u str,
+    /// True if it is the whole origin.
+    is_origin: bool,
+}
+
+impl Asked<'_> {
+    /// Its value in the test.
+    fn value(&self) -> &'static str {
+        if self.is_origin { "https://host.example" } else { "value" }
+    }
+}
+
+/// The names in braces of a base URL that are no vars of the preset.
+fn asked<'u>(base_url: &'u str, preset: &syntax::Provider) -> Result<Vec<Asked<'u>>, String> {
+    let (mut asked, mut known, mut rest) = (Vec::<Asked<'_>>::new(), BTreeSet::new(), base_url);
+    while let Some((front, tail)) = rest.split_once('{') {
+        let Some((name, after)) = tail.split_once('}') else { return Err("a `{` is not closed".into()) };
+        if !name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        {
+            return Err(format!("`{{{name}}}` is no name of a field: use letters, digits, `-` and `_`"));
+        }
+        let is_var = preset.vars.as_ref().is_some_and(|vars| vars.contains_key(name));
+        if !is_var && known.insert(name) {
+            asked.push(Asked { name, is_origin: front.is_empty() && rest.len() == base_url.len() });
+        }
+        rest = after;
+    }
+    Ok(asked)
+}
+
+/// A base URL with values for its names.
+fn filled(base_url: &str, fields: &[Asked<'_>]) -> String {
+    let mut filled = base_url.to_owned();
+    for field in fields {
+        filled = filled.replace(&format!("{{{}}}", field.name), field.value());
+    }
+    // Those of vars.
+    let mut pieces = filled.split(['{', '}']);
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    let rest: Vec<&str> = pieces.collect();
+    for pair in rest.chunks(2) {
+        text.extend(["value", pair.get(1).copied().unwrap_or_default()]);
+    }
+    text
+}
+
+/// The credentials section: the fields of the preset, which a file replaces as a whole, and those of the base URL.
+fn section(preset: &syntax::Provider, asked: &[Asked<'_>]) -> Result<String, String> {
+    let credentials = preset.credentials.clone().unwrap_or_default();
+    let mut text = String::new();
+    if let Some(section) = &credentials.section {
+        let _ = write!(text, "\n[credentials]\nsection = {}\n", quoted(section));
+    }
+    for field in credentials.field.iter().flatten() {
+        let Field { name, label, hint, placeholder, .. } = field.clone();
+        let keys = [("label", &label), ("hint", &hint), ("placeholder", &placeholder)];
+        let _ = write!(text, "\n[[credentials.field]]\nname = {}\n", quoted(&name));
+        for (key, value) in keys.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
+            let _ = writeln!(text, "{key} = {}", quoted(value));
+        }
+        if (Field { name, label, hint, placeholder, ..Field::default() }) != *field {
+            return Err(format!(
+                "the preset's field `{}` is more than a key: write that file by hand",
+                field.name
+            ));
+        }
+    }
+    for Asked { name, is_origin } in asked {
+        let kind =
+            if *is_origin { "kind = \"origin\"" } else { "kind = \"text\"\npattern = \"[a-z0-9-]{1,63}\"" };
+        let label = self::label(name);
+        let _ = write!(
+            text,
+            "\n[[credentials.field]]\nname = {}\nlabel = {}\n{kind}\n",
+            quoted(name),
+            quoted(&label)
+        );
+    }
+    Ok(text)
+}
+
+/// The label for a name: `Resource name` for `resource_name`.
+fn label(name: &str) -> String {
+    let words = name.replace(['-', '_'], " ");
+    let words = words.trim();
+    words[..1].to_ascii_uppercase() + &words[1..]
 }
 
 /// The title for a name: `Acme Ai` for `acme-ai`.
@@ -74,19 +176,27 @@ fn call(preset: &syntax::Provider, base: &str, prefix: &str) -> Option<Call> {
         EndpointEntry::Removed => None,
         EndpointEntry::Table(table) => Some((table.method?, table.path.clone()?, table.clone())),
     };
-    let (method, path, table) = preset.endpoint.iter().flatten().find_map(|(_, entry)| whole(entry))?;
+    let mut all = preset.endpoint.iter().flatten();
+    let (endpoint, (method, path, table)) =
+        all.find_map(|(name, entry)| Some((name.clone(), whole(entry)?)))?;
     let method = compile::http_method(method).to_string();
     let filled = |path: &str| path.replace("...}", "}").replace(['{', '}'], "");
     let up = filled(table.upstream_path.as_deref().unwrap_or(&path));
     let url = plain(&table).then(|| format!("{base}{up}"));
-    Some(Call { method, path: format!("{prefix}{}", filled(&path)), url })
+    Some(Call { endpoint, method, path: format!("{prefix}{}", filled(&path)), url })
+}
+
+/// True if an entry counts for an endpoint.
+fn counts_for(auth: &Auth, endpoint: &str) -> bool {
+    let globs = auth.endpoints.as_ref();
+    globs.is_none_or(|globs| globs.iter().any(|glob| Glob::new(glob).matches(endpoint)))
 }
 
 /// True if the upstream URL follows from the paths alone.
 fn plain(endpoint: &Endpoint) -> bool {
     let adds = |query: &syntax::Query| query.default.is_some() || query.set.is_some();
     let template = endpoint.upstream_path.as_deref().unwrap_or_default();
-    !endpoint.query.as_ref().is_some_and(adds) && !template.contains('{')
+    !endpoint.query.as_ref().is_some_and(adds) && !template.contains('{') && endpoint.origin.is_none()
 }
 
 /// A secret that matches the entry.
@@ -94,8 +204,12 @@ fn secret(auth: &Auth) -> String {
     auth.r#match.as_deref().map_or_else(|| "key".to_owned(), |glob| glob.replace(['*', '?'], "x"))
 }
 
-fn credentials(auth: &Auth) -> String {
-    format!("credentials = {{ {} = {} }}\n", syntax::toml_key(&auth.field), quoted(&secret(auth)))
+fn credentials(auth: &Auth, asked: &[Asked<'_>]) -> String {
+    let secret = auth.field.iter().map(|field| (field.as_str(), secret(auth)));
+    let all = secret.chain(asked.iter().map(|field| (field.name, field.value().to_owned())));
+    let all: Vec<String> =
+        all.map(|(name, value)| format!("{} = {}", syntax::toml_key(name), quoted(&value))).collect();
+    if all.is_empty() { String::new() } else { format!("credentials = {{ {} }}\n", all.join(", ")) }
 }
 
 fn vars(preset: &syntax::Provider) -> String {
@@ -107,7 +221,10 @@ fn vars(preset: &syntax::Provider) -> String {
 
 fn expect(call: &Call, auth: Option<&Auth>, own: &impl Fn(&str) -> String) -> String {
     let mut parts = Vec::new();
-    parts.extend(call.url.as_ref().map(|url| format!("url = {}", quoted(url))));
+    let mut parameters = auth.into_iter().flat_map(auth::parameters);
+    // A URL with a credential in it has to be written by hand.
+    let url = call.url.as_ref().filter(|_| parameters.next().is_none());
+    parts.extend(url.map(|url| format!("url = {}", quoted(url))));
     parts.push(format!("method = {}", quoted(&call.method)));
     let sent =
         auth.into_iter().flat_map(|auth| auth::templates(auth).map(move |(name, value)| (auth, name, value)));
@@ -177,7 +294,86 @@ expect = {{ status = 401, code = \"credential_missing\" }}
 "
             ),
         );
+        check(
+            "path_prefix = \"/x\"\ncredentials.field = [{ name = \"k\" }, { name = \"l\" }]\n\
+             auth = [{ field = \"k\", endpoints = [\"b\"], set = { x-k = \"{secret}\" } }, { field = \"l\", query = { key = \"{secret}\" } }, { none = true }]\n\
+             [endpoint.a]\nmethod = \"GET\"\npath = \"/a\"\n",
+            "https://a.example/b",
+            &format!(
+                "{start}
+[[test]]
+name = \"upstream request\"
+request = {{ method = \"GET\", path = \"/x/a\" }}
+credentials = {{ l = \"key\" }}
+expect = {{ method = \"GET\" }}
+
+[[test]]
+name = \"no endpoint\"
+request = {{ method = \"GET\", path = \"/x/no-such-endpoint\" }}
+expect = {{ status = 404, code = \"route_not_found\" }}
+"
+            ),
+        );
         check("", "ftp://a.example", "it does not start with `https://` or `http://`");
-        check("", "https://{a}.example", "a URL with vars needs their declarations: write that file by hand");
+        check("", "https://{a.example", "a `{` is not closed");
+        check("", "https://{a b}.example", "`{a b}` is no name of a field: use letters, digits, `-` and `_`");
+    }
+
+    #[test]
+    fn names_in_the_base_url_become_fields() {
+        const PRESET: &str = "path_prefix = \"/x\"\ncredentials = { section = \"s.{provider}\", field = [{ name = \"k\", hint = \"h\" }] }\n\
+             auth = [{ field = \"k\", set = { x-k = \"{secret}\" } }]\nvars.v.env = \"V\"\n\
+             [endpoint.a]\nmethod = \"POST\"\npath = \"/a\"\n";
+        let expected = |base_url: &str, fields: &str, stored: &str, called: &str| {
+            format!(
+                "title = \"Acme Ai\"\nextends = \"p\"\nbase_url = \"{base_url}\"\n
+[credentials]
+section = \"s.{{provider}}\"
+
+[[credentials.field]]
+name = \"k\"
+hint = \"h\"
+{fields}
+[[test]]
+name = \"upstream request\"
+vars = {{ v = \"value\" }}
+request = {{ method = \"POST\", path = \"/x/a\" }}
+credentials = {{ k = \"key\", {stored} }}
+expect = {{ url = \"{called}/a\", method = \"POST\", headers = {{ x-k = \"key\" }} }}
+
+[[test]]
+name = \"no credential\"
+vars = {{ v = \"value\" }}
+request = {{ method = \"POST\", path = \"/x/a\" }}
+expect = {{ status = 401, code = \"credential_missing\" }}
+"
+            )
+        };
+        let text = |name: &str, label: &str| {
+            format!(
+                "\n[[credentials.field]]\nname = \"{name}\"\nlabel = \"{label}\"\nkind = \"text\"\npattern = \"[a-z0-9-]{{1,63}}\"\n"
+            )
+        };
+        check(
+            PRESET,
+            "https://{resource_name}.{v}.a.example/{zone}/{zone}/",
+            &expected(
+                "https://{resource_name}.{v}.a.example/{zone}/{zone}",
+                &(text("resource_name", "Resource name") + &text("zone", "Zone")),
+                "resource_name = \"value\", zone = \"value\"",
+                "https://value.value.a.example/value/value",
+            ),
+        );
+        let origin = "\n[[credentials.field]]\nname = \"server\"\nlabel = \"Server\"\nkind = \"origin\"\n";
+        check(
+            PRESET,
+            "{server}/v1",
+            &expected("{server}/v1", origin, "server = \"https://host.example\"", "https://host.example/v1"),
+        );
+        check(
+            &PRESET.replace("hint = \"h\"", "kind = \"json\""),
+            "{server}",
+            "the preset's field `k` is more than a key: write that file by hand",
+        );
     }
 }

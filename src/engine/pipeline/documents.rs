@@ -15,6 +15,7 @@ use crate::{
         name::FileName,
     },
     language::{
+        bind::TlsMaker,
         compile,
         compile::{ClientFile, Compiled, Files, PriceFile, Rejected},
         lint, syntax,
@@ -30,6 +31,8 @@ pub enum Folder {
     Providers,
     /// `presets`.
     Presets,
+    /// `endpoints`, and the folders in it.
+    Endpoints,
     /// `gateways`.
     Gateways,
     /// `apis`.
@@ -61,18 +64,79 @@ pub struct InputFile<'t> {
 
 impl Folder {
     /// The folders of the directory.
-    pub const ALL: [Self; 6] =
-        [Self::Providers, Self::Presets, Self::Gateways, Self::Apis, Self::Prices, Self::Clients];
+    pub const ALL: [Self; 7] = [
+        Self::Providers,
+        Self::Presets,
+        Self::Endpoints,
+        Self::Gateways,
+        Self::Apis,
+        Self::Prices,
+        Self::Clients,
+    ];
 
     /// The folder with this path relative to the providers directory.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|folder| folder.name() == name)
     }
 
+    /// The folder of a file, and the path of the file in it, by its path relative to the providers directory. None if no
+    /// folder can have it.
+    pub fn of_path(path: &str) -> Option<(Self, &str)> {
+        let Some((first, below)) = path.split_once('/') else { return Some((Self::Providers, path)) };
+        let folder = Self::named(first).filter(|_| !first.is_empty())?;
+        (folder.has_folders() || !below.contains('/')).then_some((folder, below))
+    }
+
+    /// The folder of a file whose path may have any directories in front. A file that is in no folder is a provider.
+    pub fn of_any_path(path: &str) -> Self {
+        let parent = path.rsplit('/').nth(1).filter(|parent| !parent.is_empty());
+        let with_folders = || Self::ALL.into_iter().find(|folder| folder.below(path).is_some());
+        parent.and_then(Self::named).or_else(with_folders).unwrap_or(Self::Providers)
+    }
+
+    /// The path of a file below the providers directory, by a path with any directories in front.
+    pub fn shown_path(path: &str) -> &str {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        let folder = Self::of_any_path(path);
+        let below = folder.below(path).unwrap_or(file);
+        let length = if folder == Self::Providers { 0 } else { folder.name().len() + 1 };
+        &path[path.len() - below.len() - length..]
+    }
+
+    /// The path of a file in this folder, which may have folders, by a path with any directories in front.
+    pub fn below(self, path: &str) -> Option<&str> {
+        let is_folder = |part: &str| self.has_folders() && part == self.name();
+        let mut starts = path.rmatch_indices('/').map(|(slash, _)| slash);
+        let start = starts.by_ref().take(FileName::MAX_DEPTH).find(|slash| {
+            let above = &path[..*slash];
+            is_folder(above.rsplit('/').next().unwrap_or(above))
+        });
+        start.map(|slash| &path[slash + 1..])
+    }
+
+    /// True if its files may be in folders of it.
+    pub fn has_folders(self) -> bool {
+        match self {
+            Self::Endpoints => true,
+            Self::Providers
+            | Self::Presets
+            | Self::Gateways
+            | Self::Apis
+            | Self::Prices
+            | Self::Clients
+            | Self::Policy => false,
+        }
+    }
+
+    /// The name of a file by its path in this folder, without `.toml`. None if no file can have it.
+    pub fn file_name(self, path: &str) -> Option<FileName> {
+        if self.has_folders() { FileName::nested(path) } else { FileName::new(path) }
+    }
+
     /// True if providers are compiled from its files: an error in one takes the providers that use it out of service.
     pub fn is_shared(self) -> bool {
         match self {
-            Self::Presets | Self::Gateways | Self::Apis | Self::Policy => true,
+            Self::Presets | Self::Endpoints | Self::Gateways | Self::Apis | Self::Policy => true,
             Self::Providers | Self::Prices | Self::Clients => false,
         }
     }
@@ -81,7 +145,12 @@ impl Folder {
     pub fn is_independent(self) -> bool {
         match self {
             Self::Prices | Self::Clients => true,
-            Self::Providers | Self::Presets | Self::Gateways | Self::Apis | Self::Policy => false,
+            Self::Providers
+            | Self::Presets
+            | Self::Endpoints
+            | Self::Gateways
+            | Self::Apis
+            | Self::Policy => false,
         }
     }
 
@@ -90,6 +159,7 @@ impl Folder {
         match self {
             Self::Providers => "",
             Self::Presets => "presets",
+            Self::Endpoints => "endpoints",
             Self::Gateways => "gateways",
             Self::Apis => "apis",
             Self::Prices => "prices",
@@ -126,6 +196,8 @@ pub struct Loaded {
     pub levels: lint::Levels,
     /// The environment variables that files may read.
     pub env_allow: EnvAllow,
+    /// The maker of TLS for providers that are bound.
+    pub make_tls: TlsMaker,
     /// Today, for lints; none if it does not matter.
     pub today: Option<Day>,
 }
@@ -151,6 +223,15 @@ pub fn parse<'t>(
 }
 
 fn no_name(file: &Arc<str>) -> Diagnostic {
+    if let Some(path) = Folder::Endpoints.below(file).filter(|path| path.contains('/')) {
+        let message = format!(
+            "`{}` cannot be a name: its folders and its file are named `[a-z0-9][a-z0-9-]*`, at most {} of them",
+            path.trim_end_matches(".toml"),
+            FileName::MAX_DEPTH
+        );
+        let help = "rename them, for example to `example/files.toml`";
+        return Diagnostic::new(Code::FileName, Location::file(file), message).help(help);
+    }
     let stem = std::path::Path::new(&**file).file_stem().unwrap_or_default().to_string_lossy();
     let message = format!("`{stem}` cannot be a name: use `[a-z0-9][a-z0-9-]*`, at most 64 characters");
     let good = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
@@ -180,7 +261,7 @@ impl Loaded {
             Folder::Providers => drop(self.providers.insert(file.clone(), name.clone())),
             Folder::Prices => drop(self.prices.insert(file.clone(), name.clone())),
             Folder::Clients => drop(self.clients.insert(file.clone(), name.clone())),
-            Folder::Presets | Folder::Gateways | Folder::Apis | Folder::Policy => {}
+            Folder::Presets | Folder::Endpoints | Folder::Gateways | Folder::Apis | Folder::Policy => {}
         }
         if text.folder == Folder::Prices && text.filled_in {
             files.built_in_prices.insert(name.clone());
@@ -188,6 +269,7 @@ impl Loaded {
         let found = match text.folder {
             Folder::Providers => keep(&mut files.providers, name, file, text, |one| &mut one.test),
             Folder::Presets => keep(&mut files.presets, name, file, text, |one| &mut one.test),
+            Folder::Endpoints => keep(&mut files.endpoint_sets, name, file, text, |one| &mut one.test),
             Folder::Gateways => keep(&mut files.gateways, name, file, text, |one| &mut one.test),
             Folder::Apis => keep(&mut files.apis, name, file, text, |one| &mut one.test),
             Folder::Prices => keep(&mut files.prices, name, file, text, |one| &mut one.test),

@@ -159,7 +159,8 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
         let current = if broken.is_some() || !blocked_by.is_empty() {
             CurrentVersion::Bad(Rejected::from(&*provider))
         } else {
-            bound(&provider, &mut found, &mut value, &compiled.budgets.of(&provider.at.file))
+            let budget = compiled.budgets.of(&provider.at.file);
+            bound(&provider, &mut found, &mut value, (loaded.make_tls, &budget))
         };
         // A breach of the policy is its own.
         let blocked_by = if broken.is_some() { BTreeSet::new() } else { blocked_by };
@@ -203,11 +204,12 @@ fn bound(
     provider: &Arc<compile::Provider>,
     found: &mut Vec<Diagnostic>,
     value: &mut impl FnMut(&VarSource) -> bind::Lookup,
-    budget: &Budget,
+    (make_tls, budget): (bind::TlsMaker, &Budget),
 ) -> CurrentVersion {
     let warnings = found.clone();
     let value = std::cell::RefCell::new(value);
-    let (bound, more) = bind::try_bind(provider, |_, _, var| (value.borrow_mut())(&var.source), budget);
+    let (bound, more) =
+        bind::try_bind(provider, |_, _, var| (value.borrow_mut())(&var.source), make_tls, budget);
     found.extend(more);
     if let Some(bound) = bound {
         let (compiled, bound) = (provider.clone(), Arc::new(bound));

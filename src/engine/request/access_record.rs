@@ -64,6 +64,8 @@ pub struct AccessRecord {
     pub duration: Duration,
     /// The way it ended.
     pub end: End,
+    /// The end of the WebSocket that it became. None for a plain request.
+    pub websocket: Option<WebSocketEnd>,
     /// The origin that the request was sent to.
     pub upstream: Option<Origin>,
     /// Waits on the way to the answer.
@@ -271,6 +273,7 @@ impl AccessRecord {
             first_byte: None,
             duration: Duration::ZERO,
             end: End::ClientLeft,
+            websocket: None,
             upstream: None,
             waits: Waits::default(),
             trace: None,
@@ -320,6 +323,48 @@ impl End {
             Self::Complete => "complete",
             Self::ClientLeft => "client_left",
             Self::Cut => "cut",
+        }
+    }
+}
+
+/// The end of a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebSocketEnd {
+    /// The party that sent the first close frame, or broke the connection.
+    pub closed_by: ClosedBy,
+    /// The code of the first close frame, or one that stands for none.
+    pub code: u16,
+    /// Frames of the client.
+    pub frames_in: u64,
+    /// Frames of the upstream.
+    pub frames_out: u64,
+}
+
+impl WebSocketEnd {
+    /// Stands for a close frame without a code (RFC 6455, section 7.4.1).
+    pub const NO_CODE: u16 = 1005;
+    /// Stands for no close frame.
+    pub const BROKEN: u16 = 1006;
+}
+
+/// A party of a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// The client.
+    Client,
+    /// The upstream.
+    Upstream,
+    /// tollgate: nothing was sent for too long, or it stopped.
+    Tollgate,
+}
+
+impl ClosedBy {
+    /// The word for it in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Tollgate => "tollgate",
         }
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Table {
     tree: Tree<Leaf>,
+    /// True if an encoded slash may stand in a capture of some path.
+    takes_slashes: bool,
     /// All providers, by name.
     pub providers: Vec<Arc<bind::Provider>>,
     /// The providers whose files are rejected, by name.
@@ -386,11 +388,12 @@ impl Table {
         rejected: Vec<Rejected>,
         compiled: &[&compile::Provider],
     ) -> Self {
-        let mut tree = Tree::default();
+        let (mut tree, mut takes_slashes) = (Tree::default(), false);
         for (index, provider) in providers.iter().enumerate() {
             for (at, endpoint) in provider.endpoints.iter().enumerate() {
                 for path in &endpoint.paths {
                     let method = endpoint.method.clone();
+                    takes_slashes |= path.pattern.takes_slashes();
                     tree.insert(
                         &path.pattern,
                         Leaf { method, provider: index, endpoint: at, slots: path.slots.clone() },
@@ -404,7 +407,7 @@ impl Table {
         let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
         let cors = Cors::of(compiled.iter().copied());
         let (prices, clients) = (Arc::default(), Arc::default());
-        Self { tree, providers, rejected, token_locations, cors, fields, prices, clients, own }
+        Self { tree, takes_slashes, providers, rejected, token_locations, cors, fields, prices, clients, own }
     }
 
     /// The same table with these prices.
@@ -426,19 +429,29 @@ impl Table {
             .find(|one| one.paste_token.as_ref().is_some_and(|paste| paste.spec.path == path))
     }
 
-    /// The endpoint for a method and a path. None for a path that is not canonical.
+    /// The endpoint for a method and a path. None for a path that is not canonical, apart from encoded slashes in captures
+    /// that take them.
     pub fn find_canonical(&self, method: &Method, path: &str) -> Option<Hit> {
-        is_canonical(path).then(|| self.find(method, path)).flatten()
+        if is_canonical(path) {
+            return self.find(method, path);
+        }
+        let found = (self.takes_slashes && is_canonical_with_slashes(path))
+            .then(|| self.tree.find_with_slashes(path, |leaf| (leaf.method == *method).then_some(leaf)));
+        found.flatten().map(|(leaf, found)| self.hit(leaf, &found))
     }
 
     /// The endpoint for a method and a canonical path.
     pub fn find(&self, method: &Method, path: &str) -> Option<Hit> {
         let (leaf, found) = self.tree.find(path, |leaf| (leaf.method == *method).then_some(leaf))?;
+        Some(self.hit(leaf, &found))
+    }
+
+    fn hit(&self, leaf: &Leaf, found: &Captures) -> Hit {
         let mut captures = Captures::default();
         for (index, slot) in leaf.slots.iter().enumerate() {
             captures[usize::from(*slot)] = found[index];
         }
-        Some(Hit { provider: self.providers[leaf.provider].clone(), endpoint: leaf.endpoint, captures })
+        Hit { provider: self.providers[leaf.provider].clone(), endpoint: leaf.endpoint, captures }
     }
 
     /// The endpoint that is closest to a request without one, if any is close. Linear in the endpoints: for `explain`,
@@ -463,7 +476,7 @@ impl Table {
     /// The rejected provider whose path prefix covers a path.
     pub fn rejected_at(&self, path: &str) -> Option<&Rejected> {
         let below = |prefix: &str| is_below(path, prefix);
-        self.rejected.iter().find(|one| one.prefix.as_deref().is_some_and(below))
+        self.rejected.iter().find(|one| one.prefixes.iter().any(|prefix| below(prefix)))
     }
 
     /// The token locations for a path: those of all providers whose prefix covers it, longest prefix first.
@@ -476,23 +489,19 @@ impl LocationsByPrefix {
     fn new(providers: &[Arc<bind::Provider>]) -> Self {
         let mut own = Self::default();
         for provider in providers {
-            let TokenLocations { headers, query } = &provider.caller;
-            if headers.is_empty() && query.is_empty() {
+            if provider.caller.is_empty() {
                 continue;
             }
-            own.longest = own.longest.max(provider.prefix.len());
-            let known = own.by_prefix.entry(provider.prefix.clone()).or_default();
-            known.headers.extend(headers.iter().cloned());
-            known.query.extend(query.iter().cloned());
+            for prefix in [&provider.prefix].into_iter().chain(&provider.prefixes) {
+                own.longest = own.longest.max(prefix.len());
+                own.by_prefix.entry(prefix.clone()).or_default().extend(&provider.caller);
+            }
         }
         let with_those_above = own.by_prefix.keys().map(|prefix| {
             let all = [prefix.as_str()].into_iter().chain(own.above(prefix));
             let all = all.filter_map(|one| own.by_prefix.get(one));
             let mut token_locations = TokenLocations::default();
-            for one in all {
-                token_locations.headers.extend(one.headers.iter().cloned());
-                token_locations.query.extend(one.query.iter().cloned());
-            }
+            all.for_each(|one| token_locations.extend(one));
             (prefix.clone(), token_locations)
         });
         Self { by_prefix: with_those_above.collect(), longest: own.longest }
@@ -507,14 +516,15 @@ impl LocationsByPrefix {
 
 fn union<'c>(all: impl Iterator<Item = &'c TokenLocations>) -> TokenLocations {
     let mut union = TokenLocations::default();
-    for one in all {
-        union.headers.extend(one.headers.iter().cloned());
-        union.query.extend(one.query.iter().cloned());
-    }
+    all.for_each(|one| union.extend(one));
     union.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     union.headers.dedup();
     union.query.sort();
     union.query.dedup();
+    union.subprotocol.sort();
+    union.subprotocol.dedup();
+    union.schemes.sort();
+    union.schemes.dedup();
     union
 }
 
@@ -530,6 +540,16 @@ pub fn is_canonical(path: &str) -> bool {
     }
     !path.contains('%') && !path.contains("/.")
         || inner.split('/').all(|segment| !compile::is_dots(segment) && good_escapes(segment))
+}
+
+/// True if a path is canonical but for encoded slashes. The captures that take them are checked by the tree.
+fn is_canonical_with_slashes(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix('/') else { return false };
+    let is_plain = |b: u8| b > b' ' && b != b'\\' && b != 0x7f;
+    let good = |piece: &str| !compile::is_dots(piece) && good_escapes(piece);
+    !path.contains("//")
+        && path.bytes().all(is_plain)
+        && inner.split('/').all(|segment| compile::between_slashes(segment).all(good))
 }
 
 /// True if every `%` begins an escape, and none encodes a separator or NUL.
@@ -569,6 +589,7 @@ mod tests {
             ("b", "path_prefix = \"/p/b\"\ncaller = { headers = [\"x-b\"], query = [\"b\"] }"),
             ("c", "path_prefix = \"/p/b\"\ncaller = { query = [\"c\"] }"),
             ("d", "path_prefix = \"/p/d\""),
+            ("e", "path_prefix = \"/e\"\npath_prefixes = [\"/p/e\"]\ncaller = { query = [\"e\"] }"),
         ]);
         let check = |path: &str, expected: &[&str]| {
             let found = table.token_locations_at(path);
@@ -582,6 +603,8 @@ mod tests {
         check("/p/b/c/d/", &["x-b", "b", "c", "a"]);
         check("/p/b", &["a"]);
         check("/p/d/one", &["a"]);
+        check("/e/one", &["e"]);
+        check("/p/e/one", &["e", "a"]);
         for path in ["/", "/p", "/pp/one", "/x/p/one", "", "*"] {
             check(path, &[]);
         }
@@ -686,6 +709,49 @@ mod tests {
         check("/a/../two", None);
         check("/a//two", None);
         check("/b/one", None);
+    }
+
+    #[test]
+    fn encoded_slashes_have_endpoints_where_a_capture_takes_them() {
+        let table = table(&[(
+            "a",
+            "path_prefix = \"/a\"\n\
+             endpoint.model = { method = \"GET\", path = \"/m/{model}/invoke\", encoded_slash = [\"model\"] }\n\
+             endpoint.tag = { method = \"GET\", path = \"/m/{model}:v/invoke\" }",
+        )]);
+        let check = |path: &str, expected: Option<(&str, &str)>| {
+            let found = table.find_canonical(&Method::GET, path);
+            let found =
+                found.map(|hit| (hit.endpoint().name.to_string(), bind::capture(path, &hit.captures, 0)));
+            let found = found.as_ref().map(|(name, capture)| (name.as_str(), *capture));
+            assert_eq!(found, expected, "{path}");
+        };
+        check("/a/m/arn:x%2Fy/invoke", Some(("model", "arn:x%2Fy")));
+        check("/a/m/x%2fy%2Fz/invoke", Some(("model", "x%2fy%2Fz")));
+        check("/a/m/x%20y%2Fz/invoke", Some(("model", "x%20y%2Fz")));
+        check("/a/m/x%2Fy:v/invoke", Some(("model", "x%2Fy:v")));
+        check("/a/m/x:v/invoke", Some(("tag", "x")));
+        for bad in [
+            "/a/m/x/invoke%2F",
+            "/a/m%2Fx/invoke",
+            "/a%2Fm/x/invoke",
+            "/a/m/..%2Fx/invoke",
+            "/a/m/x%2F%2E%2e/invoke",
+            "/a/m/%2Fx/invoke",
+            "/a/m/x%2F/invoke",
+            "/a/m/x%2F%2Fy/invoke",
+            "/a/m/x%2Fy%5Cz/invoke",
+            "/a/m/x%2Fy%00/invoke",
+            "/a/m/x%2Fy%/invoke",
+            "/a/m/x%252e%252e%2Fy/invoke",
+            "/a/m/x%2Fy/../invoke",
+            "/a/m/x%2Fy//invoke",
+            "/a/m/x%2Fy%2/invoke",
+            "/a/m/x%2Fy\\/invoke",
+            "/a/m/..;%2Fy/invoke",
+        ] {
+            check(bad, None);
+        }
     }
 
     #[test]

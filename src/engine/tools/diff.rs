@@ -9,6 +9,7 @@ mod facts;
 mod prices;
 mod reached;
 mod show;
+mod values;
 mod widens;
 
 use std::{
@@ -26,9 +27,8 @@ use crate::{
 
 pub use show::{human, markdown};
 
-use facts::facts;
-use reached::pairs;
-use widens::Rating;
+use facts::{Fact, facts};
+use widens::{Files, Rating};
 
 /// The subject of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,7 @@ use widens::Rating;
 pub enum Subject {
     Paths,
     Upstream,
+    Tls,
     Endpoint,
     Origin,
     Credentials,
@@ -133,31 +134,25 @@ pub struct Diff {
     pub clients: Vec<Change>,
 }
 
+/// The length of texts that are shown whole although a part of them differs alone.
+const LONG: usize = 120;
+
 /// Providers with the same differences, each with its own texts of them.
 type Users<'a> = Vec<(&'a FileName, Vec<Change>)>;
 
 /// Compares two sets of providers.
 pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
-    // A value that already reached an origin, through any provider, is not exposed by reaching it again.
-    let reached: BTreeSet<(String, String)> = old.iter().flat_map(|provider| pairs(provider)).collect();
-    let by_name = |all: &[Arc<Provider>]| -> BTreeMap<FileName, Arc<Provider>> {
-        all.iter().map(|provider| (provider.name.clone(), provider.clone())).collect()
-    };
-    let (old, new) = (by_name(old), by_name(new));
-    // They act on the requests to all providers. None if no provider is left.
-    let locations: Option<BTreeSet<String>> = (!new.is_empty())
-        .then(|| new.values().flat_map(|provider| facts::locations(&provider.caller)).collect());
-    let names: BTreeSet<&FileName> = old.keys().chain(new.keys()).collect();
+    let files = Files::new(old, new);
+    let names: BTreeSet<&FileName> = files.old.keys().chain(files.new.keys()).copied().collect();
     let mut grouped: BTreeMap<(ChangeKind, Vec<Change>), Users<'_>> = BTreeMap::new();
     for name in names {
-        let (before, after) = (old.get(name), new.get(name));
+        let (before, after) = (files.old.get(name).copied(), files.new.get(name).copied());
         let kind = match (before, after) {
             (Some(_), Some(_)) => ChangeKind::Changed,
             (None, _) => ChangeKind::Added,
             (Some(_), None) => ChangeKind::Removed,
         };
-        let changes =
-            compare(before.map(AsRef::as_ref), after.map(AsRef::as_ref), &reached, locations.as_ref());
+        let changes = compare(before, after, &files);
         if !changes.is_empty() {
             let alike = changes.iter().map(|change| change.without(name.as_str())).collect();
             grouped.entry((kind, alike)).or_default().push((name, changes));
@@ -207,41 +202,29 @@ impl Change {
     /// The change without the provider's name, to compare it with those of others.
     fn without(&self, name: &str) -> Self {
         let text = |text: &String| facts::without(text, name);
-        let (old, new) = (self.old.as_ref().map(text), self.new.as_ref().map(text));
-        Self { subject: self.subject, name: text(&self.name), old, new, widens: self.widens.clone() }
+        let [old, new, widens] = [&self.old, &self.new, &self.widens].map(|one| one.as_ref().map(text));
+        Self { subject: self.subject, name: text(&self.name), old, new, widens }
     }
 }
 
-fn compare(
-    old: Option<&Provider>,
-    new: Option<&Provider>,
-    reached: &BTreeSet<(String, String)>,
-    locations: Option<&BTreeSet<String>>,
-) -> Vec<Change> {
+fn compare(old: Option<&Provider>, new: Option<&Provider>, files: &Files<'_>) -> Vec<Change> {
     let (before, after) = (old.map(facts).unwrap_or_default(), new.map(facts).unwrap_or_default());
+    let rating = Rating { old, new, before: &before, after: &after, files };
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let mut changes = Vec::new();
     for key in keys {
         let (was, is) = (before.get(key), after.get(key));
-        if was == is {
+        if was.zip(is).is_some_and(|(was, is)| was.states(is)) {
             continue;
         }
         let (subject, name) = key;
-        let widens = match new {
-            Some(new) => {
-                Rating { old, new, before: &before, after: &after, reached }.widens(*subject, name, was, is)
+        let widens = rating.widens(*subject, name, was, is);
+        let (old, new) = match (was, is) {
+            (Some(was), Some(is)) if was.value == is.value => {
+                let [was, is] = differing(was, is);
+                (Some(was), Some(is))
             }
-            // A removed provider exposes nothing but gateway tokens in locations that no other one declares.
-            None if *subject == Subject::Caller && locations.is_some_and(|all| !all.contains(name)) => {
-                was.and_then(|was| was.removed).map(str::to_owned)
-            }
-            None => None,
-        };
-        let (old, new) = (was.map(|fact| fact.value.clone()), is.map(|fact| fact.value.clone()));
-        let new = if old.is_some() && old == new {
-            new.map(|new| format!("{new}, with other contents"))
-        } else {
-            new
+            _ => (was.map(|fact| fact.value.clone()), is.map(|fact| fact.value.clone())),
         };
         changes.push(Change { subject: *subject, name: name.clone(), old, new, widens });
     }
@@ -249,7 +232,35 @@ fn compare(
     changes
 }
 
+/// The values of two facts that have the same text for people: with what differs, unless that looks like a key.
+fn differing(was: &Fact, is: &Fact) -> [String; 2] {
+    let details = [was, is].map(|fact| facts::masked(&fact.detail));
+    if details[0] == details[1] {
+        return [was.value.clone(), format!("{}, with other contents", is.value)];
+    }
+    let front = if was.value.is_empty() { String::new() } else { format!("{}, ", was.value) };
+    different_part(&details).map(|part| format!("{front}in full: {part}"))
+}
+
+/// The parts of two long texts between the words that both have at the start, and those at the end.
+fn different_part(texts: &[String; 2]) -> [String; 2] {
+    if texts.iter().all(|text| text.len() <= LONG) {
+        return texts.clone();
+    }
+    let words = texts.each_ref().map(|text| text.split(' ').collect::<Vec<_>>());
+    let shortest = words[0].len().min(words[1].len());
+    let same = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
+    let start = same(&mut words[0].iter().zip(&words[1]));
+    let end = same(&mut words[0].iter().rev().zip(words[1].iter().rev())).min(shortest - start);
+    words.map(|words| {
+        let part = words[start..words.len() - end].join(" ");
+        format!("{}{part}{}", if start > 0 { "... " } else { "" }, if end > 0 { " ..." } else { "" })
+    })
+}
+
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod exposure_tests;
 #[cfg(test)]
 mod tests;

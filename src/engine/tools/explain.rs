@@ -13,7 +13,11 @@ mod reasons;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderMap, HeaderName, header::ACCEPT_ENCODING, request::Parts};
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCEPT_ENCODING, AUTHORIZATION},
+    request::Parts,
+};
 
 use crate::{
     base::{
@@ -24,16 +28,21 @@ use crate::{
         secret::Secret,
     },
     language::{
+        auth::{FieldValue, FieldValues},
         bind::{self, Lookup, OverlaySource},
         compile::{
             self, Files, Tree, Var,
             metering::{Ask, WhenMissing},
         },
+        fields::StoredKind,
+        syntax::Roots,
     },
     request::{
-        decide::{self, Begun, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
+        decide::{self, Begun, BodyInput, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
         meter::ask,
-        rewrite::{self, Chosen, Fate, TokenLocation, TokenPart, TokenSearch, Withheld, Witness},
+        rewrite::{
+            self, Chosen, Fate, Fresh, RuleTable, TokenLocation, TokenPart, TokenSearch, Withheld, Witness,
+        },
         table::{self, Hit, Table},
     },
 };
@@ -45,6 +54,8 @@ use positions::{RuleLocator, engine_step};
 
 /// The time of all explained requests. [`StoredValue::Expired`] marks expired logins, so that no clock is needed.
 const NOW_MS: u64 = 0;
+/// The body that hashes are computed of: `explain` is given none.
+const NO_BODY: &[u8] = b"";
 
 /// The files that a request is explained with.
 #[derive(Clone, Copy)]
@@ -64,7 +75,7 @@ pub struct Context<'a> {
 /// The value of a stored credential, as far as it is known.
 #[derive(Debug, Clone)]
 pub enum StoredValue {
-    /// A known value.
+    /// A known value: of a login, its access token; of a document, its text.
     Value(Secret),
     /// A value that was not decrypted, since no decision depends on it.
     Present,
@@ -79,6 +90,8 @@ pub enum StoredValue {
 pub struct StoredField {
     /// Its value.
     pub value: StoredValue,
+    /// The kind that it was stored as, if that is known.
+    pub stored_as: Option<StoredKind>,
     /// The origins that it was saved for.
     pub origins: Vec<String>,
 }
@@ -124,7 +137,7 @@ impl Caller {
         fields: impl IntoIterator<Item = (String, StoredValue)>,
         absent_reason: impl Into<String>,
     ) -> Self {
-        let stored = |(field, value)| (field, StoredField { value, origins: Vec::new() });
+        let stored = |(field, value)| (field, StoredField { value, stored_as: None, origins: Vec::new() });
         let given = OwnerCredentials { owner: None, fields: fields.into_iter().map(stored).collect() };
         Self {
             owners: vec![given],
@@ -132,6 +145,12 @@ impl Caller {
             access: Access::default(),
             absent_reason: absent_reason.into(),
         }
+    }
+
+    /// True if a credential of the section cannot be decrypted.
+    fn has_unreadable(&self) -> bool {
+        let mut fields = self.owners.iter().flat_map(|owned| owned.fields.values());
+        fields.any(|field| matches!(field.value, StoredValue::Unreadable(_)))
     }
 
     /// For each owner, a function from a field to its credential.
@@ -164,16 +183,20 @@ impl OwnerCredentials {
     /// The credential of a field that a request may use.
     fn candidate(&self, field: &str) -> Option<Candidate<'_>> {
         let stored = self.fields.get(field)?;
-        let expired = Login { expires_at_ms: Some(NOW_MS), refresh_token: None, attempt: None };
-        let (secret, login) = match &stored.value {
-            StoredValue::Value(secret) => (secret, None),
-            StoredValue::Present => (&*STAND_IN_SECRET, None),
-            StoredValue::Expired => (&*STAND_IN_SECRET, Some(expired)),
+        let StoredField { value, stored_as, origins } = stored;
+        let owner = self.owner.as_ref().filter(|_| *stored_as != Some(StoredKind::Value));
+        let bound = owner.map(|owner| Bound { owner, origins });
+        let secret = |secret| Candidate { bound, stored_as: *stored_as, ..Candidate::given(secret) };
+        Some(match value {
+            StoredValue::Value(value) => secret(value),
+            StoredValue::Present => secret(&STAND_IN_SECRET),
+            StoredValue::Expired => {
+                let login = Login { expires_at_ms: Some(NOW_MS), refresh_token: None, attempt: None };
+                Candidate { login: Some(login), ..secret(&STAND_IN_SECRET) }
+            }
             // A server skips it in the same way.
             StoredValue::Unreadable(_) => return None,
-        };
-        let bound = self.owner.as_ref().map(|owner| Bound { owner, origins: &stored.origins });
-        Some(Candidate { secret, login, bound })
+        })
     }
 }
 
@@ -206,8 +229,16 @@ pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &
 
 fn token_at(location: TokenLocation<'_>) -> Token {
     match location {
-        TokenLocation::Header(name) => Token { r#in: "header".into(), name: name.to_owned() },
-        TokenLocation::Query(name) => Token { r#in: "query".into(), name: name.to_owned() },
+        TokenLocation::Header(name) => Token { r#in: "header".into(), name: name.to_owned(), scheme: None },
+        TokenLocation::Query(name) => Token { r#in: "query".into(), name: name.to_owned(), scheme: None },
+        TokenLocation::Subprotocol(prefix) => {
+            Token { r#in: "subprotocol".into(), name: prefix.to_owned(), scheme: None }
+        }
+        TokenLocation::Scheme(scheme) => Token {
+            r#in: "header".into(),
+            name: AUTHORIZATION.as_str().to_owned(),
+            scheme: Some(scheme.to_owned()),
+        },
     }
 }
 
@@ -239,7 +270,8 @@ fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result
         Begun::Provider(call) => {
             let authorized = call.authenticated(facts)?.in_scope()?;
             let sendable = authorized.credential(caller.candidates(), NOW_MS)?.without_refresh();
-            sendable.request(decide::body_bytes(head)).map(drop)
+            sendable.check_readable(|_| caller.has_unreadable())?;
+            sendable.with_body(NO_BODY).request(decide::body_bytes(head), Fresh::STAND_IN).map(drop)
         }
     }
 }
@@ -302,13 +334,13 @@ struct Rewritten {
 impl Explainer<'_> {
     /// The route, also if `fault` refuses the request.
     fn route(&self, fault: Option<ErrorReply>) -> Route {
-        let used = self.chosen_ignoring_origins();
-        let rewritten = self.rewrite(self.hit, used.as_ref());
-        let used = used.map(|used| Used { entry: self.auth_index(&used), owner: used.owner });
+        let chosen = self.chosen_ignoring_origins();
+        let rewritten = self.rewrite(self.hit, chosen.as_ref());
+        let used = chosen.as_ref().map(|used| Used { entry: self.auth_index(used), owner: used.owner });
         let entry = used.map(|used| used.entry);
         let locator =
             RuleLocator { context: self.context, provider: self.provider, hit: self.hit, auth: entry };
-        let (mask, rewritten) = self.masked(entry, rewritten.ok());
+        let (mask, rewritten) = self.masked(entry, chosen.as_ref(), rewritten.ok());
         let rewritten = rewritten.unwrap_or_else(|| Rewritten {
             url: STAND_IN.to_owned(),
             headers: HeaderMap::new(),
@@ -320,12 +352,15 @@ impl Explainer<'_> {
             owner: used.and_then(|used| self.owner(used)).map(Owner::to_string),
             gateways: self.gateways(&locator),
             egresses: self.egresses(&locator),
+            tls: self.tls(&locator),
             method: self.head.method.to_string(),
             url: mask.shown(&rewritten.url),
             headers: self.headers(&rewritten, &mask, &locator),
             query: self.query(&rewritten, &locator),
             timeouts: locator.timeouts(),
             max_body: self.hit.provider.max_body,
+            signed_body: entry.and_then(|entry| self.signed_body(entry)),
+            returned_urls: locator.returned_urls(),
             metering: locator.metering(self.ask()),
             telemetry: locator.telemetry(),
             fault,
@@ -337,7 +372,8 @@ impl Explainer<'_> {
         let unbound = self.caller.candidates().map(|stored| {
             move |field: &str| stored(field).map(|candidate| Candidate { bound: None, ..candidate })
         });
-        decide::choose(self.hit, &self.context.table.fields, unbound, NOW_MS).ok().flatten()
+        let chosen = decide::choose(self.hit, &self.context.table.fields, unbound, NOW_MS).ok().flatten();
+        chosen.map(|chosen| chosen.with_body(NO_BODY))
     }
 
     /// The owner of the credential that is used.
@@ -350,17 +386,54 @@ impl Explainer<'_> {
         auth.iter().position(|one| std::ptr::eq(one, chosen.auth)).unwrap_or(auth.len())
     }
 
+    /// The values of a request, with a stand-in for each secret. A value with a rule is shown: what was stored as another kind is not
+    /// chosen.
+    fn stand_in_values<'c>(hit: &Hit, chosen: Option<&Chosen<'c>>) -> FieldValues<'c> {
+        let mut values = FieldValues::default();
+        let section = hit.provider.section.as_ref();
+        for (index, value) in chosen.into_iter().flat_map(|chosen| chosen.values.iter()) {
+            let rule = section.and_then(|section| section.values.get(usize::from(*index))?.rule.as_ref());
+            let shown = if rule.is_some() { value.clone() } else { FieldValue::stored(&STAND_IN_SECRET) };
+            values.push(*index, shown);
+        }
+        values
+    }
+
+    /// The maximum size of the body, if an entry needs its hash.
+    fn signed_body(&self, entry: usize) -> Option<u64> {
+        let provider = &self.hit.provider;
+        match provider.auth.get(entry)?.kind.needs().body {
+            BodyInput::Nothing => None,
+            BodyInput::Sha256 => Some(provider.signed_body.min(provider.max_body)),
+        }
+    }
+
     /// The request with a stand-in for each secret. If stand-ins make it invalid, the given request, masked as a whole.
-    fn masked(&self, used: Option<usize>, rewritten: Option<Rewritten>) -> (Mask, Option<Rewritten>) {
+    fn masked(
+        &self,
+        used: Option<usize>,
+        chosen: Option<&Chosen<'_>>,
+        rewritten: Option<Rewritten>,
+    ) -> (Mask, Option<Rewritten>) {
         let value = |owner: bind::VarOwner<'_>, name: &str, var: &Var| {
             (self.values)(owner, name, var).map(|value| value.map(|value| mask::stand_in(var, value)))
         };
-        let (bound, _) = bind::try_bind(self.provider, value, &Budget::default());
+        let (bound, _) = bind::try_bind(self.provider, value, bind::TlsMaker::default(), &Budget::default());
         let masked = bound.and_then(|bound| {
             let table = Table::new(vec![Arc::new(bound)], Vec::new(), &[]);
-            let hit = table.find(&self.head.method, self.head.uri.path())?;
+            let hit = table.find_canonical(&self.head.method, self.head.uri.path())?;
             let auth = used.and_then(|index| hit.provider.auth.get(index));
-            let chosen = auth.map(|auth| Chosen { owner: 0, auth, secret: &STAND_IN_SECRET, now_ms: NOW_MS });
+            let chosen = auth.map(|auth| Chosen {
+                // They are stand-ins already.
+                reply: chosen.map(|chosen| chosen.reply).unwrap_or_default(),
+                owner: 0,
+                auth,
+                secret: (auth.field.is_some() || auth.token.is_some()).then(|| &*STAND_IN_SECRET),
+                values: Self::stand_in_values(&hit, chosen),
+                now_ms: NOW_MS,
+                body: None,
+            });
+            let chosen = chosen.map(|chosen| chosen.with_body(NO_BODY));
             self.rewrite(&hit, chosen.as_ref()).ok()
         });
         match masked {
@@ -375,7 +448,7 @@ impl Explainer<'_> {
         let matched = endpoint.paths.iter().find(|one| {
             let mut tree = Tree::default();
             tree.insert(&one.pattern, ());
-            tree.find(path, |()| Some(())).is_some()
+            tree.find_with_slashes(path, |()| Some(())).is_some()
         });
         // The first path numbers the captures. Aliases have the same ones.
         let names = endpoint.paths.first().map(|one| one.pattern.captures()).unwrap_or_default();
@@ -387,17 +460,27 @@ impl Explainer<'_> {
             method: endpoint.method.to_string(),
             path: matched.map(|one| one.text.clone()).unwrap_or_default(),
             captures: names.iter().enumerate().map(|(index, name)| (name.clone(), capture(index))).collect(),
+            upgrade: endpoint.upgrade.map(|upgrade| upgrade.as_str().into()),
+            origin: endpoint.origin.as_ref().map(|origin| origin.name.clone()),
+            sets: self
+                .provider
+                .endpoints
+                .get(self.hit.index())
+                .map(|one| one.rules.sets.clone())
+                .unwrap_or_default(),
             at: locator.endpoint_at().or_else(|| matched.and_then(|one| locator.position(&one.at))),
         }
     }
 
     fn auth(&self, locator: &RuleLocator<'_>, used: Option<Used>) -> Vec<Choice> {
         let one = |(index, auth): (usize, &compile::Auth)| Choice {
-            name: auth.field.clone(),
+            name: self.provider.auth_name(auth),
             used: used.is_some_and(|used| used.entry == index),
             reason: match used {
+                Some(used) if used.entry == index && auth.kind.is_none() => reasons::NONE_STORED.to_owned(),
                 Some(used) if used.entry == index => {
-                    reasons::matching(auth, self.owner(used), &self.caller.user)
+                    let token = auth.token.map(|token| &self.provider.tokens[token]);
+                    reasons::matching(auth, token, self.owner(used), &self.caller.user)
                 }
                 Some(_) | None => self.unused_reason(index, auth, used),
             },
@@ -408,9 +491,17 @@ impl Explainer<'_> {
 
     /// The reason why an entry is not used.
     fn unused_reason(&self, index: usize, auth: &compile::Auth, used: Option<Used>) -> String {
+        if !auth.counts_for(&self.hit.endpoint().name) {
+            return reasons::other_endpoints(auth);
+        }
+        if auth.kind.is_none() {
+            return if used.is_some() { reasons::NOT_REACHED } else { reasons::SECRET_STORED }.to_owned();
+        }
         let looked_at = |owner| used.is_none_or(|used| (owner, index) < (used.owner, used.entry));
         let owners = self.caller.owners.iter().enumerate().filter(|(owner, _)| looked_at(*owner));
-        let mut stored = owners.filter_map(|(_, owned)| owned.fields.get(&auth.field));
+        let names = self.provider.fields_of(auth);
+        let mut stored =
+            owners.filter_map(|(_, owned)| names.iter().find_map(|name| owned.fields.get(*name)));
         match stored.next().map(|stored| &stored.value) {
             Some(StoredValue::Expired) => reasons::EXPIRED.to_owned(),
             Some(StoredValue::Unreadable(why)) => format!("the stored credential cannot be decrypted: {why}"),
@@ -425,7 +516,9 @@ impl Explainer<'_> {
     /// The reason if an owner of lower precedence has a credential for the entry.
     fn outranked_reason(&self, auth: &compile::Auth, used: Used) -> Option<String> {
         let mut below = self.caller.owners.iter().skip(used.owner + 1);
-        let owner = below.find(|owned| owned.fields.contains_key(&auth.field))?.owner.as_ref()?;
+        let names = self.provider.fields_of(auth);
+        let has = |owned: &&OwnerCredentials| names.iter().any(|name| owned.fields.contains_key(*name));
+        let owner = below.find(has)?.owner.as_ref()?;
         Some(reasons::outranked(owner, self.owner(used)?, &self.caller.user))
     }
 
@@ -459,6 +552,25 @@ impl Explainer<'_> {
         self.provider.egress.iter().enumerate().map(one).collect()
     }
 
+    /// The authorities and the client certificate of a `tls` table.
+    fn tls(&self, locator: &RuleLocator<'_>) -> Vec<Choice> {
+        let Some(compile::Tls { ca, roots, client, at: _ }) = &self.provider.tls else { return Vec::new() };
+        let used = self.hit.provider.tls.is_some();
+        let one = |name: &str, pem: &compile::PemVar, how: &str| Choice {
+            name: name.to_owned(),
+            used,
+            reason: reasons::tls(used, &pem.source.source, how),
+            at: locator.position(&pem.declared),
+        };
+        let how = match roots {
+            Roots::System => " and the system's",
+            Roots::Only => " alone",
+        };
+        let ca = ca.as_ref().map(|ca| one("ca", ca, how));
+        let client = client.as_ref().map(|client| one("certificate", &client.certificate, ""));
+        ca.into_iter().chain(client).collect()
+    }
+
     /// Those of the vars that are not set.
     fn unset<'n>(
         &self,
@@ -472,7 +584,7 @@ impl Explainer<'_> {
         let is_set = |name: &&String| {
             let var = vars.and_then(|vars| vars.get(*name));
             let value = var.and_then(|var| (self.values)(owner, name, &var.value).ok().flatten());
-            value.is_some_and(|value| !value.is_empty())
+            value.is_some_and(|value| !value.is_empty()) || var.is_some_and(|var| var.value.default.is_some())
         };
         names.into_iter().filter(|name| !is_set(name)).cloned().collect()
     }
@@ -482,7 +594,8 @@ impl Explainer<'_> {
     fn rewrite(&self, hit: &Hit, chosen: Option<&Chosen<'_>>) -> Result<Rewritten, Fault> {
         let mut recorder = FateRecorder::default();
         let withheld = Withheld::of(self.context.table, self.token);
-        let out = rewrite::request_observed(hit, self.head, chosen, withheld, &mut recorder)?;
+        let fresh = Fresh::STAND_IN;
+        let out = rewrite::request_observed(hit, self.head, chosen, withheld, fresh, &mut recorder)?;
         Ok(Rewritten { url: out.url(), headers: out.headers, fates: recorder })
     }
 
@@ -505,7 +618,9 @@ impl Explainer<'_> {
         };
         let mut headers: Vec<Header> = rewritten.fates.headers.iter().map(one).collect();
         if let Some(ask) = self.ask() {
-            asks(ask, &mut headers);
+            let by_auth = |fate: &Fate| matches!(fate, Fate::Ruled(rule) if rule.table == RuleTable::Auth);
+            let own = rewritten.fates.headers.iter().filter(|(_, fates)| fates.last().is_some_and(by_auth));
+            asks(ask, &own.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), &mut headers);
         }
         headers.sort_by(|a, b| (a.values.is_empty(), &a.name).cmp(&(b.values.is_empty(), &b.name)));
         headers
@@ -526,9 +641,13 @@ impl Explainer<'_> {
     }
 }
 
-/// Changes the headers of a request whose body asks for usage.
-fn asks(ask: &Ask, headers: &mut Vec<Header>) {
-    let is_digest = |one: &&mut Header| !one.values.is_empty() && ask::DIGESTS.contains(&one.name.as_str());
+/// Changes the headers of a request whose body asks for usage. `own`: those of the credential, which belong to the changed
+/// body.
+fn asks(ask: &Ask, own: &[&str], headers: &mut Vec<Header>) {
+    let is_digest = |one: &&mut Header| {
+        let name = one.name.as_str();
+        !one.values.is_empty() && ask::DIGESTS.contains(&name) && !own.contains(&name)
+    };
     for digest in headers.iter_mut().filter(is_digest) {
         digest.values.clear();
         digest.steps.push(engine_step(Action::Removed, reasons::DIGEST));
@@ -562,5 +681,7 @@ fn miss(context: Context<'_>, head: &Parts, fault: Option<ErrorReply>) -> Miss {
     Miss { own: None, fault, nearest }
 }
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,14 @@ mod coverage;
 mod frames;
 mod junit;
 mod prices;
+mod tokens;
 mod usage;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, request::Parts};
 
@@ -21,16 +26,21 @@ use crate::{
         diag::{Code, Diagnostic, Location},
         fault::{Fault, FaultKind},
         name::FileName,
+        origin::Origin,
         secret::Secret,
+        websocket,
     },
     language::{
         bind::{self, OverlaySource},
         compile::{Api, Compiled, ErrorValues, HeaderGlob, Provider, Test},
-        syntax::{self, TestAnswer, VarValue},
+        syntax::{self, Payload, TestAnswer, VarValue},
     },
     request::{
-        decide::{self, Begun, CallerFacts, Candidate, ListenerRole, OwnAnswer, ProviderCall},
-        rewrite::{self, Chosen, RewrittenResponse},
+        decide::{
+            self, Begun, CallerFacts, Candidate, Credential, ListenerRole, OwnAnswer, ProviderCall, Refresh,
+            RefreshOf, Sendable,
+        },
+        rewrite::{self, Chosen, Fresh, RewrittenResponse},
         table::{Hit, Table},
     },
 };
@@ -38,6 +48,10 @@ use crate::{
 pub use coverage::{Coverage, Item};
 pub use junit::{Case, Problem, Suite, junit};
 pub use prices::run_one as run_price_test;
+
+/// The address of tollgate in tests.
+static OWN_ADDRESS: LazyLock<Option<Origin>> =
+    LazyLock::new(|| Origin::split("https://tollgate.example").ok().map(|(origin, _)| origin));
 
 /// The result of a test run.
 #[derive(Debug, Default)]
@@ -157,13 +171,13 @@ pub struct Exercised {
 
 /// The code of the error response that a passing test observes: of a refusal, or of a rule that replaces a response.
 pub fn refusal(provider: &Provider, test: &Test) -> Option<&'static str> {
-    let observed = observe(provider, &test.spec).ok()?;
+    let observed = observe(provider, test).ok()?;
     observed.code.filter(|_| compare(&test.spec.expect, &observed).is_empty())
 }
 
 /// Runs one test.
 pub fn run_one(provider: &Provider, test: &Test) -> TestResult {
-    match observe(provider, &test.spec) {
+    match observe(provider, test) {
         Ok(observed) => {
             TestResult { mismatches: compare(&test.spec.expect, &observed), exercised: observed.exercised }
         }
@@ -211,10 +225,14 @@ struct Observed {
     method: Option<String>,
     headers: HeaderMap,
     status: Option<StatusCode>,
+    /// Headers of the response to the client, if it is the upstream's.
+    answer_headers: HeaderMap,
     message: Option<String>,
     code: Option<&'static str>,
     body: Option<serde_json::Value>,
     token: Option<String>,
+    /// The token that was made for the request.
+    made: tokens::Seen,
     /// The exchange; none if it is not metered.
     metered: Option<usage::Metered>,
     /// The test has an answer.
@@ -226,8 +244,8 @@ struct Observed {
     exercised: Exercised,
 }
 
-fn observe(provider: &Provider, test: &syntax::Test) -> Result<Observed, String> {
-    let (table, head) = set_up(provider, test)?;
+fn observe(provider: &Provider, test: &Test) -> Result<Observed, String> {
+    let (table, head) = set_up(provider, &test.spec)?;
     let mut observed = decide_request(&table, &head, test)?;
     observed.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
     Ok(observed)
@@ -244,14 +262,15 @@ pub fn set_up(provider: &Provider, test: &syntax::Test) -> Result<(Table, Parts)
 }
 
 /// The decision about a test's request, without IO: its token counts as valid. The error is a sentence.
-fn decide_request(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Observed, String> {
+fn decide_request(table: &Table, head: &Parts, test: &Test) -> Result<Observed, String> {
     let hit = table.find_canonical(&head.method, head.uri.path());
     let refused = |fault: Fault| {
         error_reply(fault.kind.status(), &fault, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()))
     };
+    let mut made = tokens::Seen::default();
     let mut observed = match decide::begin(head, table, ListenerRole::All, None) {
         Ok(Begun::Own(own)) => {
-            let allowed = (own == OwnAnswer::Preflight).then(|| allowed_headers(table, test));
+            let allowed = (own == OwnAnswer::Preflight).then(|| allowed_headers(table, &test.spec));
             Observed { status: Some(own.status()), allowed, ..Observed::default() }
         }
         Ok(Begun::Page(_) | Begun::Metrics(_)) => {
@@ -260,25 +279,49 @@ fn decide_request(table: &Table, head: &Parts, test: &syntax::Test) -> Result<Ob
         Ok(Begun::Admin(_) | Begun::SelfService(_)) => {
             return Err("its request is a call of tollgate's own API: no provider is behind it".to_owned());
         }
-        Ok(Begun::Provider(call)) => upstream(call, head, test).unwrap_or_else(refused),
+        Ok(Begun::Provider(call)) => upstream(call, head, test, &mut made).unwrap_or_else(refused),
         Err(fault) => refused(fault),
     };
     observed.exercised.endpoint = hit.map(|hit| hit.index());
+    observed.made = made;
     Ok(observed)
 }
 
-fn upstream(call: ProviderCall<'_>, head: &Parts, test: &syntax::Test) -> Result<Observed, Fault> {
-    let given = test.credentials.iter().flatten().map(|(field, value)| (field.as_str(), Secret::new(value)));
-    let given: BTreeMap<&str, Secret> = given.collect();
+/// `made`: the token that was made for the request, also of one that is refused then.
+fn upstream(
+    call: ProviderCall<'_>,
+    head: &Parts,
+    test: &Test,
+    made: &mut tokens::Seen,
+) -> Result<Observed, Fault> {
+    let Test { spec, now_ms, index: _, at: _ } = test;
+    let given: BTreeMap<&str, Secret> = spec
+        .credentials
+        .iter()
+        .flatten()
+        .map(|(field, value)| (field.as_str(), Secret::new(value.text())))
+        .collect();
     let authorized = call.authenticated(CallerFacts::UNRESTRICTED)?.in_scope()?;
     let stored = |field: &str| given.get(field).map(Candidate::given);
-    let sendable = authorized.credential([stored], 0)?.without_refresh();
-    let out = sendable.request(decide::body_bytes(head))?;
+    let before = tokens::Held { value: stored, attempt: None };
+    let attempt = match authorized.credential([before], *now_ms)? {
+        Credential::Refresh(Refresh { how: RefreshOf::Token { token, values, made_from, .. }, .. }, _) => {
+            let scripted = spec.token_reply.as_ref();
+            Some(tokens::Attempt::new(token, (&values, made_from), scripted, *now_ms))
+        }
+        Credential::Refresh(..) | Credential::Ready(_) => None,
+    };
+    *made = attempt.as_ref().map(tokens::Attempt::seen).unwrap_or_default();
+    let owner = tokens::Held { value: stored, attempt: attempt.as_ref() };
+    let sendable = authorized.credential([owner], *now_ms)?.without_refresh();
     let hit = &authorized.hit;
-    let answered = test.answer.as_ref().map(|answer| answered(hit, test, answer)).unwrap_or_default();
+    let sendable = sendable.with_body(&usage::sent_body(hit, head, &spec.request));
+    let out = sendable.request(decide::body_bytes(head), Fresh::STAND_IN)?;
+    let answered = spec.answer.as_ref().map(|answer| answered((hit, &sendable), spec, answer));
+    let answered = answered.unwrap_or_default();
     let exercised = exercised(hit, sendable.chosen.as_ref());
     let (url, method) = (Some(out.url()), Some(out.method.to_string()));
-    let has_answer = test.answer.is_some();
+    let has_answer = spec.answer.is_some();
     Ok(Observed { url, method, headers: out.headers, exercised, has_answer, ..answered })
 }
 
@@ -298,15 +341,17 @@ fn exercised(hit: &Hit, chosen: Option<&Chosen<'_>>) -> Exercised {
 }
 
 /// The client's response for an upstream's response. Only one that is relayed is metered.
-fn answered(hit: &Hit, test: &syntax::Test, answer: &TestAnswer) -> Observed {
+fn answered((hit, sent): (&Hit, &Sendable<'_>), test: &syntax::Test, answer: &TestAnswer) -> Observed {
     let status = StatusCode::from_u16(answer.status()).unwrap_or_default();
     match rewrite::response(hit, status, answer_headers(answer), false) {
-        RewrittenResponse::Relayed(_) => {
+        RewrittenResponse::Relayed(mut answer_headers) => {
+            sent.return_urls(OWN_ADDRESS.as_ref(), &mut answer_headers);
+            sent.conceal(&mut answer_headers);
             let (metered, unmeterable) = match usage::metered(hit, &test.request, answer) {
                 Ok(metered) => (metered, None),
                 Err(reason) => (None, Some(reason)),
             };
-            Observed { status: Some(status), metered, unmeterable, ..Observed::default() }
+            Observed { status: Some(status), answer_headers, metered, unmeterable, ..Observed::default() }
         }
         RewrittenResponse::Replaced(rule) => {
             let fault = Fault::new(FaultKind::ResponseRule, rule.message.clone());
@@ -385,7 +430,9 @@ fn head(test: &syntax::Test) -> Result<Parts, String> {
         request = request.header(name, value);
     }
     let request = request.body(()).map_err(|error| format!("its request cannot be sent: {error}"))?;
-    Ok(request.into_parts().0)
+    let mut head = request.into_parts().0;
+    websocket::complete(&mut head);
+    Ok(head)
 }
 
 fn answer_headers(answer: &TestAnswer) -> HeaderMap {
@@ -418,6 +465,12 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
     for (name, expected) in expect.headers.iter().flatten() {
         same(&format!("header `{name}`"), Some(expected), all_values(&observed.headers, name).as_deref());
     }
+    for (name, expected) in expect.answer_headers.iter().flatten() {
+        let found = all_values(&observed.answer_headers, name);
+        same(&format!("header `{name}` of the answer"), Some(expected), found.as_deref());
+    }
+    mismatches.extend(expect.token_request.iter().flat_map(|one| observed.made.compare_request(one)));
+    mismatches.extend(expect.jwt.iter().flat_map(|one| observed.made.compare_jwt(one)));
     for text in expect.absent.iter().flatten() {
         let glob = HeaderGlob::new(text);
         if let Some(name) = observed.headers.keys().find(|name| glob.matches(&(*name).into())) {

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-pub(super) use observe::{Outcome, SECRET, Sent, observe, requests};
+pub(super) use observe::{Outcome, SECRET, Sent, Stored, VALUES, observe, observe_with, requests};
 
 /// A small generator of random numbers (xorshift64*): the same on every machine.
 pub(super) struct Random(u64);
@@ -42,9 +42,11 @@ const PROVIDER: &str = r#"
 title = "Demo"
 path_prefix = "<prefix>"
 base_url = "<base>"
+<strip>
+<prefixes>
 cors_headers = [<cors>]
-vars = { region = { env = "<region>" }, front = { env = "FRONT" }, proxy = { env = "<proxy>", optional = true }, pass = { env = "PASS", optional = true<secret> }, file = { file = "token", optional = true } }
-credentials = { section = "<section>", field = [{ name = "key" }, { name = "login", kind = "oauth2", client_id = "c", token_url = "<token_url>" }] }
+vars = { region = { env = "<region>"<region_default> }, front = { env = "FRONT" }, proxy = { env = "<proxy>", optional = true }, pass = { env = "PASS", optional = true<secret> }, file = { file = "token", optional = true } }
+credentials = { section = "<section>", field = [{ name = "key" }, { name = "zone", kind = "text", pattern = "[A-Za-z]{2}" }, { name = "plan", kind = "text", one_of = ["free", "PAID"]<plan_default> }, { name = "server", kind = "origin" }, { name = "login", kind = "oauth2", client_id = "c", token_url = "<token_url>" }] }
 auth = [<auth>]
 headers = { pass = [<pass>], remove = [<remove>], default = {<default>}, set = {<set>} }
 <caller>
@@ -57,11 +59,13 @@ response = [<response>]
 method = "<method>"
 path = "<path>"
 <alias>
+<rules>
 <upstream>
 <api>
 query = { <query> }
 headers = { pass = [<own_pass>], remove = [<own_remove>], default = {<own_default>}, set = {<own_set>} }
 <files>
+<own>
 <tests>
 "#;
 
@@ -106,6 +110,8 @@ const SETS: &[&str] = &[
     " x_fixed = \"{region}\" ",
     " x-fixed = \"{front}\" ",
     " x-in-b = \"{host}\", x-forwarded-proto = \"https\" ",
+    " x-in-b = \"{key}\" ",
+    " x-fixed = \"{zone}\" ",
     " cookie = \"a=b\" ",
 ];
 
@@ -122,10 +128,18 @@ const SLOTS: &[(&str, &[&str])] = &[
             "https://{region}",
             "http://plain.example:8080",
             "{front}",
+            "https://{zone}.api.example/v1",
+            "https://{plan}.api.example",
+            "https://{plan}-{zone}.{region}.api.example",
+            "{server}",
         ],
     ),
+    ("plan_default", &["", ", default = \"free\""]),
     ("cors", &["", "\"x-cors\""]),
     ("region", &["REGION", "OTHER"]),
+    ("region_default", &["", "", ", default = \"us\"", ", default = \"ap\""]),
+    ("strip", &["", "", "strip = \"/v1\""]),
+    ("prefixes", &["", "", "path_prefixes = [\"<prefix>/more\"]"]),
     ("proxy", &["PROXY", "PROXY2"]),
     ("secret", &["", ", secret = true"]),
     ("section", &["s", "t"]),
@@ -137,6 +151,13 @@ const SLOTS: &[(&str, &[&str])] = &[
             "{ field = \"key\", set = { authorization = \"Bearer {secret}\" } }",
             "{ field = \"key\", set = { authorization = \"Bearer {secret}\", x-literal = \"1\" } }",
             "{ field = \"key\", set = { x_api_key = \"{secret}\" } }",
+            "{ field = \"key\", set = { x-key = \"{secret}\" }, add = { x-in-a = \"m, {region}\", x-version = \"3\" } }",
+            "{ field = \"key\", set = { x-key = \"1\" }, add = { x-in-a = \"{secret}\" } }",
+            "{ field = \"key\", query = { k = \"{secret}\" } }",
+            "{ field = \"key\", set = { x-key = \"{secret}\" } }, { none = true }",
+            "{ field = \"key\", set = { x-key = \"{secret}\" } }, { endpoints = [\"chat\"], none = true }",
+            "{ field = \"key\", endpoints = [\"chat\"], set = { x-key = \"{secret}\" } }, { field = \"login\", set = { x-login = \"{secret}\" } }",
+            "{ field = \"key\", endpoints = [\"c*\"], set = { x-key = \"{secret}\" } }, { endpoints = [\"files\"], none = true }",
             "{ field = \"login\", match = \"l-*\", set = { x-login = \"{secret}\" } }, { field = \"key\", set = { authorization = \"{secret}\" } }",
             "{ field = \"login\", match = \"l-a*\", set = { x-login = \"{secret}\" } }, { field = \"key\", set = { authorization = \"{secret}\" } }",
             "{ field = \"key\", set = { authorization = \"{secret}\" } }, { field = \"login\", set = { x-login = \"{secret}\" } }",
@@ -154,6 +175,8 @@ const SLOTS: &[(&str, &[&str])] = &[
             "caller = { query = [\"key\"] }",
             "caller = { headers = [\"x-demo-key\", \"x-fixed\"], query = [\"key\"] }",
             "caller = { headers = [\"x-fixed\", \"x-demo-key\"] }",
+            "caller = { schemes = [\"Token\"] }",
+            "caller = { schemes = [\"\", \"token\"], query = [\"key\"] }",
         ],
     ),
     ("max_body", &["", "limits.max_body = \"1KiB\"", "limits.max_body = \"100GiB\""]),
@@ -215,8 +238,20 @@ const SLOTS: &[(&str, &[&str])] = &[
     ),
     ("method", &["POST", "PUT"]),
     ("path", &["/v1/chat/{model}", "/v1/{model}/chat", "/v1/chat/{model}:run", "/v1/chat/all"]),
+    (
+        "rules",
+        &["", "", "captures = { model = [\"all\", \"acme-1\", \"m\"] }", "encoded_slash = [\"model\"]"],
+    ),
     ("alias", &["", "aliases = [\"/alias/{model}\"]"]),
-    ("upstream", &["", "upstream_path = \"/up/fixed\"", "upstream_path = \"/up/{region}\""]),
+    (
+        "upstream",
+        &[
+            "",
+            "upstream_path = \"/up/fixed\"",
+            "upstream_path = \"/up/{region}\"",
+            "upstream_path = \"/up/{plan}\"",
+        ],
+    ),
     (
         "api",
         &[
@@ -253,6 +288,16 @@ const SLOTS: &[(&str, &[&str])] = &[
             "[endpoint.files]\nmethod = \"GET\"\npath = \"/v1/files/{a}/{b}\"\nheaders.set = { x-part = \"{b}\" }",
             "[endpoint.files]\nmethod = \"GET\"\npath = \"/v1/files/{a}/{b}\"\nupstream_path = \"/f/{b}/{a}\"",
             "[endpoint.files]\nmethod = \"DELETE\"\npath = \"/v1/files/{a}\"\ntimeouts.connect = \"1s\"",
+        ],
+    ),
+    (
+        "own",
+        &[
+            "",
+            "[endpoint.own]\nmethod = \"GET\"\npath = \"/v1/files/{a}\"",
+            "[origins]\nother = \"https://other.example/o\"\n[endpoint.own]\nmethod = \"GET\"\npath = \"/v1/files/{a}\"\norigin = \"other\"",
+            "[origins]\nother = \"https://{region}.other.example\"\n[endpoint.own]\nmethod = \"GET\"\npath = \"/v1/files/{a}\"\norigin = \"other\"",
+            "[origins]\nother = \"https://api.example\"\n[endpoint.own]\nmethod = \"GET\"\npath = \"/v1/files/{a}\"\norigin = \"other\"",
         ],
     ),
     (
@@ -346,7 +391,7 @@ pub(super) fn parse<T: syntax::Document>(name: &str, text: &str) -> syntax::Pars
 /// Values of vars, by source.
 pub(super) type Setting = BTreeMap<VarSource, &'static str>;
 
-/// A random setting. What a provider requires is always set.
+/// A random setting. What a provider requires is nearly always set.
 pub(super) fn setting(random: &mut Random) -> Setting {
     let env = |name: &str| VarSource::Env(name.to_owned());
     let regions = &["eu", "a.b", "evil.example"];
@@ -366,6 +411,9 @@ pub(super) fn setting(random: &mut Random) -> Setting {
         (env("T2"), &["u-value"]),
         (VarSource::File("token".to_owned()), &["file-value"]),
     ];
+    if random.below(8) == 0 {
+        setting.remove(&env("REGION"));
+    }
     for (source, values) in optional {
         if random.below(2) == 0 {
             setting.insert(source.clone(), *random.pick(values));

@@ -6,17 +6,24 @@
 //!
 //! It never looks at the value of a var. Read next: `prove` and `diff`, which use it.
 
-use std::collections::BTreeSet;
+mod revealed;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
 use crate::{
     base::{diag::Location, header_name::FoldedName, origin::Origin},
-    language::compile::{
-        Egress, Endpoint, GatewayUse, HeaderGlob, Part, Placeholder, Provider, ProviderTemplate, VarSource,
-        Vars,
+    language::{
+        auth::Place,
+        compile::{
+            Egress, Endpoint, GatewayUse, HeaderGlob, Located, Part, Placeholder, Provider, ProviderTemplate,
+            ValueRule, Var, VarSource, Vars,
+        },
     },
 };
+
+pub use revealed::Revealed;
 
 /// A route to the upstream, with the minimal setting that leads to it.
 #[derive(Debug, Clone)]
@@ -25,6 +32,8 @@ pub struct UpstreamRoute<'p> {
     pub provider: &'p Provider,
     /// The vars that are set, beside those that the provider requires.
     pub set: BTreeSet<&'p VarSource>,
+    /// The name of the endpoints' base URL among `origins`, and that; none for `base_url`.
+    pub origin: Option<(&'p str, &'p Located<ProviderTemplate>)>,
     /// The active gateway.
     pub gateway: Option<&'p GatewayUse>,
     /// The active egresses, in order.
@@ -34,19 +43,26 @@ pub struct UpstreamRoute<'p> {
 /// An origin that a request is sent to, or that the URL of a wrapping egress names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CalledOrigin<'p> {
-    /// As `https://host`, with vars in braces. `{name}` alone or at the end stands for an unknown rest.
+    /// As `https://host`, with vars and fields in braces. `{name}` alone or at the end stands for an unknown rest.
     pub origin: String,
+    /// The fields in it whose values are known, with these values.
+    pub sets: BTreeMap<String, Vec<String>>,
     /// Its position in a file.
     pub at: &'p Location,
 }
 
-/// All routes: each gateway or none, combined with each wrapping egress or none.
+/// All routes: each gateway or none, combined with each wrapping egress or none. Without a gateway, each base URL has its own.
 pub fn all(provider: &Provider) -> Vec<UpstreamRoute<'_>> {
     let mut routes = Vec::new();
     for egress in options(provider.egress.iter().filter(|egress| egress.url.is_some())) {
         let wanted = egress.map(|egress| sources(provider, &egress.when)).unwrap_or_default();
         let by = by_gateways(provider, &wanted).into_iter();
-        routes.extend(by.filter(|route| same(route.wrap(), egress)));
+        for route in by.filter(|route| same(route.wrap(), egress)) {
+            let others = provider.origins.iter().filter(|_| route.gateway.is_none());
+            let others = others.map(|(name, url)| Some((name.as_str(), url)));
+            routes.extend(others.map(|origin| UpstreamRoute { origin, ..route.clone() }));
+            routes.push(route);
+        }
     }
     routes
 }
@@ -71,7 +87,8 @@ pub fn steps(provider: &Provider) -> usize {
 
 /// The work of [`all`], in steps.
 pub fn steps_of_all(provider: &Provider) -> usize {
-    (1 + provider.egress.iter().filter(|egress| egress.url.is_some()).count()) * steps(provider)
+    let egresses = 1 + provider.egress.iter().filter(|egress| egress.url.is_some()).count();
+    egresses * (1 + provider.origins.len()) * steps(provider)
 }
 
 /// The work of a source in a setting, in steps.
@@ -79,7 +96,9 @@ const SOURCE_STEPS: usize = 8;
 
 /// The route under the minimal setting that contains `wanted`; none if the provider cannot serve under it.
 pub fn minimal<'p>(provider: &'p Provider, wanted: BTreeSet<&'p VarSource>) -> Option<UpstreamRoute<'p>> {
-    let required = provider.vars.values().filter(|var| !var.value.optional).map(|var| &var.value.source);
+    // A var with a default serves without a value of its source.
+    let is_required = |var: &&Located<Var>| !var.value.optional && var.value.default.is_none();
+    let required = provider.vars.values().filter(is_required).map(|var| &var.value.source);
     let mut set: BTreeSet<&VarSource> = required.collect();
     let given = wanted.difference(&set).copied().collect();
     set.extend(wanted);
@@ -91,7 +110,7 @@ pub fn minimal<'p>(provider: &'p Provider, wanted: BTreeSet<&'p VarSource>) -> O
     }
     let gateway = active.into_iter().min_by_key(|used| used.order);
     let egresses = provider.egress.iter().filter(|egress| is_set(sources(provider, &egress.when)));
-    let route = UpstreamRoute { provider, set: given, gateway, egresses: egresses.collect() };
+    let route = UpstreamRoute { provider, set: given, origin: None, gateway, egresses: egresses.collect() };
     (route.egresses.iter().filter(|egress| egress.url.is_some()).count() <= 1).then_some(route)
 }
 
@@ -101,7 +120,8 @@ pub fn sources<'p>(provider: &'p Provider, names: &[String]) -> BTreeSet<&'p Var
 }
 
 fn needs<'p>(provider: &'p Provider, used: &'p GatewayUse) -> BTreeSet<&'p VarSource> {
-    let own = used.gateway.vars.values().map(|var| &var.value.source);
+    let own = used.gateway.vars.values().filter(|var| var.value.default.is_none());
+    let own = own.map(|var| &var.value.source);
     own.chain(sources(provider, &used.when)).collect()
 }
 
@@ -121,11 +141,29 @@ impl<'p> UpstreamRoute<'p> {
 
     /// The origins of a request: first the one that is called, then the one that a wrapping URL names.
     pub fn called(&self) -> Vec<CalledOrigin<'p>> {
-        let base = self.gateway.map_or(&self.provider.base_url, |used| &used.gateway.base_url);
-        let last = CalledOrigin { origin: origin(&base.value, true), at: &base.at };
+        let last = match self.gateway {
+            None => CalledOrigin::of(self.provider, self.base_url()),
+            Some(used) => {
+                let base = &used.gateway.base_url;
+                // A gateway's vars may have the names of fields.
+                CalledOrigin { origin: origin(&base.value, true), sets: BTreeMap::new(), at: &base.at }
+            }
+        };
         let wrap = self.wrap().and_then(|egress| Some((egress.url.as_ref()?, &egress.at)));
-        let first = wrap.map(|(url, at)| CalledOrigin { origin: origin(url, false), at });
+        let first =
+            wrap.map(|(url, at)| CalledOrigin { origin: origin(url, false), sets: BTreeMap::new(), at });
         first.into_iter().chain([last]).collect()
+    }
+
+    /// The provider's base URL of this route.
+    pub fn base_url(&self) -> &'p Located<ProviderTemplate> {
+        self.origin.map_or(&self.provider.base_url, |(_, url)| url)
+    }
+
+    /// The endpoints whose requests go there.
+    pub fn endpoints(&self) -> impl Iterator<Item = &'p Endpoint> {
+        let name = self.origin.map(|(name, _)| name);
+        self.provider.endpoints.iter().filter(move |endpoint| endpoint.origin.as_deref() == name)
     }
 
     /// True if gateway and egresses do not remove the header.
@@ -146,10 +184,15 @@ impl<'p> UpstreamRoute<'p> {
         self.passes_header(name) && !set.any(|(known, _)| known == name)
     }
 
+    /// True if gateway and egresses neither remove nor replace what is written there.
+    pub fn passes_output(&self, place: Place<'_>) -> bool {
+        place.header().is_none_or(|name| self.passes_value(name))
+    }
+
     /// The URL of an endpoint before a wrapping egress, with vars and captures in braces.
     pub fn url(&self, endpoint: &Endpoint) -> String {
         let captures = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
-        let base = shown(&self.provider.base_url.value, &[]);
+        let base = shown(&self.provider.base_of(endpoint).value, &[]);
         let base = base.trim_end_matches('/');
         let path = shown(&endpoint.upstream_path, captures);
         let Some(used) = self.gateway else { return format!("{base}{path}") };
@@ -172,6 +215,26 @@ impl<'p> UpstreamRoute<'p> {
     }
 }
 
+impl<'p> CalledOrigin<'p> {
+    /// That of a URL of a provider's file.
+    pub fn of(provider: &Provider, url: &'p Located<ProviderTemplate>) -> Self {
+        let sets = closed_sets(provider, &url.value);
+        Self { origin: origin(&url.value, true), sets, at: &url.at }
+    }
+}
+
+/// The fields in a URL that have one of a few values, with these.
+fn closed_sets(provider: &Provider, url: &ProviderTemplate) -> BTreeMap<String, Vec<String>> {
+    let set = |name: &Placeholder| {
+        let Placeholder::Field(field) = name else { return None };
+        let value = &provider.values()[usize::from(field.index)];
+        let Some(ValueRule::OneOf(members)) = &value.rule else { return None };
+        // Hosts are compared in lower case.
+        Some((value.name.clone(), members.iter().map(|member| member.to_ascii_lowercase()).collect()))
+    };
+    url.placeholders().filter_map(set).collect()
+}
+
 fn any(globs: &[HeaderGlob], name: &HeaderName) -> bool {
     let name = FoldedName::from(name);
     globs.iter().any(|glob| glob.matches(&name))
@@ -183,35 +246,23 @@ pub fn shown(text: &ProviderTemplate, captures: &[String]) -> String {
     for part in text.parts() {
         match part {
             Part::Text(text) => shown.push_str(text),
-            Part::Placeholder { name, urlencode } => {
-                let filter = if *urlencode { "|urlencode" } else { "" };
-                shown.extend(["{", name_of(name, captures), filter, "}"]);
+            Part::Placeholder { name, filters } => {
+                shown.extend(["{", name.written(captures), &filters.written(), "}"]);
             }
         }
     }
     shown
 }
 
-fn name_of<'n>(name: &'n Placeholder, captures: &'n [String]) -> &'n str {
-    match name {
-        Placeholder::Var(var) => var,
-        Placeholder::Capture(index) => captures.get(usize::from(*index)).map_or("", String::as_str),
-        Placeholder::Host => "host",
-        Placeholder::Secret => "secret",
-        Placeholder::Path => "path",
-        Placeholder::Url => "url",
-    }
-}
-
-/// The origin of a URL. With `labels`, a var in the host holds labels only, as in base URLs. Otherwise everything after
-/// the first var is unknown.
+/// The origin of a URL. With `labels`, a var or a field in the host holds labels only, as in base URLs. Otherwise everything
+/// after the first one is unknown.
 pub fn origin(url: &ProviderTemplate, labels: bool) -> String {
     let mut origin = String::new();
     for part in url.parts() {
         match part {
             Part::Placeholder { name, .. } => {
                 let first = origin.is_empty();
-                origin.extend(["{", name_of(name, &[]), "}"]);
+                origin.extend(["{", name.written(&[]), "}"]);
                 // Its value may be a whole URL.
                 if first || !labels {
                     return origin;

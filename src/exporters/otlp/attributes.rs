@@ -44,6 +44,11 @@ pub(super) fn of(record: &AccessRecord) -> Vec<KeyValue> {
     if let Some(status) = record.status {
         all.push(number("http.response.status_code", status.as_u16().into()));
     }
+    if let Some(websocket) = record.websocket {
+        all.push(text("network.protocol.name", "websocket"));
+        all.push(number("tollgate.websocket.close_code", websocket.code.into()));
+        all.push(text("tollgate.websocket.closed_by", websocket.closed_by.as_str()));
+    }
     if let Some(usage) = &record.usage {
         of_usage(record, usage, &mut all);
     }

@@ -45,7 +45,7 @@ pub(super) struct ResponseOptions {
 
 /// The served paths, for the message of a 404.
 pub(super) const SERVED: &str = "POST */chat/completions, */messages, */messages/count_tokens, */responses, \
-                                 */embeddings and GET */models at any prefix";
+                                 */embeddings and GET */models at any prefix, and echoes WebSockets";
 /// The model in responses to requests without one.
 pub(super) const MODEL: &str = "mock-model";
 

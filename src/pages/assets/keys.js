@@ -1,5 +1,6 @@
-// The form of keys: shows what is unsaved, undoes it, searches, and saves only what changed. Without this script the form
-// works by itself.
+// The form of keys: shows what is unsaved, undoes it, searches, and saves only what changed. What the page shows decides: a save
+// is refused if another tab changed a value meanwhile, or if a key would go to another host. Without this script the form works
+// by itself.
 
 import { call, element, problem, tell, Unreachable } from "./api.js";
 
@@ -14,12 +15,17 @@ const saveButton = bar?.querySelector("button.main");
 
 /** One field. */
 function Row(root) {
-  const input = root.querySelector(".value input, .value textarea");
+  const input = root.querySelector(".value input, .value textarea, .value select");
+  const isShown = "stored" in root.dataset;
+  /** What is stored of a value that is no secret: it stands in the control. */
+  let shown = root.dataset.stored ?? "";
+  const typed = () => input?.value.trim() ?? "";
   const clear = root.querySelector("input[name=clear]");
   const error = root.querySelector(".error");
   const state = root.querySelector(".state");
   const chip = state.querySelector(".chip");
   const stored = chip && { text: chip.textContent, className: chip.className };
+  const mark = (isStored) => stored && Object.assign(stored, isStored ? { text: "Stored", className: "chip good" } : { text: "Not set", className: "chip" });
   const name = root.querySelector(".name").textContent.replace(/\s+/g, " ").trim();
   const undo = element("button", { type: "button", className: "quiet", hidden: true }, "Undo");
   undo.setAttribute("aria-label", `Undo the change of ${name}`);
@@ -27,16 +33,80 @@ function Row(root) {
 
   this.root = root;
   this.place = root.dataset.place ?? clear?.value;
+  const section = this.place.slice(0, this.place.lastIndexOf("."));
+  const part = (name) => root.querySelector(`.hosts .${name}`);
+  const codes = () => [...root.querySelectorAll("code[data-template]")];
   this.isPasted = "pasted" in root.dataset;
-  this.changed = () => Boolean(clear?.checked || input?.value.trim());
+  this.isShown = isShown;
+  /** True if a save sets it, and does not remove it. */
+  this.isSet = () => Boolean(input) && !clear?.checked && typed() !== "";
+  this.changed = () => Boolean(clear?.checked || typed() !== shown);
   /** What the person sees, to find out if it was changed since then. */
   this.seen = () => JSON.stringify([clear?.checked, input?.value]);
   /** The value to send. Throws what is wrong with it. */
   this.value = () => {
-    const typed = input?.value.trim();
-    if (clear?.checked && typed) throw new Error("`Clear` is chosen, and a new value is typed: undo one of them");
-    if (clear?.checked) return null;
-    return root.dataset.kind === "oauth2" ? login(typed) : typed;
+    const text = typed();
+    if (clear?.checked && text !== shown) throw new Error("`Clear` is chosen, and a new value is typed: undo one of them");
+    if (clear?.checked || isShown && !text) return null;
+    const { kind, pattern } = root.dataset;
+    if (pattern && !matches(text, pattern)) throw new Error(`The value does not match \`${pattern}\``);
+    return kind === "oauth2" || kind === "json" ? object(text) : text;
+  };
+  /** The origins that it would go to, with what is typed. Those that lack a value are as the file has them. */
+  this.origins = () => codes().map((code) => filled(code.dataset.template, section) ?? code.dataset.template);
+  /** Shows where what is typed leads, and if what is stored stays at another host. */
+  this.lead = () => {
+    const isKept = "bound" in root.dataset && !this.changed();
+    const bound = (root.dataset.bound ?? "").split(" ").filter(Boolean);
+    const missing = new Set();
+    let isNew = false;
+    for (const code of codes()) {
+      const { template, shared } = code.dataset;
+      const origin = filled(template, section);
+      code.textContent = shared && !typed() ? shared : host(origin ?? partly(template, section));
+      if (!origin) for (const [, name] of template.matchAll(BRACES)) if (!value(section, name, isWhole(template))) missing.add(name);
+      // The first value completes a part of a host: what is stored was saved for that.
+      isNew ||= Boolean(origin) && !bound.includes(origin) && (isWhole(template) || !bound.includes(template));
+    }
+    if (!part("to")) return;
+    const kept = isKept && isNew ? bound.map((one) => element("code", {}, host(one))) : [];
+    part("stays").replaceChildren(...(kept.length > 0 ? ["Stays at ", ...listed(kept), " until confirmed for"] : []));
+    part("stays").hidden = kept.length === 0;
+    part("goes").hidden = kept.length > 0;
+    part("lacks").hidden = !isKept || missing.size === 0;
+    const names = [...missing].map((name) => element("code", {}, name));
+    part("lacks").replaceChildren(": ", ...listed(names), missing.size === 1 ? " is missing" : " are missing");
+  };
+  /** True if another value is stored by now than the page shows. */
+  this.isStale = (field) => isShown && this.changed() && (field.stored ?? "") !== shown;
+  /** Takes over what is stored by now, and where it leads. What is typed stays. */
+  this.update = (field) => {
+    const { templates = {}, origins, boundTo = [], default: value } = field;
+    if (isShown) {
+      const now = typeof field.stored === "string" ? field.stored : "";
+      if (!this.changed()) setValue(input, now);
+      shown = now;
+      mark(Boolean(now));
+    }
+    if (value === undefined) delete root.dataset.default;
+    else root.dataset.default = value;
+    if (boundTo.length > 0) root.dataset.bound = boundTo.join(" ");
+    else delete root.dataset.bound;
+    const isShared = !isShown && (field.used ?? "own") !== "own";
+    const written = Object.keys(templates).length > 0 ? Object.keys(templates) : origins;
+    const made = written.map((template) => {
+      const code = element("code", {});
+      code.dataset.template = template;
+      if (isShared) code.dataset.shared = host(templates[template] ?? template);
+      return code;
+    });
+    part("to").replaceChildren(...listed(made));
+    root.querySelector(".hosts").hidden = made.length === 0;
+  };
+  /** The value that requests would have, were it saved now; empty for one that is not allowed. Of one that is no secret. */
+  this.used = () => {
+    const text = (clear?.checked ? "" : typed()) || root.dataset.default || "";
+    return matches(text, root.dataset.pattern ?? ".*") ? text : "";
   };
   this.fail = (message) => {
     if (!error) return tell(message);
@@ -53,14 +123,17 @@ function Row(root) {
     (input ?? clear).focus();
   };
   this.undo = () => {
-    if (input) input.value = "";
+    if (input) input.value = shown;
     if (clear) clear.checked = false;
     this.fail("");
     this.show();
   };
   /** Its change was saved. */
   this.settle = () => {
-    if (stored) Object.assign(stored, clear?.checked ? { text: "Not set", className: "chip" } : { text: "Stored", className: "chip good" });
+    if (isShown) shown = clear?.checked ? "" : typed();
+    else if (clear?.checked) delete root.dataset.bound;
+    else root.dataset.bound = this.origins().join(" ");
+    mark(isShown ? Boolean(shown) : !clear?.checked);
     this.undo();
   };
   this.show = () => {
@@ -76,8 +149,17 @@ function Row(root) {
   clear?.addEventListener("change", () => { if (input) this.fail(""); this.show(); count(); });
 }
 
-/** A login that was pasted. Anything but an object is refused: `null` would remove it. */
-function login(text) {
+/** True if a whole text matches the pattern of its field; also if only the server can read the pattern. */
+function matches(text, pattern) {
+  try {
+    return new RegExp(`^(?:${pattern})$`).test(text);
+  } catch {
+    return true;
+  }
+}
+
+/** A login or another document that was pasted. Anything but an object is refused: `null` would remove it. */
+function object(text) {
   let value;
   try {
     value = JSON.parse(text);
@@ -90,7 +172,46 @@ function login(text) {
   return value;
 }
 
+const BRACES = /\{([^{}]+)\}/g;
+/** True if a value is the whole origin. */
+const isWhole = (template) => /^\{[^{}]+\}$/.test(template);
+/** What is shown of an origin: without TLS, the scheme too. */
+const host = (origin) => origin.replace(/^https:\/\//, "");
+/** Elements with commas between them. */
+const listed = (all) => all.flatMap((one, index) => index > 0 ? [", ", one] : [one]);
+
+/** The value of a field as far as it can be a part of a host; empty if it is not typed. */
+function value(section, name, isWhole = false) {
+  const text = rows.find((row) => row.place === `${section}.${name}`)?.used() ?? "";
+  return isWhole ? origin(text) : /^[a-z0-9-]+$/i.test(text) ? text.toLowerCase() : "";
+}
+
+/** A template of an origin with the values of its section, as far as they are typed. */
+function partly(template, section) {
+  return template.replace(BRACES, (written, name) => value(section, name, isWhole(template)) || written);
+}
+
+/** The origin that a template makes of the values of its section. Null if it lacks one. */
+function filled(template, section) {
+  const names = [...template.matchAll(BRACES)].map(([, name]) => name);
+  return names.every((name) => value(section, name, isWhole(template))) ? partly(template, section) : null;
+}
+
+/** A text as an origin. Empty if it is none. */
+function origin(text) {
+  return /^https?:\/\/[^/?#]+$/i.test(text) && URL.canParse(text) ? new URL(text).origin : "";
+}
+
+/** Puts a value into a control. Of choices, it may be none any more. */
+function setValue(input, text) {
+  input.value = text;
+  if (input.value === text) return;
+  input.append(element("option", { value: text }, text));
+  input.value = text;
+}
+
 function count() {
+  for (const row of rows) row.lead();
   const number = rows.filter((row) => row.changed()).length;
   changes.textContent = number === 0 ? "" : number === 1 ? "1 unsaved change" : `${number} unsaved changes`;
   discard.hidden = number === 0;
@@ -122,6 +243,31 @@ function collect(changed) {
   return bad.length > 0 ? null : document;
 }
 
+/** The fields of an answer, by place: what is stored by now. */
+function byPlace({ document }) {
+  const all = (document?.sections ?? []).flatMap(({ section, fields }) => fields.map((field) => [`${section}.${field.field}`, field]));
+  return new Map(all);
+}
+
+/** Shows what is stored by now and where it leads, and marks the changes that this is about. */
+function update(changed, fields) {
+  const stale = changed.filter((row) => fields.has(row.place) && row.isStale(fields.get(row.place)));
+  const before = changed.map((row) => [row, row.origins().sort().join(", ")]);
+  for (const row of rows) if (row.root.dataset.place && fields.has(row.place)) row.update(fields.get(row.place));
+  for (const row of rows) row.show();
+  count();
+  const marked = [];
+  const mark = (row, problem) => { row.fail(`${problem} Nothing was saved.`); marked.push(row); };
+  for (const [row, seen] of before) {
+    const now = row.origins().sort().join(", ");
+    const { stored } = fields.get(row.place) ?? {};
+    if (stale.includes(row)) mark(row, `${stored ? `\`${stored}\`` : "Nothing"} is stored now: it was changed since this page was loaded. Save again if your change is to replace it.`);
+    else if (now !== seen) mark(row, `It would go to ${now || "no host"} now, and not to ${seen || "no host"}, as this page showed: look at it, then save again.`);
+  }
+  marked[0]?.focus();
+  return marked.length > 0;
+}
+
 /** A note that stays until the next try. */
 function note(...content) {
   const mark = element("span", { "aria-hidden": "true" }, "✕");
@@ -131,8 +277,10 @@ function note(...content) {
 }
 
 /** Shows a refusal at the field that it is about, or above them all. */
-function refuse(answer) {
+async function refuse(answer, changed) {
   const { at: pointer, code } = answer.document?.error ?? {};
+  if (code === "origins_changed" && update(changed, byPlace(await call("GET", form.dataset.fields)))) return;
+  if (answer.status === 413) return note(element("strong", {}, "Nothing was saved."), " This is too much for one save: save fewer documents at a time.");
   // Nobody knows yet if it was saved: the message says what to do.
   if (code === "change_unconfirmed") return note(problem(answer));
   const place = pointer?.slice(1).replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~");
@@ -152,10 +300,18 @@ async function save(event) {
   const sent = changed.map((row) => [row, row.seen()]);
   const { saved, savedLogin } = form.dataset;
   const next = changed.some((row) => row.isPasted && row.value()) ? savedLogin : saved;
+  const set = changed.filter((row) => row.isSet());
+  if (set.length > 0) body.$origins = Object.fromEntries(set.map((row) => [row.place, row.origins()]));
   saveButton.disabled = true;
   try {
+    if (changed.some((row) => row.isShown)) {
+      const now = await call("GET", form.dataset.fields);
+      if (!now.ok) return await refuse(now, changed);
+      const fields = byPlace(now);
+      if (changed.some((row) => fields.has(row.place) && row.isStale(fields.get(row.place)))) return update(changed, fields);
+    }
     const answer = await call(form.dataset.method, form.dataset.operation, body);
-    if (!answer.ok) return refuse(answer);
+    if (!answer.ok) return await refuse(answer, changed);
     for (const [row, seen] of sent) if (row.seen() === seen) row.settle();
     count();
     // What was typed meanwhile is not saved yet.

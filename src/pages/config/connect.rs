@@ -13,7 +13,7 @@ use super::super::{
     shown,
 };
 use crate::{
-    admin::{ProbeEnd, ProbeResult, ReachableProvider, ReachableProviders, UsageReport},
+    admin::{ProbeEnd, ProbeResult, ReachableProvider, ReachableProviders, TOKEN_PLACES, UsageReport},
     fault::{Fault, FaultKind},
 };
 
@@ -113,6 +113,11 @@ fn grouped(setups: Vec<Setup<'_>>) -> Vec<SetupGroup<'_>> {
         }
     }
     groups
+}
+
+/// True if a provider has an endpoint that switches to WebSocket.
+fn has_websocket(provider: &ReachableProvider) -> bool {
+    provider.endpoints.iter().any(|endpoint| endpoint.upgrade.is_some())
 }
 
 impl Tried {

@@ -318,7 +318,7 @@ mod tests {
             let route = find(Area::Config, &Method::POST, path).unwrap();
             let request = PageRequest {
                 query: Some("as=usr_1"),
-                form: form.as_bytes().into(),
+                form: Ok(form.as_bytes().to_vec().into()),
                 public_url: "http://gateway.test",
                 clients: &Arc::default(),
                 who: "ada",

@@ -52,7 +52,7 @@ const TOP: &str = "50";
 /// The exchanges that the chart of the last hour adds up: as many as the API returns at once.
 const EXCHANGES: usize = 1000;
 /// The exchanges that the page lists.
-const LAST: &str = "10";
+const LAST: usize = 10;
 const PART_MS: u64 = 5 * 60_000;
 /// The parts that the last hour touches.
 const PARTS: u64 = 13;
@@ -91,23 +91,21 @@ pub(in super::super) async fn show(
 ) -> Result<PageResponse, Fault> {
     let asked = value_of(query, "range");
     let range = RANGES.into_iter().find(|range| asked.as_deref() == Some(range.name)).unwrap_or(DEFAULT);
+    let limit = if range.every == Every::FiveMinutes { EXCHANGES } else { LAST };
+    // The sums are read after the exchanges, so that no exchange is listed that they lack.
+    let recent: RecentExchanges =
+        client.get(&with_query("/auth/usage/recent", &[("limit", &limit.to_string())])).await?;
     let models: UsageReport = report(client, range, &[("by", "provider,model"), ("top", TOP)]).await?;
     let asked = value_of(query, "chart");
     let (measure, _) =
         MEASURES.into_iter().find(|(word, _)| asked.as_deref() == Some(*word)).unwrap_or(MEASURES[0]);
     let (parts, counted_since) = match range.every {
-        Every::FiveMinutes => {
-            let path = with_query("/auth/usage/recent", &[("limit", &EXCHANGES.to_string())]);
-            let recent: RecentExchanges = client.get(&path).await?;
-            last_hour(&recent.exchanges, now_ms())
-        }
+        Every::FiveMinutes => last_hour(&recent.exchanges, now_ms()),
         Every::Unit(unit) => {
             let parts = report(client, range, &[("by", "none"), ("every", unit)]).await?;
             (all_parts(&parts), None)
         }
     };
-    let last = with_query("/auth/usage/recent", &[("limit", LAST)]);
-    let last: RecentExchanges = client.get(&last).await?;
     let page = UsagePage {
         frame,
         ranges: &RANGES,
@@ -121,7 +119,7 @@ pub(in super::super) async fn show(
         total: &models.total,
         rows: &models.rows,
         unpriced: models.unpriced.len(),
-        last: last.exchanges.iter().rev().collect(),
+        last: recent.exchanges.iter().rev().take(LAST).collect(),
         pending: models.pending.is_some(),
     };
     Ok(PageResponse::html(StatusCode::OK, &page))
@@ -166,9 +164,48 @@ fn short(time: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use http::Method;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::{admin::Response, pages::Area};
+
+    /// An API whose ledger is empty at the first read, and has one exchange from then on.
+    struct Written(AtomicBool);
+
+    impl Api for Written {
+        async fn call(&self, _: Method, path: &str, _: Option<&Value>) -> Result<Response, Fault> {
+            let is_written = self.0.swap(true, Relaxed);
+            let exchanges = if is_written { vec![exchange(NOW, 15, 0)] } else { Vec::new() };
+            let figures = UsageFigures { requests: 1, tokens: 15, ..UsageFigures::default() };
+            let figures = serde_json::to_value(figures).unwrap();
+            let body = if path.starts_with("/auth/usage/recent") {
+                json!({ "exchanges": exchanges, "next": exchanges.len() })
+            } else {
+                let rows = if is_written { vec![json!({ "sums": figures })] } else { Vec::new() };
+                json!({
+                    "since": NOW, "until": NOW, "by": [], "tz": "UTC", "rows": rows, "total": figures, "unpriced": [],
+                })
+            };
+            let body = body.to_string();
+            Ok(Response { status: StatusCode::OK, body, csv: false, link: None, session: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_is_listed_is_in_the_sums() {
+        for range in RANGES {
+            let (api, frame) = (Written(AtomicBool::new(false)), Frame::bare(Area::Config));
+            let page =
+                show(&Client::new(&api), &frame, Some(&format!("range={}", range.name))).await.unwrap();
+            let (_, _, body) = page.into_body(false);
+            let body = str::from_utf8(&body).unwrap();
+            let listed = [body.contains("Last requests"), body.contains("By provider and model")];
+            assert!(listed != [true, false], "{body}");
+        }
+    }
 
     const NOW: &str = "2026-11-29T17:06:30Z";
 

@@ -15,6 +15,7 @@ use super::{
         frame::Frame,
         refused::form_status,
         response::PageResponse,
+        shown,
     },
     file_name, file_page,
 };
@@ -187,6 +188,7 @@ fn word(action: impl Borrow<Action>) -> &'static str {
         Action::LetThrough => "let through",
         Action::Removed => "removed",
         Action::Added => "added",
+        Action::Appended => "appended",
         Action::Set => "set",
     }
 }

@@ -1,4 +1,4 @@
-//! The credentials of a user, a group or everybody: the form of `/config`, for operators. No value is shown.
+//! The credentials of a user, a group or everybody: the form of `/config`, for operators. No secret is shown.
 
 use askama::Template;
 use http::{Method, StatusCode};

@@ -40,11 +40,7 @@ fn done(query: Option<&str>) -> Option<&'static str> {
 
 /// The path of a file below the providers directory: `acme.toml`, `apis/acme.toml`.
 fn file_name(path: &str) -> &str {
-    let Some((above, file)) = path.rsplit_once('/') else { return path };
-    let start = above.rfind('/').map_or(0, |slash| slash + 1);
-    let folder = &above[start..];
-    let is_folder = !folder.is_empty() && Folder::named(folder).is_some();
-    if is_folder { &path[start..] } else { file }
+    Folder::shown_path(path)
 }
 
 /// The page of a file.

@@ -1,23 +1,27 @@
 //! The change that a form of credentials asks for: its document, and the reasons why it was refused.
+//!
+//! It guarantees: what the page showed decides. A value that the form has as the page showed it stays as it is stored. A change
+//! is refused if the value was changed since the page was loaded, or if what it sets would lead to other hosts than the page
+//! showed.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod seen;
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
+pub(super) use self::seen::Seen;
 use super::{
     super::{form::Form, refused::Refused},
-    places,
+    places, shown_value,
 };
 use crate::{
-    admin::{CredentialFields, CredentialKind},
+    admin::{CredentialField, CredentialFields, CredentialKind, EXPECTED_ORIGINS},
     fault::Fault,
 };
 
-/// The beginning of the names of the form's fields for new values, and the name of those to remove.
-pub(super) const SET: &str = "set.";
-pub(super) const CLEAR: &str = "clear";
-/// The entries of a form for each field: a new value, a removal, and one to spare.
-const ENTRIES_PER_FIELD: usize = 3;
+/// The entries of a form for each field, without its origins: a new value, a removal, what the page showed, and one to spare.
+const ENTRIES_PER_FIELD: usize = 5;
 /// The entries that are read in any case: the fields of a form may have gone with their files.
 const MIN_ENTRIES: usize = 1000;
 
@@ -40,27 +44,47 @@ pub(super) struct Change {
 /// The change that sets what was typed and removes what was marked.
 pub(super) fn change(form: &Form, fields: &CredentialFields) -> Result<Change, Problems> {
     let places = places(fields);
-    if form.len() > MIN_ENTRIES.max((places.len() + fields.undeclared.len()) * ENTRIES_PER_FIELD) {
+    let entries = |field: &CredentialField| ENTRIES_PER_FIELD + field.origins.len() + field.templates.len();
+    let known = places.values().map(|field| entries(field)).sum::<usize>() + fields.undeclared.len();
+    if form.len() > MIN_ENTRIES.max(known) {
         let message = "The form has more entries than there are fields: load the page again".to_owned();
         return Err(Problems { other: Some(message.into()), ..Problems::default() });
     }
+    let seen = Seen::of(form);
     let (mut document, mut has_pasted_login) = (Map::new(), false);
-    let (mut by_place, mut gone) = (BTreeMap::new(), Vec::new());
-    let cleared: BTreeSet<&str> = form.all(CLEAR).collect();
-    for place in &cleared {
+    let (mut by_place, mut gone, mut origins) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    for place in &seen.cleared {
         put(&mut document, place, Value::Null);
+        let changed = places.get(*place).and_then(|field| seen.changed_since(place, field));
+        by_place.extend(changed.map(|problem| ((*place).to_owned(), problem)));
     }
-    for (place, text) in form.below(SET).filter(|(_, text)| !text.is_empty()) {
+    for (&place, &text) in &seen.set {
         let Some(field) = places.get(place) else {
-            gone.push(format!("`{place}`"));
+            gone.extend((!text.is_empty()).then(|| format!("`{place}`")));
             continue;
         };
+        let is_cleared = seen.cleared.contains(place);
+        // A text that is shown comes back as it is, or was emptied.
+        let stored = shown_value(field);
+        let is_same = text == stored.unwrap_or_default() || seen.is_unchanged(place);
+        if is_same || stored.is_some() && is_cleared {
+            continue;
+        }
         let is_login = field.kind == CredentialKind::Oauth2;
-        match value(text, is_login, cleared.contains(place)) {
-            Ok(value) => put(&mut document, place, value),
+        let elsewhere = || seen.leads_elsewhere(place, field, &places);
+        match value(text, field.kind, is_cleared) {
+            Ok(value) => {
+                put(&mut document, place, value);
+                let problem = seen.changed_since(place, field).or_else(elsewhere);
+                by_place.extend(problem.map(|problem| (place.to_owned(), problem)));
+                origins.extend(seen.origins(place).map(|seen| (place.to_owned(), seen)));
+            }
             Err(problem) => drop(by_place.insert(place.to_owned(), problem)),
         }
         has_pasted_login |= is_login && !field.paste_tokens.is_empty();
+    }
+    if !origins.is_empty() {
+        document.insert(EXPECTED_ORIGINS.to_owned(), json!(origins));
     }
     let other = (!gone.is_empty()).then(|| Refused::from(gone_message(&gone)));
     let problems = Problems { by_place, other };
@@ -79,12 +103,14 @@ fn gone_message(places: &[String]) -> String {
 }
 
 /// The value that was typed for a field.
-fn value(text: &str, is_login: bool, is_cleared: bool) -> Result<Value, String> {
+fn value(text: &str, kind: CredentialKind, is_cleared: bool) -> Result<Value, String> {
     if is_cleared {
         return Err("`Clear` is chosen, and a new value is typed: undo one of them".to_owned());
     }
-    if !is_login {
-        return Ok(text.into());
+    match kind {
+        CredentialKind::Text | CredentialKind::Origin if text.is_empty() => return Ok(Value::Null),
+        CredentialKind::Secret | CredentialKind::Text | CredentialKind::Origin => return Ok(text.into()),
+        CredentialKind::Json | CredentialKind::Oauth2 => {}
     }
     match serde_json::from_str::<Value>(text) {
         Ok(login @ Value::Object(_)) => Ok(login),
@@ -132,8 +158,6 @@ impl Problems {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
-
-    use serde_json::json;
 
     use super::*;
 
@@ -188,6 +212,24 @@ mod tests {
         check("set.a.b.login=%7B", Err(&[("a.b.login", "not JSON: line 1, column 1")]));
         check("set.a.b.key=x&clear=a.b.key", Err(&[("a.b.key", "undo one of them")]));
         check("set.a.b.login=null&set.gone.x=y", Err(&[("a.b.login", "no object"), ("", "`gone.x`")]));
+    }
+
+    #[test]
+    fn a_shown_value_is_changed_emptied_or_left() {
+        let mut region = field("region", "text");
+        region["stored"] = json!("eu");
+        let all = json!({ "sections": [{ "section": "a", "title": "A", "fields": [region, field("zone", "text"), field("doc", "json")] }] });
+        let fields: CredentialFields = serde_json::from_value(all).unwrap();
+        let check = |form: &str, expected: Value| {
+            let change = change(&Form::parse(form.as_bytes()), &fields).unwrap();
+            assert_eq!(change.document, expected, "{form}");
+        };
+        check("set.a.region=eu&set.a.zone=", json!({}));
+        check("set.a.region=us", json!({ "a": { "region": "us" } }));
+        check("set.a.region=", json!({ "a": { "region": null } }));
+        // The value that is shown is in the form also where it is cleared.
+        check("set.a.region=eu&clear=a.region", json!({ "a": { "region": null } }));
+        check("set.a.zone=1&set.a.doc=%7B%22x%22:1%7D", json!({ "a": { "zone": "1", "doc": { "x": 1 } } }));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use crate::{
-    access_record::{AccessRecord, Usage, Waits},
+    access_record::{AccessRecord, Usage, Waits, WebSocketEnd},
     clock::utc_ms,
     escape,
     fault::FaultKind,
@@ -65,6 +65,7 @@ impl Line<'_> {
             first_byte,
             duration,
             end,
+            websocket,
             upstream,
             waits: Waits { refresh, connect, sent: _ },
             trace,
@@ -91,6 +92,13 @@ impl Line<'_> {
         self.number("connect_ms", connect.map(|wait| millis(wait.length)));
         self.number("ms", Some(millis(*duration)));
         self.text("end", Some(end.as_str()));
+        if let Some(WebSocketEnd { closed_by, code, frames_in, frames_out }) = websocket {
+            self.text("upgrade", Some("websocket"));
+            self.text("closed_by", Some(closed_by.as_str()));
+            self.number("close_code", Some((*code).into()));
+            self.number("frames_in", Some(*frames_in));
+            self.number("frames_out", Some(*frames_out));
+        }
         self.text("outcome", Some(record.outcome().as_str()));
         self.text("trace_id", trace.as_ref().map(|trace| hex::encode(&trace.trace_id)).as_deref());
     }

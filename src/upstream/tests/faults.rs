@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 
-use crate::{fault::FaultKind, origin::Origin};
+use crate::{fault::FaultKind, origin::Origin, settings::UserOrigins};
 
 use super::{
     peer::{Fed, Server, data},
@@ -297,4 +297,30 @@ async fn an_early_response_survives_a_failed_upload() {
         assert_eq!(answer.status(), 401);
         assert_eq!(bytes(answer).await.unwrap(), "no key");
     }
+}
+
+/// An origin that a user entered is called only if the setting allows it, and then also at a private address.
+#[tokio::test]
+async fn origins_that_users_enter() {
+    let server = Server::answering(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]).await;
+    let send = async |patterns: &[&str], url: &str| {
+        let user_origins = UserOrigins::parse(patterns.iter().copied()).unwrap();
+        let upstream = upstream_with(Config { user_origins, ..Config::default() });
+        let (origin, _) = Origin::split(url).unwrap();
+        let to = Target { origin: &origin, identity: None, entered: Some(&origin) };
+        upstream.send(to, get(), DEADLINES).await.map(drop).map_err(|error| error.kind())
+    };
+    let here = format!("http://127.0.0.1:{}", server.port);
+    assert_eq!(send(&[], &here).await, Err(FaultKind::UpstreamForbidden));
+    assert_eq!(
+        send(&["http://10.0.0.0/8:*", "https://127.0.0.0/8:*"], &here).await,
+        Err(FaultKind::UpstreamForbidden)
+    );
+    assert_eq!(send(&["http://127.0.0.0/8:*"], &here).await, Ok(()));
+    let local = format!("http://localhost:{}", server.port);
+    assert_eq!(send(&["http://127.0.0.0/8:*"], &local).await, Err(FaultKind::UpstreamForbidden));
+    assert_eq!(send(&["http://localhost:*"], &local).await, Ok(()));
+    // No pattern allows what is never called.
+    let metadata = "http://169.254.169.254";
+    assert_eq!(send(&["http://169.254.0.0/16"], metadata).await, Err(FaultKind::UpstreamForbidden));
 }

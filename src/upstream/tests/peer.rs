@@ -99,6 +99,11 @@ impl Drop for Server {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// A peer whose heads are not listed.
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, heads: Arc::default() }
+    }
+
     /// Reads up to the blank line; `None` at the end of the stream.
     pub(super) async fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();

@@ -234,7 +234,7 @@ async fn an_unwritten_request_is_returned_for_a_retry() {
         std::future::ready(())
     })
     .await;
-    let live = upstream().open(&server.origin, DEADLINES).await.unwrap();
+    let live = upstream().open((&server.origin).into(), DEADLINES).await.unwrap();
     closed.notified().await;
     tokio::task::yield_now().await;
     match exchange::exchange(live, request("POST", Upload::kept("body".into())), DEADLINES).await.unwrap() {

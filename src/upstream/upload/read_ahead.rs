@@ -1,7 +1,7 @@
-//! A client's body that is read before it is sent, so that it can be changed.
+//! A body that is read before it is sent, so that it can be changed or hashed.
 //!
 //! It guarantees: bounded memory, for each body and for all bodies of a worker, and a deadline for each read. A body beyond
-//! a bound passes unchanged: what was read of it comes first.
+//! a bound loses nothing: what was read of it comes first when it is sent.
 
 use std::{
     future::poll_fn,
@@ -19,8 +19,6 @@ use tokio::time::timeout;
 use super::{Source, Upload};
 use crate::upstream::SendError;
 
-/// The largest body that is read ahead, in bytes.
-pub const MAX_AHEAD: usize = 4 << 20;
 /// The most that a worker holds of such bodies, in bytes.
 const MAX_HELD: usize = 64 << 20;
 /// The largest piece in which such a body is sent: each is progress for the deadline of the answer.
@@ -29,6 +27,17 @@ const MAX_PIECE: usize = 64 << 10;
 /// The memory for such bodies of one worker.
 #[derive(Debug, Clone, Default)]
 pub(in crate::upstream) struct Budget(Arc<AtomicUsize>);
+
+/// A body that was to be read ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadAhead<'u> {
+    /// All of it.
+    Whole(&'u [u8]),
+    /// It is larger than the limit.
+    TooLarge,
+    /// The worker holds as much of such bodies as it may.
+    NoRoom,
+}
 
 /// Bytes that were read ahead.
 #[derive(Debug)]
@@ -71,17 +80,22 @@ impl Ahead {
 }
 
 impl Upload {
-    /// Reads a client's body, within bounds, and `wait` for each piece. Returns it if that is all of it.
+    /// Reads the body, up to `limit` bytes, and `wait` for each piece. It may be read ahead only once; after that, a body
+    /// that was read as a whole is returned again.
     pub(in crate::upstream) async fn read_ahead(
         &mut self,
         budget: &Budget,
+        limit: usize,
         wait: Duration,
-    ) -> Result<Option<&[u8]>, SendError> {
-        let limit = MAX_AHEAD.min(usize::try_from(self.limit).unwrap_or(MAX_AHEAD));
-        let is_small = self.size_hint().lower() <= limit as u64;
-        if !is_small || !matches!(self.source, Source::Client(..)) {
-            return Ok(None);
+    ) -> Result<ReadAhead<'_>, SendError> {
+        if self.size_hint().lower() > limit as u64 {
+            return Ok(ReadAhead::TooLarge);
         }
+        if matches!(self.source, Source::Empty) {
+            return Ok(ReadAhead::Whole(self.ahead.as_ref().map_or(&[], |ahead| &ahead.bytes)));
+        }
+        let exact = self.exact_size().and_then(|size| usize::try_from(size).ok());
+        let expected = exact.unwrap_or(limit).min(limit);
         let mut read = Vec::new();
         let mut held = Held { bytes: 0, budget: budget.clone() };
         let mut is_whole = false;
@@ -92,21 +106,26 @@ impl Upload {
             is_whole = frame.is_none() || self.source.is_end_stream();
             // Trailers are not sent.
             let Some(Ok(data)) = frame.map(http_body::Frame::into_data) else { continue };
-            let before = read.capacity();
+            let has_room = held.grow(reserve(&mut read, data.len(), expected));
             read.extend_from_slice(&data);
-            // The memory that it takes, of which a growing vector has more than its bytes.
-            if !held.grow(read.capacity() - before) || read.len() > limit {
+            if !has_room || read.len() > limit {
+                let is_larger = read.len() > limit;
                 self.ahead = Some(Box::new(Ahead { bytes: read.into(), _held: held }));
-                return Ok(None);
+                return Ok(if is_larger { ReadAhead::TooLarge } else { ReadAhead::NoRoom });
             }
         }
         self.source = Source::Empty;
         if read.is_empty() {
             self.end();
-            return Ok(None);
+            return Ok(ReadAhead::Whole(&[]));
         }
         let ahead = self.ahead.insert(Box::new(Ahead { bytes: read.into(), _held: held }));
-        Ok(Some(&ahead.bytes))
+        Ok(ReadAhead::Whole(&ahead.bytes))
+    }
+
+    /// The bytes that were read ahead.
+    pub fn ahead(&self) -> Bytes {
+        self.ahead.as_ref().map(|ahead| ahead.bytes.clone()).unwrap_or_default()
     }
 
     /// Puts another body in the place of one that was read as a whole. A limit that the client kept holds no longer.
@@ -118,9 +137,29 @@ impl Upload {
     }
 }
 
+/// Makes room for more bytes: twice as much each time, but no more than is expected in all. Returns the memory that is added.
+fn reserve(read: &mut Vec<u8>, more: usize, expected: usize) -> usize {
+    let (before, needed) = (read.capacity(), read.len() + more);
+    if needed > before {
+        let target = before.saturating_mul(2).min(expected).max(needed);
+        read.reserve_exact(target - read.len());
+    }
+    read.capacity() - before
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_takes_no_more_memory_than_is_expected() {
+        let (mut read, mut added) = (Vec::new(), 0);
+        for piece in [8, 100, 300, 500, 92, 1] {
+            added += reserve(&mut read, piece, 1000);
+            read.extend(vec![0; piece]);
+            assert!(read.capacity() == added && added <= read.len().max(1000), "{added}");
+        }
+    }
 
     #[test]
     fn the_budget_is_shared_and_given_back() {

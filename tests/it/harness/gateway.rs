@@ -186,9 +186,10 @@ impl Home {
         run(self.command_of("/bin/sh"), &[&["-c", &lines, BINARY], args].concat(), "")
     }
 
-    /// Runs a command to its end in this address space, in KiB.
-    pub fn run_within(&self, kib: u32, args: &[&str]) -> CommandOutput {
-        self.run_after(&format!("ulimit -v {kib}"), args)
+    /// Runs a command to its end in this address space, in KiB, and this time of a processor, in seconds: a signal ends one that
+    /// needs more.
+    pub fn run_within(&self, kib: u32, seconds: u32, args: &[&str]) -> CommandOutput {
+        self.run_after(&format!("ulimit -v {kib}; ulimit -t {seconds}"), args)
     }
 
     /// Runs a command to its end, with a pipe as its standard output that nobody reads.

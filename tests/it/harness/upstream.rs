@@ -10,7 +10,11 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
 use tollgate::mock::Authority;
 
 use super::wire::{LIMIT, Message, Wire};
@@ -46,6 +50,20 @@ impl Upstream {
             .with_safe_default_protocol_versions()
             .expect("ring knows every version")
             .with_no_client_auth()
+            .with_cert_resolver(authority);
+        Self { tls: Some(Arc::new(config)), ..Self::plain() }
+    }
+
+    /// A server with TLS that demands a client certificate of the authority with this PEM.
+    pub fn mutual_tls(authority: Arc<Authority>, clients: &str) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(clients.as_bytes()).expect("a PEM")).expect("an authority");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows every version")
+            .with_client_cert_verifier(verifier.build().expect("it has an authority"))
             .with_cert_resolver(authority);
         Self { tls: Some(Arc::new(config)), ..Self::plain() }
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::pipeline::Folder;
+use crate::{name::FileName, pipeline::Folder};
 
 /// The most links that are followed for one path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -128,10 +128,8 @@ impl Checkout {
             let dir = joined(&root, folder.name());
             match self.resolve(&dir) {
                 Ok(real) if self.is_directory(&real) => {
-                    for name in self.children(&real) {
-                        let below = joined(folder.name(), name);
-                        listed.push(self.file(&root, &joined(&real, name), below));
-                    }
+                    let depth = if folder.has_folders() { FileName::MAX_DEPTH } else { 1 };
+                    self.list(&root, &real, (folder.name(), depth), &mut listed);
                 }
                 // As a server: only the directory itself is required.
                 Err(Unresolved::Missing) => {}
@@ -142,6 +140,20 @@ impl Checkout {
         Ok(listed)
     }
 
+    /// Lists the files of a directory, and of the directories in it down to a depth. `below`: its path as listed.
+    fn list(&self, root: &str, real: &str, (below, depth): (&str, usize), listed: &mut Vec<Listed>) {
+        for name in self.children(real) {
+            listed.push(self.file(root, &joined(real, name), joined(below, name)));
+        }
+        for name in self.directories(real).filter(|_| depth > 1) {
+            if let Ok(dir) = self.resolve(&joined(real, name))
+                && self.is_directory(&dir)
+            {
+                self.list(root, &dir, (&joined(below, name), depth - 1), listed);
+            }
+        }
+    }
+
     /// The names of TOML files and links in a directory.
     fn children(&self, dir: &str) -> impl Iterator<Item = &str> {
         let front = if dir.is_empty() { String::new() } else { format!("{dir}/") };
@@ -149,9 +161,18 @@ impl Checkout {
         let within =
             self.entries.range(front.clone()..).take_while(move |(path, _)| path.starts_with(&front));
         let names = within.map(move |(path, _)| &path[length..]);
-        names.filter(|name| {
-            !name.contains('/') && Path::new(name).extension().is_some_and(|one| one == "toml")
-        })
+        names.filter(|name| !name.contains('/') && is_toml(name))
+    }
+
+    /// The names of directories and links in a directory.
+    fn directories(&self, dir: &str) -> impl Iterator<Item = &str> {
+        let front = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let length = front.len();
+        let within =
+            self.entries.range(front.clone()..).take_while(move |(path, _)| path.starts_with(&front));
+        let names =
+            within.filter(|(_, entry)| entry.kind != EntryKind::File).map(move |(path, _)| &path[length..]);
+        names.filter(|name| !name.contains('/') && !name.starts_with('.') && !is_toml(name))
     }
 
     fn file(&self, root: &str, path: &str, below: String) -> Listed {
@@ -167,6 +188,10 @@ impl Checkout {
         };
         Listed { path: below, found }
     }
+}
+
+fn is_toml(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|one| one == "toml")
 }
 
 fn is_below(path: &str, root: &str) -> bool {

@@ -8,18 +8,20 @@ const NOW: u64 = 1_800_000_000_000;
 const ADA: &str = "usr_0123456789abcdef";
 
 fn known() -> DeclaredFields {
-    let field = |kind| Field { kind, origins: vec!["https://demo.example".to_owned()] };
+    let field = |kind| Field::sent_to(kind, vec!["https://demo.example".to_owned()]);
     let login = OAuth {
         paste: BTreeMap::new(),
         token_url: "https://demo.example/token".to_owned(),
         client_id: "app".to_owned(),
+        client_secret: None,
+        scope: None,
         refresh_before: std::time::Duration::ZERO,
     };
-    let demo = [("apiKey", FieldKind::Plain), ("oauth", FieldKind::OAuth2(login))];
+    let demo = [("apiKey", FieldKind::Secret), ("oauth", FieldKind::OAuth2(login))];
     let fields = demo.into_iter().map(|(name, kind)| (name.to_owned(), field(kind)));
     DeclaredFields(BTreeMap::from([
         ("demo".to_owned(), fields.collect()),
-        ("providers.demo".to_owned(), BTreeMap::from([("apiKey".to_owned(), field(FieldKind::Plain))])),
+        ("providers.demo".to_owned(), BTreeMap::from([("apiKey".to_owned(), field(FieldKind::Secret))])),
     ]))
 }
 

@@ -5,9 +5,9 @@ use proptest::{prelude::*, sample::subsequence};
 
 use crate::{
     base::secret::Secret,
-    language::compile::Glob,
+    language::{auth::FieldValues, compile::Glob},
     pipeline,
-    request::rewrite::{self, Chosen, Fate, RuleTable, Withheld, Witness},
+    request::rewrite::{self, Chosen, Fate, Fresh, RuleTable, Withheld, Witness},
     shipped,
 };
 
@@ -61,11 +61,25 @@ fn sent(gateway: &str, egress: &str) -> ([Option<String>; 2], Vec<String>) {
     assert!(errors.is_empty(), "{errors:?}");
     let hit = made.table.find(&Method::GET, "/demo/get").unwrap();
     let head = Request::builder().uri("/demo/get").header("x-key", "theirs").body(()).unwrap().into_parts().0;
-    let chosen = Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new("s3cret"), now_ms: 0 };
+    let chosen = Chosen {
+        reply: &[],
+        owner: 0,
+        auth: &hit.provider.auth[0],
+        secret: Some(&Secret::new("s3cret")),
+        values: FieldValues::default(),
+        now_ms: 0,
+        body: None,
+    };
     let mut seen = Steps::default();
-    let out =
-        rewrite::request_observed(&hit, &head, Some(&chosen), Withheld::of(&made.table, None), &mut seen)
-            .unwrap();
+    let out = rewrite::request_observed(
+        &hit,
+        &head,
+        Some(&chosen),
+        Withheld::of(&made.table, None),
+        Fresh::STAND_IN,
+        &mut seen,
+    )
+    .unwrap();
     let value = |name| out.headers.get(name).map(|one| one.to_str().unwrap().to_owned());
     (["authorization", "x-key"].map(value), seen.0)
 }
@@ -116,11 +130,24 @@ fn a_malformed_credential_is_not_sent() {
         assert_eq!(hit.provider.gateway.is_some(), gateway.is_some());
         let head = Request::builder().uri("/demo/get").body(()).unwrap().into_parts().0;
         for secret in ["a\nb", "a\0", "\u{7f}"] {
-            let chosen =
-                Chosen { owner: 0, auth: &hit.provider.auth[0], secret: &Secret::new(secret), now_ms: 0 };
-            let fault =
-                rewrite::request(&hit, &head, Some(&chosen), Withheld::of(&made.table, None)).unwrap_err();
-            assert_eq!(fault.kind.code(), "rewrite_failed", "{secret:?}");
+            let chosen = Chosen {
+                reply: &[],
+                owner: 0,
+                auth: &hit.provider.auth[0],
+                secret: Some(&Secret::new(secret)),
+                values: FieldValues::default(),
+                now_ms: 0,
+                body: None,
+            };
+            let fault = rewrite::request(
+                &hit,
+                &head,
+                Some(&chosen),
+                Withheld::of(&made.table, None),
+                Fresh::STAND_IN,
+            )
+            .unwrap_err();
+            assert_eq!(fault.kind.code(), "credential_missing", "{secret:?}");
             assert!(!fault.message.contains(secret));
         }
     }

@@ -1,10 +1,19 @@
 //! Fills vars into templates, and checks the results for use in a host, a path, a query or a header.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use http::{HeaderName, HeaderValue};
 
-use super::{Auth, Overlay, VarValues};
-use crate::language::compile::{
-    self, Part, Placeholder, ProviderTemplate, Resolved, Template, is_dots, percent_encode,
+use super::{Auth, Input, Overlay, VarValues};
+use crate::base::secret::Secret;
+use crate::language::{
+    auth::AuthInput,
+    compile::{
+        self, Part, Placeholder, ProviderTemplate, Resolved, Template, filter::Filter, is_dots,
+        percent_encode,
+    },
+    generator::Generator,
+    token::{Token, TokenWord},
 };
 
 /// Fills in vars and `{host}`.
@@ -25,13 +34,22 @@ impl Filler<'_> {
     ) -> Template<M> {
         text.resolve(|name| match name {
             Placeholder::Var(var) => {
-                Resolved::Text(self.set.get(&**var).map(|held| held.text.clone()).unwrap_or_default())
+                Resolved::Text(self.set.get(&**var).map(|held| held.text.to_string()).unwrap_or_default())
             }
             Placeholder::Host => Resolved::Text(self.host.to_owned()),
-            Placeholder::Capture(_) | Placeholder::Secret | Placeholder::Path | Placeholder::Url => {
-                other(name)
-            }
+            Placeholder::Capture(_)
+            | Placeholder::Generated(_)
+            | Placeholder::Secret
+            | Placeholder::Token(_)
+            | Placeholder::Field(_)
+            | Placeholder::Path
+            | Placeholder::Url => other(name),
         })
+    }
+
+    /// The same template with the vars filled in, and all else open.
+    pub(super) fn provider_text(&self, text: &ProviderTemplate) -> ProviderTemplate {
+        self.fill(text, |name| Resolved::Placeholder(name.clone()))
     }
 
     /// True if a template holds a secret var.
@@ -45,34 +63,91 @@ impl Filler<'_> {
         self.fill(text, |_| Resolved::Text(String::new()))
     }
 
-    /// For templates that may also hold captures.
-    pub(super) fn captures(&self, text: &ProviderTemplate) -> Template<u8> {
+    /// The client secrets of a section's logins, by field.
+    pub(super) fn client_secrets(&self, section: Option<&compile::Section>) -> Vec<(String, Secret)> {
+        let all = section.into_iter().flat_map(|section| &section.client_secrets);
+        let text = |var: &str| self.set.get(var).map(|held| Secret::new(held.text.as_str()));
+        all.filter_map(|(field, var)| Some((field.clone(), text(var)?))).collect()
+    }
+
+    /// For templates that may also hold captures and fields.
+    pub(super) fn inputs(&self, text: &ProviderTemplate) -> Template<Input> {
         self.fill(text, |name| match name {
-            Placeholder::Capture(index) => Resolved::Placeholder(*index),
+            Placeholder::Capture(index) => Resolved::Placeholder(Input::Capture(*index)),
+            Placeholder::Field(field) => Resolved::Placeholder(Input::Field(field.index)),
             Placeholder::Var(_)
             | Placeholder::Host
+            | Placeholder::Generated(_)
             | Placeholder::Secret
+            | Placeholder::Token(_)
             | Placeholder::Path
             | Placeholder::Url => Resolved::Text(String::new()),
         })
     }
 
+    /// The same for a part of a path or of a query: the values of fields are percent-encoded.
+    pub(super) fn url_inputs(&self, text: &ProviderTemplate) -> Template<Input> {
+        encode_fields(&self.inputs(text))
+    }
+
+    /// For templates of an `[[auth]]` entry.
+    pub(crate) fn auth_input(&self, text: &ProviderTemplate) -> Template<AuthInput> {
+        self.fill(text, |name| match name {
+            Placeholder::Secret => Resolved::Placeholder(AuthInput::Secret),
+            Placeholder::Field(field) => Resolved::Placeholder(AuthInput::Field(field.index)),
+            Placeholder::Token(TokenWord::Reply(field)) => {
+                Resolved::Placeholder(AuthInput::Reply(field.index))
+            }
+            Placeholder::Token(TokenWord::Jwt | TokenWord::Fingerprint)
+            | Placeholder::Var(_)
+            | Placeholder::Host
+            | Placeholder::Generated(_)
+            | Placeholder::Capture(_)
+            | Placeholder::Path
+            | Placeholder::Url => Resolved::Text(String::new()),
+        })
+    }
+
+    /// Binds the `[[auth]]` entries.
+    pub(super) fn auths(
+        &self,
+        provider: &compile::Provider,
+        tokens: &[Arc<Token>],
+        overlays: &[Overlay],
+    ) -> Vec<Auth> {
+        provider.auth.iter().map(|auth| self.auth(auth, tokens, overlays, provider)).collect()
+    }
+
     /// Binds an `[[auth]]` entry. Headers that an active gateway or egress removes or replaces are theirs.
-    pub(super) fn auth(&self, auth: &compile::Auth, overlays: &[Overlay]) -> Auth {
+    pub(super) fn auth(
+        &self,
+        auth: &compile::Auth,
+        tokens: &[Arc<Token>],
+        overlays: &[Overlay],
+        provider: &compile::Provider,
+    ) -> Auth {
         let overridden = |name: &HeaderName| overlays.iter().any(|overlay| overlay.overrides(name));
         let kind = auth.kind.bind(self, overridden);
-        Auth { field: auth.field.clone(), matches: auth.matches.clone(), kind }
+        let token = auth.token.and_then(|index| tokens.get(index)).cloned();
+        let reads = sorted(kind.reads().chain(token.iter().flat_map(|token| token.reads.iter().copied())));
+        let values = provider.section.as_ref().map(|section| &*section.values).unwrap_or_default();
+        let is_secret = |index: &u16| values[usize::from(*index)].rule.is_none();
+        let names_secret = auth.field.is_some() || token.is_some() || reads.iter().any(is_secret);
+        let counts = || provider.endpoints.iter().map(|endpoint| auth.counts_for(&endpoint.name)).collect();
+        let endpoints = auth.endpoints.as_ref().map(|_| counts());
+        let (field, matches) = (auth.field.clone(), auth.matches.clone());
+        Auth { field, token, matches, endpoints, reads, names_secret, kind }
     }
 
     /// Literal text in query values is percent-encoded here, once.
-    pub(super) fn query(&self, rules: &[(String, ProviderTemplate)]) -> Vec<(String, Template<u8>)> {
+    pub(super) fn query(&self, rules: &[(String, ProviderTemplate)]) -> Vec<(String, Template<Input>)> {
         let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/,@".contains(&b);
         let one = |(name, text): &(String, ProviderTemplate)| {
             let mut encoded = Template::text("");
-            for part in self.captures(text).parts() {
+            for part in self.url_inputs(text).parts() {
                 let part = match part {
                     Part::Text(text) => Template::text(&percent_encode(text, unreserved)),
-                    Part::Placeholder { name, urlencode } => Template::placeholder(*name, *urlencode),
+                    Part::Placeholder { name, filters } => Template::placeholder(*name, filters.clone()),
                 };
                 encoded.append(&part, false);
             }
@@ -82,19 +157,67 @@ impl Filler<'_> {
     }
 }
 
+/// A template with the values of fields percent-encoded, and captures in base64: its `/` would begin a segment.
+fn encode_fields(text: &Template<Input>) -> Template<Input> {
+    let mut encoded = Template::text("");
+    for part in text.parts() {
+        match part {
+            Part::Text(text) => encoded.append(&Template::text(text), false),
+            Part::Placeholder { name, filters } => {
+                let encode = matches!(name, Input::Field(_)) || filters.contains(Filter::Base64);
+                encoded.append(&Template::placeholder(*name, filters.clone()), encode);
+            }
+        }
+    }
+    encoded
+}
+
+/// The indices without repeats.
+pub(super) fn sorted(indices: impl Iterator<Item = u16>) -> Vec<u16> {
+    indices.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The prefix and the generator of a value that is generated for each request.
+pub(super) fn generated(text: &ProviderTemplate) -> Option<(&str, Generator)> {
+    match text.parts() {
+        [Part::Placeholder { name: Placeholder::Generated(generator), .. }] => Some(("", *generator)),
+        [Part::Text(prefix), Part::Placeholder { name: Placeholder::Generated(generator), .. }] => {
+            Some((prefix, *generator))
+        }
+        _ => None,
+    }
+}
+
 /// The gateway's path with the upstream path filled in.
 pub(super) fn through(
-    base_path: &str,
+    base_path: &Template<Input>,
     written: &ProviderTemplate,
-    path: &Template<u8>,
+    path: &Template<Input>,
     filler: &Filler<'_>,
-) -> Template<u8> {
-    let mut target = Template::text(base_path);
-    let marked: Template<()> = filler.fill(written, |_| Resolved::Placeholder(()));
+) -> Template<Input> {
+    let mut target = base_path.clone();
+    let marked: Template<Option<Input>> = filler.fill(written, |name| {
+        Resolved::Placeholder(match name {
+            Placeholder::Field(field) => Some(Input::Field(field.index)),
+            Placeholder::Path
+            | Placeholder::Var(_)
+            | Placeholder::Host
+            | Placeholder::Generated(_)
+            | Placeholder::Capture(_)
+            | Placeholder::Secret
+            | Placeholder::Token(_)
+            | Placeholder::Url => None,
+        })
+    });
     for part in marked.parts() {
         match part {
             Part::Text(text) => target.append(&Template::text(text), false),
-            Part::Placeholder { urlencode, .. } => target.append(path, *urlencode),
+            Part::Placeholder { name: None, filters } => {
+                target.append(path, filters.contains(Filter::Urlencode));
+            }
+            Part::Placeholder { name: Some(field), filters } => {
+                target.append(&Template::placeholder(*field, filters.clone()), true);
+            }
         }
     }
     target
@@ -130,9 +253,9 @@ pub(super) fn good_path(path: &str) -> bool {
     plain(path) && !inner.split('/').skip(1).any(|segment| segment.is_empty() || is_dots(segment))
 }
 
-/// True for a valid path at the origin: plain characters and no dot segment, for any captures. Captures are never dot
-/// segments.
-pub(super) fn good_target(target: &Template<u8>) -> bool {
+/// True for a valid path at the origin: plain characters and no dot segment, for any captures and fields. Captures are never
+/// dot segments; the values of fields are checked with the request.
+pub(super) fn good_target(target: &Template<Input>) -> bool {
     let mut assumed = String::new();
     target.render(&mut assumed, |_| "x");
     plain(&assumed) && !assumed.split('/').any(is_dots)

@@ -1,29 +1,71 @@
 //! The origins of a provider's requests, as its files define them. A stored credential is encrypted for the allowed
 //! origins, and every request checks the used ones against them.
 
+use super::{Input, Origins};
 use crate::{
     base::origin::Origin,
-    language::compile::{self, Part, Placeholder, ProviderTemplate, VarSource, Vars},
+    language::compile::{self, Part, Placeholder, ProviderTemplate, Template, VarSource, Vars},
 };
 
-/// The origins that a stored credential may be sent to: of the base URL, and of all gateways and egresses, active or not.
+/// The origin of a base URL.
+pub(super) enum Base {
+    /// Its written form.
+    Fixed(String),
+    /// A template over fields.
+    Made(Template<Input>),
+}
+
+/// The origins of a URL alone.
+pub(super) fn of(base: &Base) -> Origins {
+    origins(std::iter::once(base), std::iter::empty())
+}
+
+/// The origins that a stored credential may be sent to: of the base URLs, and of all gateways and egresses, active or not.
 /// Sorted.
-pub(super) fn allowed(provider: &compile::Provider, base: &str) -> Vec<String> {
+pub(super) fn allowed<'b>(provider: &compile::Provider, bases: impl Iterator<Item = &'b Base>) -> Origins {
     let gateways = provider.gateways.iter().map(through);
     let egresses = provider.egress.iter().filter_map(|egress| by_file(egress.url.as_ref()?, &provider.vars));
-    sorted([base.to_owned()].into_iter().chain(gateways).chain(egresses))
+    origins(bases, gateways.chain(egresses))
 }
 
 /// The origins that a request through this gateway and egress reaches. Sorted.
 pub(super) fn used(
     provider: &compile::Provider,
-    base: &str,
+    base: &Base,
     gateway: Option<&compile::GatewayUse>,
     egress: Option<&compile::Egress>,
-) -> Vec<String> {
-    let last = gateway.map_or_else(|| base.to_owned(), through);
+) -> Origins {
     let first = egress.and_then(|egress| by_file(egress.url.as_ref()?, &provider.vars));
-    sorted(first.into_iter().chain([last]))
+    origins(gateway.is_none().then_some(base).into_iter(), first.into_iter().chain(gateway.map(through)))
+}
+
+fn origins<'b>(bases: impl Iterator<Item = &'b Base>, others: impl Iterator<Item = String>) -> Origins {
+    let (mut fixed, mut made) = (Vec::new(), Vec::new());
+    for base in bases {
+        match base {
+            Base::Fixed(base) => fixed.push(base.clone()),
+            Base::Made(template) => made.push(template.clone()),
+        }
+    }
+    Origins { fixed: sorted(fixed.into_iter().chain(others)), made }
+}
+
+/// The host of a base URL with its fields in braces, for messages: `{resource}.example.com`.
+pub(super) fn host_of(url: &ProviderTemplate) -> String {
+    let mut text = String::new();
+    url.render_names(&mut text, |name| match name {
+        Placeholder::Var(var) => var,
+        Placeholder::Field(field) => &field.name,
+        Placeholder::Capture(_)
+        | Placeholder::Host
+        | Placeholder::Generated(_)
+        | Placeholder::Secret
+        | Placeholder::Token(_)
+        | Placeholder::Path
+        | Placeholder::Url => "",
+    });
+    let host = text.split_once("://").map_or(text.as_str(), |(_, host)| host);
+    host.split('/').next().unwrap_or_default().to_owned()
 }
 
 fn through(used: &compile::GatewayUse) -> String {

@@ -18,13 +18,15 @@ pub(super) fn of_bound(
 ) -> usize {
     let text = |template: &ProviderTemplate| template.max_len(|_| value_len);
     let headers = |rules: &HeaderRules| -> usize {
-        let values = rules.default.iter().chain(&rules.set).map(|(_, value)| RULE_BYTES + text(value));
+        let values = rules.written().map(|(_, value)| RULE_BYTES + text(value));
         values.sum::<usize>() + RULE_BYTES * (rules.pass.len() + rules.remove.len())
     };
     let overlay = |overlay: &Overlay| -> usize {
         let values = overlay.set.iter().map(|(_, value)| RULE_BYTES + text(value));
         values.sum::<usize>() + RULE_BYTES * overlay.remove.len()
     };
+    // The URLs of responses have further templates of the paths.
+    let copies = if provider.rewrite_urls.is_empty() { 1 } else { 3 };
     let repeats = gateway.map_or(1, |used| paths_in(&used.path));
     let gateway_path = gateway.map_or(0, |used| text(&used.path));
     let endpoints = provider.endpoints.iter().map(|one| {
@@ -33,7 +35,13 @@ pub(super) fn of_bound(
         let query = one.query.default.iter().chain(&one.query.set);
         let query: usize = query.map(|(_, value)| RULE_BYTES + 3 * text(value)).sum();
         let responses: usize = one.responses.iter().map(|rule| RULE_BYTES + text(&rule.message)).sum();
-        ENDPOINT_BYTES + paths + gateway_path + 3 * repeats * path + query + headers(&one.headers) + responses
+        ENDPOINT_BYTES
+            + paths
+            + copies * gateway_path
+            + 3 * copies * repeats * path
+            + query
+            + headers(&one.headers)
+            + responses
     });
     let auth = provider.auth.iter().flat_map(|auth| auth.kind.outputs());
     let auth: usize = auth.map(|output| RULE_BYTES + text(output.text)).sum();
@@ -46,7 +54,8 @@ pub(super) fn of_bound(
 /// An upper bound in bytes, whichever gateway is active. `value_len`: the length of the longest value of a var.
 pub fn max_size(provider: &Provider, value_len: usize) -> usize {
     let base = |url: &ProviderTemplate| url.max_len(|_| value_len);
-    let direct = base(&provider.base_url.value);
+    let bases = provider.origins.values().chain([&provider.base_url]);
+    let direct = bases.map(|url| base(&url.value)).max().unwrap_or(0);
     let by_gateway = provider
         .gateways
         .iter()

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::language::{
+    auth::FieldValues,
     compile::{Compiled, Files, compile},
     syntax,
 };
@@ -12,7 +13,8 @@ fn bound(text: &str, vars: &[(&str, &str)]) -> String {
         Ok(provider) => {
             let mut target = String::new();
             provider.endpoints[0].target.render(&mut target, |_| "");
-            let origin = provider.egress.as_ref().map_or(&provider.origin, |egress| &egress.origin);
+            let called = provider.destination.origin(&FieldValues::default()).expect("it has no field");
+            let origin = provider.egress.as_ref().map_or(&*called, |egress| &egress.origin);
             format!("{origin}{target}")
         }
         Err(found) => found,
@@ -43,12 +45,36 @@ fn bind_demo(text: &str, vars: &[(&str, &str)]) -> Result<Provider, String> {
         Some(&"UNREADABLE") => Err("cannot be read".to_owned()),
         value => Ok(value.map(|value| (*value).to_owned())),
     };
-    let (provider, found) = try_bind(&providers[0], |_, name, _| value(name), &Budget::default());
+    let (provider, found) =
+        try_bind(&providers[0], |_, name, _| value(name), TlsMaker::default(), &Budget::default());
     let line = |one: &Diagnostic| {
         let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
         format!("{} {}{help}", one.code.as_str(), one.message)
     };
     provider.ok_or_else(|| found.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// A gateway and an egress are called with the TLS of the system: neither gets the client certificate.
+#[test]
+fn tls_is_for_the_own_origin() {
+    let text = "title = \"Demo\"\npath_prefix = \"/demo\"\nbase_url = \"https://x.example.com\"\n\
+        vars = { ca = { file = \"ca\" }, out = { env = \"OUT\", optional = true } }\ntls = { ca = \"ca\" }\n\
+        egress = [{ when = [\"out\"], url = \"https://out.example/?to={url|urlencode}\" }]\n\
+        endpoint.a = { method = \"GET\", path = \"/a\" }\n";
+    let mut files = Files::default();
+    files.providers.insert(FileName::new("demo").unwrap(), syntax::parse(&"demo.toml".into(), text).0);
+    let compiled = compile(&files);
+    let pem = "line\nline".to_owned();
+    let with = |set: &[&str]| {
+        let value = |_: VarOwner<'_>, name: &str, _: &Var| set.contains(&name).then(|| pem.clone());
+        bind(&compiled.providers[0], value).0.map(|bound| bound.tls.is_some())
+    };
+    assert_eq!(with(&["ca"]), Some(true));
+    assert_eq!(with(&[]), None, "its text is missing");
+    // A line break is fine in a PEM text alone.
+    assert_eq!(with(&["ca", "out"]), None);
+    let value = |_: VarOwner<'_>, name: &str, _: &Var| Some(name.to_owned());
+    assert!(bind(&compiled.providers[0], value).0.unwrap().tls.is_none());
 }
 
 #[test]
@@ -64,7 +90,7 @@ fn headers_made_of_secrets_are_sensitive() {
     let set = provider.unwrap().headers.set;
     let sensitive = set.iter().map(|(name, value)| match value {
         Value::Fixed(value) => (name.as_str(), value.is_sensitive()),
-        Value::Made(_) => (name.as_str(), false),
+        Value::Made(_) | Value::Generated { .. } => (name.as_str(), false),
     });
     assert_eq!(
         sensitive.collect::<BTreeMap<_, _>>(),
@@ -199,7 +225,7 @@ fn allowed_origins_of_a_stored_credential() {
     let check = |text: &str, vars: &[(&str, &str)], allowed: &[&str], used: &[&str]| {
         let provider = bind_demo(text, vars).unwrap();
         assert_eq!(
-            (&provider.allowed[..], &provider.used[..]),
+            (&provider.allowed.fixed[..], &provider.used.fixed[..]),
             (&strings(allowed)[..], &strings(used)[..]),
             "{text} {vars:?}"
         );

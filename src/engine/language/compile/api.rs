@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Compilation,
+    filter::Filters,
     glob::{Glob, HeaderGlob},
     metering::Metering,
     template::{Resolved, Template},
@@ -64,6 +65,8 @@ pub struct ErrorValues<'a> {
 #[derive(Debug)]
 enum Node {
     Text(Template<Word>),
+    /// The status as a number.
+    Status,
     Fixed(Value),
     Array(Vec<Node>),
     Object(Vec<(String, Node)>),
@@ -75,6 +78,7 @@ enum Word {
     Code,
     Type,
     RequestId,
+    Status,
 }
 
 impl Api {
@@ -94,8 +98,9 @@ impl Api {
             Word::Code => words.code,
             Word::Type => kind,
             Word::RequestId => words.request_id,
+            Word::Status => words.status.as_str(),
         };
-        self.error.fill(&value).to_string()
+        self.error.fill(words.status, &value).to_string()
     }
 }
 
@@ -137,17 +142,19 @@ impl<'a> ErrorValues<'a> {
 }
 
 impl Node {
-    fn fill<'v>(&self, value: &impl Fn(&Word) -> &'v str) -> Value {
+    fn fill<'v>(&self, status: StatusCode, value: &impl Fn(&Word) -> &'v str) -> Value {
         match self {
+            Self::Status => status.as_u16().into(),
             Self::Text(template) => {
                 let mut text = String::new();
                 template.render(&mut text, value);
                 Value::String(text)
             }
             Self::Fixed(fixed) => fixed.clone(),
-            Self::Array(items) => items.iter().map(|item| item.fill(value)).collect(),
+            Self::Array(items) => items.iter().map(|item| item.fill(status, value)).collect(),
             Self::Object(fields) => {
-                fields.iter().map(|(key, node)| (key.clone(), node.fill(value))).collect::<Map<_, _>>().into()
+                let fill = |(key, node): &(String, Node)| (key.clone(), node.fill(status, value));
+                fields.iter().map(fill).collect::<Map<_, _>>().into()
             }
         }
     }
@@ -219,6 +226,10 @@ fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Ve
 fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Node {
     match value {
         Value::String(text) => match Template::parse(text, word) {
+            // Some formats have the status as a number, which no text can be.
+            Ok(template) if template == Template::placeholder(Word::Status, Filters::default()) => {
+                Node::Status
+            }
             Ok(template) => Node::Text(template),
             Err(error) => {
                 let at: Location = parsed.spans.value(&parsed.file, pointer);
@@ -242,7 +253,7 @@ fn node(value: &Value, pointer: &str, parsed: &Parsed<syntax::Api>, found: &mut 
 
 /// A name that no fault has.
 #[derive(Debug, thiserror::Error)]
-#[error("`{{{0}}}` stands for nothing here: known are `message`, `code`, `type`, `request_id`")]
+#[error("`{{{0}}}` stands for nothing here: known are `message`, `code`, `type`, `status`, `request_id`")]
 struct UnknownWord(String);
 
 fn word(name: &str) -> Result<Resolved<Word>, UnknownWord> {
@@ -251,6 +262,7 @@ fn word(name: &str) -> Result<Resolved<Word>, UnknownWord> {
         "code" => Ok(Resolved::Placeholder(Word::Code)),
         "type" => Ok(Resolved::Placeholder(Word::Type)),
         "request_id" => Ok(Resolved::Placeholder(Word::RequestId)),
+        "status" => Ok(Resolved::Placeholder(Word::Status)),
         _ => Err(UnknownWord(name.to_owned())),
     }
 }

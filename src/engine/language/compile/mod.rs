@@ -7,15 +7,17 @@
 mod api;
 mod blame;
 mod clients;
+pub mod filter;
 mod glob;
 pub mod metering;
 mod parts;
 mod pattern;
 mod prices;
 mod provider;
-mod quantity;
+pub(crate) mod quantity;
 pub mod safety;
 mod template;
+mod value_rule;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,16 +39,18 @@ pub use clients::{ClientFile, Clients, SetupValue, Speaks, Step};
 pub use glob::{Glob, HeaderGlob};
 pub use parts::*;
 pub use pattern::{
-    Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree, is_dots, percent_decode,
+    CaptureRules, Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree,
+    between_slashes, is_dots, members_problem, percent_decode,
 };
 pub use prices::{
     BOUNDARIES as PRICE_BOUNDARIES, NamePattern, Price, PriceEntry, PriceFile, PriceTest, Prices, Rates,
     Tier, boundary as price_boundary, overlaps as price_overlaps,
 };
-pub(crate) use provider::{Compiler, TemplateScope};
+pub(crate) use provider::{Compiler, FieldScope, TemplateScope};
 pub use provider::{FIXTURE, SourceMap, http_method};
 pub use quantity::{age, age_of_a_day, duration, size, span};
-pub use template::{Part, Resolved, Template, percent_encode, urlencode};
+pub use template::{Part, Resolved, Template, percent_encode, push_urlencoded, urlencode};
+pub use value_rule::{MAX_VALUE_BYTES, ValueRule, written as written_pattern};
 
 /// All parsed files. A file with TOML or schema errors is present without a document, so that a reference to it is
 /// reported as a reference to a broken file, not to a missing one.
@@ -56,6 +60,8 @@ pub struct Files {
     pub providers: BTreeMap<FileName, Slot<syntax::Provider>>,
     /// `presets/*.toml`.
     pub presets: BTreeMap<FileName, Slot<syntax::Provider>>,
+    /// `endpoints/**.toml`.
+    pub endpoint_sets: BTreeMap<FileName, Slot<syntax::EndpointSet>>,
     /// `gateways/*.toml`.
     pub gateways: BTreeMap<FileName, Slot<syntax::Gateway>>,
     /// `apis/*.toml`.
@@ -77,6 +83,7 @@ impl Files {
         for one in self.providers.values().chain(self.presets.values()).flatten() {
             budgets.insert(&one.file, one.used);
         }
+        self.endpoint_sets.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.gateways.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.apis.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.prices.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
@@ -87,10 +94,16 @@ impl Files {
         budgets
     }
 
+    /// The endpoint set of this name, if it has no errors of form.
+    fn endpoint_set(&self, name: &str) -> Option<&Parsed<syntax::EndpointSet>> {
+        self.endpoint_sets.get(&FileName::nested(name)?)?.as_ref().ok()
+    }
+
     /// Removes the files' own tests.
     pub fn drop_tests(&mut self) {
         let providers = self.providers.values_mut().chain(self.presets.values_mut()).flatten();
         providers.for_each(|one| one.document.test = None);
+        self.endpoint_sets.values_mut().flatten().for_each(|one| one.document.test = None);
         self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
         self.apis.values_mut().flatten().for_each(|one| one.document.test = None);
         self.prices.values_mut().flatten().for_each(|one| one.document.test = None);
@@ -104,7 +117,7 @@ pub struct Compiled {
     pub providers: Vec<Arc<Provider>>,
     /// The providers whose files have errors.
     pub rejected: Vec<Rejected>,
-    /// The tests of gateways, apis and presets, each with its compiled provider.
+    /// The tests of gateways, apis, presets and endpoint sets, each with its compiled provider.
     pub fixtures: Vec<(Arc<Provider>, Test)>,
     /// The good price files, by name.
     pub prices: Vec<Arc<PriceFile>>,
@@ -123,8 +136,8 @@ pub struct Compiled {
 pub struct Rejected {
     /// Its name.
     pub name: FileName,
-    /// The prefix of its client paths, if readable.
-    pub prefix: Option<String>,
+    /// The prefixes of its client paths, as far as they are readable.
+    pub prefixes: Vec<String>,
     /// Its credentials section, which no other provider may take.
     pub sharing: Option<Sharing>,
     /// Its token locations: its clients' tokens must not reach other providers.
@@ -159,7 +172,7 @@ impl From<&Provider> for Rejected {
         };
         Self {
             name: provider.name.clone(),
-            prefix: Some(provider.prefix.clone()),
+            prefixes: [&provider.prefix].into_iter().chain(&provider.prefixes).cloned().collect(),
             sharing: provider.section.as_ref().map(sharing),
             caller: provider.caller.clone(),
             unusable_var: None,
@@ -167,9 +180,11 @@ impl From<&Provider> for Rejected {
     }
 }
 
-/// The presets, gateways and apis by name; none for a file with errors.
+/// The presets, endpoint sets, gateways and apis by name; none for a file with errors.
+#[derive(Default)]
 pub(crate) struct Shared<'a> {
     presets: BTreeMap<FileName, Option<&'a Parsed<syntax::Provider>>>,
+    endpoint_sets: BTreeMap<FileName, Option<&'a Parsed<syntax::EndpointSet>>>,
     gateways: BTreeMap<FileName, Option<Arc<Gateway>>>,
     apis: BTreeMap<FileName, Option<Arc<Api>>>,
     budgets: Budgets,
@@ -181,6 +196,11 @@ pub fn compile(files: &Files) -> Compiled {
     let mut compiled = Compiled { budgets: budgets.clone(), ..Compiled::default() };
     let shared = Shared {
         presets: files.presets.iter().map(|(name, slot)| (name.clone(), slot.as_ref().ok())).collect(),
+        endpoint_sets: files
+            .endpoint_sets
+            .iter()
+            .map(|(name, slot)| (name.clone(), slot.as_ref().ok()))
+            .collect(),
         gateways: compile_each(&files.gateways, &mut compiled.diagnostics, |name, parsed| {
             provider::gateway(name, parsed, &budgets)
         }),
@@ -211,6 +231,14 @@ pub fn compile(files: &Files) -> Compiled {
             let tests = parsed.document.test.as_deref().unwrap_or_default();
             let extends = Some(name.as_str());
             provider::fixtures(&Fixtures { extends, ..Fixtures::new(parsed, tests) }, &shared, &mut compiled);
+        }
+    }
+    for (name, slot) in &files.endpoint_sets {
+        if let Ok(parsed) = slot {
+            let tests = parsed.document.test.as_deref().unwrap_or_default();
+            let (fixture, includes) = (parsed.document.fixture.as_deref(), Some(name.as_str()));
+            let fixtures = Fixtures { includes, fixture, ..Fixtures::new(parsed, tests) };
+            provider::fixtures(&fixtures, &shared, &mut compiled);
         }
     }
     let gateways = files.gateways.values().flatten();
@@ -279,15 +307,21 @@ fn findings_of(
     files: &Files,
     found: Vec<Diagnostic>,
 ) -> blame::Findings {
-    let preset = parsed.document.extends.as_deref().and_then(FileName::new);
+    let own = |pointer: &str| parsed.spans.value(&parsed.file, pointer);
+    let document = &parsed.document;
+    let preset = document.extends.as_deref().and_then(FileName::new);
     let preset = preset.and_then(|name| files.presets.get(&name)?.as_ref().ok());
-    blame::Findings {
-        name: name.clone(),
-        file: parsed.file.clone(),
-        extends: preset.map(|_| parsed.spans.value(&parsed.file, "/extends")),
-        preset: preset.map(|preset| preset.file.clone()),
-        found,
+    let mut bases = BTreeMap::new();
+    if let Some(preset) = preset {
+        bases.insert(preset.file.clone(), own("/extends"));
+        let sets = preset.document.include.iter().flatten().filter_map(|name| files.endpoint_set(name));
+        bases.extend(sets.map(|set| (set.file.clone(), own("/extends"))));
     }
+    for (index, name) in document.include.iter().flatten().enumerate() {
+        let set = files.endpoint_set(name);
+        bases.extend(set.map(|set| (set.file.clone(), own(&format!("/include/{index}")))));
+    }
+    blame::Findings { name: name.clone(), file: parsed.file.clone(), bases, found }
 }
 
 /// The tests of a shared file.
@@ -296,6 +330,8 @@ pub(crate) struct Fixtures<'a> {
     spans: &'a syntax::Spans,
     tests: &'a [syntax::Test],
     extends: Option<&'a str>,
+    /// The endpoint set that the tests' providers include.
+    includes: Option<&'a str>,
     /// The provider of tests that have none of their own.
     fixture: Option<&'a syntax::Provider>,
     size: usize,
@@ -304,7 +340,7 @@ pub(crate) struct Fixtures<'a> {
 impl<'a> Fixtures<'a> {
     fn new<T>(parsed: &'a Parsed<T>, tests: &'a [syntax::Test]) -> Self {
         let Parsed { file, spans, size, .. } = parsed;
-        Self { file, spans, tests, extends: None, fixture: None, size: *size }
+        Self { file, spans, tests, extends: None, includes: None, fixture: None, size: *size }
     }
 }
 
@@ -325,28 +361,41 @@ fn compile_each<S, T>(
     made
 }
 
+/// The kind of a shared file, in references to it.
+const ENDPOINT_SET: &str = "endpoint set";
+
 /// Resolves a reference to a shared file. The error is the code, message and help of a diagnostic.
 fn resolve<'a, T>(
     kind: &str,
     name: &str,
     known: &'a BTreeMap<FileName, Option<T>>,
 ) -> Result<&'a T, (Code, String, Option<String>)> {
-    match FileName::new(name).and_then(|name| known.get(&name)) {
+    match FileName::nested(name).and_then(|name| known.get(&name)) {
         Some(Some(found)) => Ok(found),
         Some(None) => {
             let help = "mend that file first".to_owned();
             Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), Some(help)))
         }
         None => {
-            let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
-            let near = nearest(stem, known.keys().map(FileName::as_str));
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if stem != name => format!("a {kind} is named without its folder and `.toml`: `{stem}`"),
-                None => format!("there would have to be a file `{kind}s/{name}.toml`"),
-            };
+            let help = unknown_help(kind, name, known.keys().map(FileName::as_str));
             Err((Code::Reference, format!("there is no {kind} `{name}`"), Some(help)))
         }
+    }
+}
+
+fn unknown_help<'k>(kind: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let bare = name.trim_end_matches(".toml");
+    let (folder, stem, named) = if kind == ENDPOINT_SET {
+        let stem = bare.rsplit_once("endpoints/").map_or(bare, |(_, stem)| stem);
+        ("endpoints".to_owned(), stem, "an endpoint set is named without `endpoints/`".to_owned())
+    } else {
+        let stem = bare.rsplit('/').next().unwrap_or(bare);
+        (format!("{kind}s"), stem, format!("a {kind} is named without its folder"))
+    };
+    match nearest(stem, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if stem != name => format!("{named} and `.toml`: `{stem}`"),
+        None => format!("there would have to be a file `{folder}/{name}.toml`"),
     }
 }
 

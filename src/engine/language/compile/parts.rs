@@ -10,10 +10,15 @@ use std::{
 
 use http::HeaderName;
 
-use super::{Api, Glob, HeaderGlob, Pattern, Template, metering::Metering};
+use super::{Api, CaptureRules, Glob, HeaderGlob, Pattern, Template, ValueRule, metering::Metering};
 use crate::{
     base::{diag::Location, name::FileName},
-    language::{auth, syntax},
+    language::{
+        auth,
+        generator::Generator,
+        syntax::{self, Roots},
+        token::{self, TokenWord},
+    },
 };
 
 /// A placeholder in a provider's templates. `{provider}` is filled in by `compile` itself.
@@ -25,12 +30,44 @@ pub enum Placeholder {
     Capture(u8),
     /// The `base_url`'s host.
     Host,
+    /// A text that is generated for each request. Only values of headers have it, at their end.
+    Generated(Generator),
     /// The credential.
     Secret,
+    /// A name that tokens define.
+    Token(TokenWord),
+    /// A value of the credentials section.
+    Field(FieldName),
     /// The upstream path without what the gateway strips.
     Path,
     /// The upstream URL.
     Url,
+}
+
+impl Placeholder {
+    /// Its name in templates. `captures`: the names of the endpoint's captures.
+    pub fn written<'n>(&'n self, captures: &'n [String]) -> &'n str {
+        match self {
+            Self::Var(var) => var,
+            Self::Capture(index) => captures.get(usize::from(*index)).map_or("", String::as_str),
+            Self::Host => "host",
+            Self::Generated(generator) => generator.name(),
+            Self::Secret => "secret",
+            Self::Token(word) => word.name(),
+            Self::Field(field) => &field.name,
+            Self::Path => "path",
+            Self::Url => "url",
+        }
+    }
+}
+
+/// A value of the credentials section, as a template names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName {
+    /// Its index among [`Section::values`].
+    pub index: u16,
+    /// Its name.
+    pub name: Box<str>,
 }
 
 /// A template in a provider's file.
@@ -43,20 +80,28 @@ pub struct Provider {
     pub name: FileName,
     /// The start of its file.
     pub at: Location,
-    /// All its files: its own and those of its preset, gateways, apis and the policy.
+    /// All its files: its own and those of its preset, endpoint sets, gateways, apis and the policy.
     pub inputs: BTreeSet<Arc<str>>,
     /// Its texts for pages.
     pub shown: PageTexts,
     /// The prefix of its client paths.
     pub prefix: String,
+    /// Further prefixes of all its client paths.
+    pub prefixes: Vec<String>,
     /// The base URL of the upstream.
     pub base_url: Located<ProviderTemplate>,
+    /// Further base URLs, by name.
+    pub origins: BTreeMap<String, Located<ProviderTemplate>>,
     /// Its vars.
     pub vars: Vars,
+    /// TLS of its own.
+    pub tls: Option<Tls>,
     /// Its further token locations.
     pub caller: TokenLocations,
     /// Its credentials section.
     pub section: Option<Section>,
+    /// Its tokens, by name.
+    pub tokens: Vec<token::Compiled>,
     /// The entries of `auth`, in order.
     pub auth: Vec<Auth>,
     /// Header rules for every endpoint.
@@ -67,12 +112,16 @@ pub struct Provider {
     pub gateways: Vec<GatewayUse>,
     /// Its egresses, in order.
     pub egress: Vec<Egress>,
+    /// Headers of responses whose URLs come back through tollgate.
+    pub rewrite_urls: Vec<HeaderName>,
     /// CORS: headers that browsers may send, as names and globs.
     pub cors_headers: Vec<HeaderGlob>,
     /// Its name in OpenTelemetry, unless that is its name.
     pub telemetry_name: Option<Arc<str>>,
     /// The greatest size of a request body in bytes.
     pub max_body: u64,
+    /// The greatest size of a body that a signature covers, in bytes.
+    pub signed_body: u64,
     /// Its paste token.
     pub paste_token: Option<Located<syntax::PasteToken>>,
     /// The request of "try it".
@@ -92,10 +141,80 @@ impl Provider {
         let apis = apis.flat_map(|api| &api.cors_headers);
         let rules = self.endpoints.iter().map(|endpoint| &endpoint.headers).chain([&self.headers]);
         let rules = rules.flat_map(HeaderRules::mentioned);
-        let auth =
-            self.auth.iter().flat_map(|entry| entry.kind.outputs()).map(|output| output.header.as_str());
+        let auth = self.auth.iter().flat_map(|entry| entry.kind.outputs());
+        let auth = auth.filter_map(|output| output.place.header()).map(HeaderName::as_str);
         let callers = self.caller.headers.iter().map(HeaderName::as_str);
         self.cors_headers.iter().chain(apis).map(HeaderGlob::as_str).chain(rules).chain(auth).chain(callers)
+    }
+
+    /// The base URL of an endpoint.
+    pub fn base_of(&self, endpoint: &Endpoint) -> &Located<ProviderTemplate> {
+        endpoint.origin.as_ref().and_then(|name| self.origins.get(name)).unwrap_or(&self.base_url)
+    }
+
+    /// The fields that an entry of `auth` names.
+    pub fn fields_of<'p>(&'p self, auth: &'p Auth) -> BTreeSet<&'p str> {
+        let outputs = auth.kind.outputs().into_iter().map(|output| output.text);
+        let token = auth.token.map(|index| &self.tokens[index]);
+        let made = token
+            .into_iter()
+            .flat_map(|token| token.url().map(|url| &url.value).into_iter().chain(token.templates()));
+        let named = outputs.chain(made).flat_map(Template::placeholders).filter_map(|name| match name {
+            Placeholder::Field(field) => Some(self.values()[usize::from(field.index)].field.as_str()),
+            Placeholder::Var(_)
+            | Placeholder::Capture(_)
+            | Placeholder::Host
+            | Placeholder::Generated(_)
+            | Placeholder::Secret
+            | Placeholder::Token(_)
+            | Placeholder::Path
+            | Placeholder::Url => None,
+        });
+        named.chain(auth.field.as_deref()).collect()
+    }
+
+    /// True if a caller who has stored nothing is refused, at some endpoint.
+    pub fn needs_credential(&self) -> bool {
+        let is_optional = |endpoint: &Endpoint| {
+            self.auth.iter().any(|auth| auth.kind.is_none() && auth.counts_for(&endpoint.name))
+        };
+        !self.auth.is_empty() && !self.endpoints.iter().all(is_optional)
+    }
+
+    /// The name of an entry of `auth` for people: its field, its token, or its fields.
+    pub fn auth_name(&self, auth: &Auth) -> String {
+        match (&auth.field, auth.token) {
+            _ if auth.kind.is_none() => "none".to_owned(),
+            (Some(field), _) => field.clone(),
+            (None, Some(token)) => format!("token {}", self.tokens[token].name),
+            (None, None) => self.fields_of(auth).into_iter().collect::<Vec<_>>().join(" + "),
+        }
+    }
+
+    /// The values of its section that templates can name.
+    pub fn values(&self) -> &[SectionValue] {
+        self.section.as_ref().map(|section| &*section.values).unwrap_or_default()
+    }
+
+    /// All headers that the file sets anywhere, also in inactive gateways and egresses.
+    pub fn claimed(&self) -> Vec<HeaderName> {
+        let rules = self.endpoints.iter().map(|endpoint| &endpoint.headers.set);
+        let rules = rules.chain([&self.headers.set]);
+        let rules = rules.chain(self.gateways.iter().map(|one| &one.gateway.overlay.set));
+        let rules = rules.chain(self.egress.iter().map(|one| &one.overlay.set));
+        let auth = self.auth.iter().flat_map(|auth| auth.kind.outputs());
+        let auth = auth.filter_map(|output| output.place.replaced_header());
+        let mut names: Vec<HeaderName> = rules.flatten().map(|(name, _)| name).chain(auth).cloned().collect();
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        names
+    }
+
+    /// All query parameters that an entry of `auth` sets.
+    pub fn claimed_query(&self) -> Vec<String> {
+        let outputs = self.auth.iter().flat_map(|auth| auth.kind.outputs());
+        let names: BTreeSet<&str> = outputs.filter_map(|output| output.place.parameter()).collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The sources of all vars, those of its gateways included.
@@ -139,6 +258,43 @@ pub struct Var {
     pub optional: bool,
     /// True if its value is never shown.
     pub secret: bool,
+    /// The value if the source has none.
+    pub default: Option<String>,
+    /// True if its value is a PEM text for `tls`, which stands in no template.
+    pub is_pem: bool,
+}
+
+/// TLS of a provider's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities.
+    pub ca: Option<PemVar>,
+    /// Those that are trusted.
+    pub roots: Roots,
+    /// The client certificate.
+    pub client: Option<ClientCertificate>,
+    /// The table.
+    pub at: Location,
+}
+
+/// A client certificate and its private key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate with its chain.
+    pub certificate: PemVar,
+    /// The private key.
+    pub key: PemVar,
+}
+
+/// A var that holds a PEM text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PemVar {
+    /// Its name.
+    pub var: String,
+    /// The var.
+    pub source: Var,
+    /// Its declaration.
+    pub declared: Location,
 }
 
 /// The source of a var's value.
@@ -166,6 +322,28 @@ pub struct TokenLocations {
     pub headers: Vec<HeaderName>,
     /// Query parameters.
     pub query: Vec<String>,
+    /// Prefixes of the subprotocols that a WebSocket offers.
+    pub subprotocol: Vec<String>,
+    /// Schemes of `Authorization` besides `Bearer`, in lower case; the empty one is a token without a scheme. The engine
+    /// removes that header from every request.
+    pub schemes: Vec<String>,
+}
+
+impl TokenLocations {
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        let Self { headers, query, subprotocol, schemes } = self;
+        headers.is_empty() && query.is_empty() && subprotocol.is_empty() && schemes.is_empty()
+    }
+
+    /// Adds those of another one.
+    pub fn extend(&mut self, other: &Self) {
+        let Self { headers, query, subprotocol, schemes } = other;
+        self.headers.extend(headers.iter().cloned());
+        self.query.extend(query.iter().cloned());
+        self.subprotocol.extend(subprotocol.iter().cloned());
+        self.schemes.extend(schemes.iter().cloned());
+    }
 }
 
 /// A section of the credentials document.
@@ -179,19 +357,51 @@ pub struct Section {
     pub shared_with: Vec<FileName>,
     /// Its fields with their locations.
     pub fields: Vec<Located<syntax::Field>>,
+    /// The values that templates can name.
+    pub values: Vec<SectionValue>,
+    /// The vars with the client secrets of logins, by field.
+    pub client_secrets: Vec<(String, String)>,
+}
+
+/// A value of the credentials section that templates can name: a field, or a part of a `json` field.
+#[derive(Debug, Clone)]
+pub struct SectionValue {
+    /// Its name in templates.
+    pub name: String,
+    /// The field.
+    pub field: String,
+    /// For a part: its JSON pointer in the document.
+    pub pointer: Option<String>,
+    /// The rule for a value that is no secret; none for a secret.
+    pub rule: Option<ValueRule>,
+    /// True if a header or query parameter is left out where the value is absent.
+    pub optional: bool,
+    /// The value where none is stored.
+    pub default: Option<String>,
 }
 
 /// An `[[auth]]` entry: a credential, and the kind of authentication that puts it into the request.
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// The field of the credentials section.
-    pub field: String,
+    /// The field whose value is the secret.
+    pub field: Option<String>,
+    /// The token that is the secret, by its index among the provider's tokens.
+    pub token: Option<usize>,
     /// A glob that the secret must match.
     pub matches: Option<Glob>,
+    /// Globs on the names of the endpoints that it counts for; all if none.
+    pub endpoints: Option<Vec<Glob>>,
     /// The kind of authentication.
     pub kind: auth::Compiled,
     /// Its location.
     pub at: Location,
+}
+
+impl Auth {
+    /// True if it counts for an endpoint of this name.
+    pub fn counts_for(&self, endpoint: &str) -> bool {
+        self.endpoints.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(endpoint)))
+    }
 }
 
 /// Rules for request headers, applied in this order.
@@ -207,12 +417,27 @@ pub struct HeaderRules {
     pub default: Vec<(HeaderName, ProviderTemplate)>,
     /// Headers to set.
     pub set: Vec<(HeaderName, ProviderTemplate)>,
+    /// Members to add to headers that are lists.
+    pub add: Vec<(HeaderName, ProviderTemplate)>,
 }
 
 impl HeaderRules {
+    /// The headers that the rules write, with their values.
+    pub fn written(&self) -> impl Iterator<Item = &(HeaderName, ProviderTemplate)> {
+        self.default.iter().chain(&self.set).chain(&self.add)
+    }
+
+    /// The number of values that are generated for each request.
+    pub fn generated(&self) -> usize {
+        let is_generated = |text: &ProviderTemplate| {
+            text.placeholders().any(|name| matches!(name, Placeholder::Generated(_)))
+        };
+        self.written().filter(|(_, text)| is_generated(text)).count()
+    }
+
     /// The headers of a client's request that the rules are about, as names and globs.
     fn mentioned(&self) -> impl Iterator<Item = &str> {
-        let names = self.default.iter().chain(&self.set).map(|(name, _)| name.as_str());
+        let names = self.written().map(|(name, _)| name.as_str());
         self.pass.iter().chain(&self.remove).map(HeaderGlob::as_str).chain(names)
     }
 }
@@ -233,12 +458,20 @@ pub struct Endpoint {
     pub name: String,
     /// The location of its path.
     pub at: Location,
+    /// True if it is of an endpoint set, whose file has its tests.
+    pub is_of_set: bool,
     /// Its method.
     pub method: http::Method,
     /// Its client paths.
     pub paths: Vec<ClientPath>,
+    /// The rules for its captures.
+    pub rules: CaptureRules,
     /// The path at the upstream, below the base path.
     pub upstream_path: ProviderTemplate,
+    /// The name of its base URL among `origins`; none for `base_url`.
+    pub origin: Option<String>,
+    /// The protocol that it switches to.
+    pub upgrade: Option<syntax::Upgrade>,
     /// Its wire format.
     pub api: Option<Arc<Api>>,
     /// The operation's name in OpenTelemetry, its own or that of the api, unless that is its name.
@@ -362,6 +595,8 @@ pub struct Test {
     pub spec: syntax::Test,
     /// Its index among the tests of its file.
     pub index: usize,
+    /// The time of its request, in milliseconds since 1970.
+    pub now_ms: u64,
     /// The location of its `expect`.
     pub at: Location,
 }

@@ -66,6 +66,12 @@ pub fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "it has to be at most `1024GiB`".into())
 }
 
+/// The size of a body that is kept in memory until it is sent: at most 64 MiB, which is what a worker holds of them.
+pub fn held_size(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes > 64 << 20 { Err("it has to be at most `64MiB`".into()) } else { Ok(bytes) }
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     Some((text[..end].parse().ok()?, &text[end..]))

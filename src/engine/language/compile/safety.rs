@@ -37,6 +37,8 @@ single_names! {
     // Hop-by-hop: RFC 9110, section 7.6.1; framing: RFC 9112, section 6.
     Managed: "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
         | "content-length" | "host" | "http2-settings" | "expect";
+    // The handshake of a WebSocket: RFC 6455, section 4.1.
+    Managed: "sec-websocket-key" | "sec-websocket-version" | "sec-websocket-accept";
     // The caller's token, and cookies of a browser.
     Stripped: "authorization" | "x-api-key" | "cookie" | "cookie2";
     // Some servers take these for the method or the path: they would bypass the allowed endpoint.

@@ -1,9 +1,11 @@
-//! Templates: text with placeholders, `{name}` and `{name|urlencode}`. Parsed once, rendered for each request.
+//! Templates: text with placeholders, `{name}` and `{name|filter}`. Parsed once, rendered for each request.
 //!
 //! The caller defines the names, so that URLs, headers, messages and error bodies share one parser. Nothing else is
-//! supported: no conditions, no loops, no escape for a brace.
+//! supported: no conditions, no loops, no escape for a brace. Read next: `filter`.
 
 use std::borrow::Cow;
+
+use super::filter::{self, Filter, Filters};
 
 /// A text with placeholders of type `N`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,8 @@ pub enum Part<N> {
     Placeholder {
         /// Its name.
         name: N,
-        /// True if the value is percent-encoded, all but RFC 3986's unreserved characters.
-        urlencode: bool,
+        /// The filters that the value goes through.
+        filters: Filters,
     },
 }
 
@@ -35,8 +37,8 @@ pub enum TemplateError<E> {
     /// An opening brace without a closing one.
     #[error("`{{` without `}}` after it")]
     Unclosed,
-    /// A filter other than `urlencode`.
-    #[error("unknown filter `{0}`: the only one is `urlencode`")]
+    /// A filter that does not exist.
+    #[error("unknown filter `{0}`: the filters are {known}", known = filter::NAMES)]
     UnknownFilter(String),
     /// A name that the caller refuses.
     #[error(transparent)]
@@ -65,12 +67,15 @@ impl<N> Template<N> {
             let inside = rest[brace..].strip_prefix('{').ok_or(TemplateError::Unopened)?;
             let end = inside.find(['{', '}']).filter(|end| inside[*end..].starts_with('}'));
             let end = end.ok_or(TemplateError::Unclosed)?;
-            let (name, urlencode) = match inside[..end].split_once('|') {
-                None => (&inside[..end], false),
-                Some((name, "urlencode")) => (name, true),
-                Some((_, filter)) => return Err(TemplateError::UnknownFilter(filter.to_owned())),
-            };
-            template.push(known(name).map_err(TemplateError::Name)?, urlencode);
+            let (name, written) = inside[..end]
+                .split_once('|')
+                .map_or((&inside[..end], None), |(name, filters)| (name, Some(filters)));
+            let filters = written
+                .into_iter()
+                .flat_map(|filters| filters.split('|'))
+                .map(|one| Filter::of(one).ok_or_else(|| TemplateError::UnknownFilter(one.to_owned())));
+            let filters = filters.collect::<Result<Filters, _>>()?;
+            template.push(known(name).map_err(TemplateError::Name)?, &filters);
             rest = &inside[end + 1..];
         }
         template.push_text(rest);
@@ -83,7 +88,7 @@ impl<N> Template<N> {
         for part in &self.parts {
             match part {
                 Part::Text(text) => template.push_text(text),
-                Part::Placeholder { name, urlencode } => template.push(known(name), *urlencode),
+                Part::Placeholder { name, filters } => template.push(known(name), filters),
             }
         }
         template
@@ -97,8 +102,8 @@ impl<N> Template<N> {
     }
 
     /// A template of one placeholder.
-    pub fn placeholder(name: N, urlencode: bool) -> Self {
-        Self { parts: vec![Part::Placeholder { name, urlencode }] }
+    pub fn placeholder(name: N, filters: Filters) -> Self {
+        Self { parts: vec![Part::Placeholder { name, filters }] }
     }
 
     /// Appends the text with all values filled in.
@@ -106,8 +111,7 @@ impl<N> Template<N> {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Placeholder { name, urlencode: false } => out.push_str(value(name)),
-                Part::Placeholder { name, urlencode: true } => out.push_str(&urlencode(value(name))),
+                Part::Placeholder { name, filters } => filters.push_to(out, value(name)),
             }
         }
     }
@@ -116,14 +120,13 @@ impl<N> Template<N> {
     pub fn max_len(&self, len: impl Fn(&N) -> usize) -> usize {
         let part = |part: &Part<N>| match part {
             Part::Text(text) => text.len(),
-            Part::Placeholder { name, urlencode: false } => len(name),
-            Part::Placeholder { name, urlencode: true } => 3 * len(name),
+            Part::Placeholder { name, filters } => filters.max_len(len(name)),
         };
         self.parts.iter().map(part).sum()
     }
 
     /// Appends the text with the placeholders in braces, for messages.
-    pub fn render_names<'v>(&self, out: &mut String, name_of: impl Fn(&N) -> &'v str) {
+    pub fn render_names<'v>(&'v self, out: &mut String, name_of: impl Fn(&'v N) -> &'v str) {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
@@ -144,8 +147,10 @@ impl<N> Template<N> {
     /// URL would run into its own.
     pub fn mixes_queries(&self, whole: impl Fn(&N) -> bool) -> bool {
         let query = |part: &Part<N>| matches!(part, Part::Text(text) if text.contains('?'));
-        let bare =
-            |part: &Part<N>| matches!(part, Part::Placeholder { name, urlencode: false } if whole(name));
+        let bare = |part: &Part<N>| match part {
+            Part::Text(_) => false,
+            Part::Placeholder { name, filters } => !filters.contains(Filter::Urlencode) && whole(name),
+        };
         self.parts.iter().any(query) && self.parts.iter().any(bare)
     }
 
@@ -184,6 +189,18 @@ impl<N> Template<N> {
         Some(self)
     }
 
+    /// The template without this text at its end, any number of times.
+    #[must_use]
+    pub fn without_suffix(mut self, suffix: &str) -> Self {
+        if let Some(Part::Text(text)) = self.parts.last_mut() {
+            *text = text.trim_end_matches(suffix).to_owned();
+            if text.is_empty() {
+                self.parts.pop();
+            }
+        }
+        self
+    }
+
     /// Appends another template. `encode`: percent-encodes all of it.
     pub fn append(&mut self, other: &Self, encode: bool)
     where
@@ -191,19 +208,29 @@ impl<N> Template<N> {
     {
         for part in &other.parts {
             match part {
-                Part::Text(text) => self.push(Resolved::Text(text.clone()), encode),
-                Part::Placeholder { name, urlencode } => {
-                    self.push(Resolved::Placeholder(name.clone()), *urlencode || encode);
+                Part::Text(text) if encode => self.push_text(&urlencode(text)),
+                Part::Text(text) => self.push_text(text),
+                Part::Placeholder { name, filters } => {
+                    let mut filters = filters.clone();
+                    if encode && !filters.contains(Filter::Urlencode) {
+                        filters.push(Filter::Urlencode);
+                    }
+                    self.push(Resolved::Placeholder(name.clone()), &filters);
                 }
             }
         }
     }
 
-    fn push(&mut self, known: Resolved<N>, encode: bool) {
+    fn push(&mut self, known: Resolved<N>, filters: &Filters) {
         match known {
-            Resolved::Text(text) if encode => self.push_text(&urlencode(&text)),
-            Resolved::Text(text) => self.push_text(&text),
-            Resolved::Placeholder(name) => self.parts.push(Part::Placeholder { name, urlencode: encode }),
+            Resolved::Text(text) => {
+                let mut filtered = String::new();
+                filters.push_to(&mut filtered, &text);
+                self.push_text(&filtered);
+            }
+            Resolved::Placeholder(name) => {
+                self.parts.push(Part::Placeholder { name, filters: filters.clone() });
+            }
         }
     }
 
@@ -224,13 +251,23 @@ pub fn urlencode(text: &str) -> Cow<'_, str> {
     percent_encode(text, unreserved)
 }
 
+/// Appends a text percent-encoded as by [`urlencode`]. Unlike that, it makes no copy: the text may be a secret.
+pub fn push_urlencoded(out: &mut String, text: &str) {
+    push_encoded(out, text, |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+}
+
 /// Percent-encodes all bytes but those that `keep` accepts.
 pub fn percent_encode(text: &str, keep: impl Fn(u8) -> bool) -> Cow<'_, str> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if text.bytes().all(&keep) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() * 3);
+    push_encoded(&mut out, text, keep);
+    Cow::Owned(out)
+}
+
+fn push_encoded(out: &mut String, text: &str, keep: impl Fn(u8) -> bool) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text.bytes() {
         if byte.is_ascii() && keep(byte) {
             out.push(byte.into());
@@ -238,7 +275,6 @@ pub fn percent_encode(text: &str, keep: impl Fn(u8) -> bool) -> Cow<'_, str> {
             out.extend(['%', HEX[usize::from(byte >> 4)].into(), HEX[usize::from(byte & 15)].into()]);
         }
     }
-    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -278,6 +314,12 @@ mod tests {
         check("{{a}}", Err("`{` without `}` after it"));
         check("a}", Err("`}` without `{` before it"));
         check("{}", Err("no ``"));
-        check("{x|upper}", Err("unknown filter `upper`: the only one is `urlencode`"));
+        check(
+            "{a|lower}{x|base64}{a|lower|urlencode}{a|urlencode|lower}",
+            Ok("a/bMSYya%2fb".replace("a%2fb", "a%2Fba%2fb").as_str()),
+        );
+        let filters = "the filters are `urlencode`, `base64`, `lower`, `upper`";
+        check("{x|trim}", Err(&format!("unknown filter `trim`: {filters}")));
+        check("{x|lower|}", Err(&format!("unknown filter ``: {filters}")));
     }
 }

@@ -9,10 +9,11 @@ use crate::{
         usage::Counter,
     },
     language::{
+        auth,
         compile::Glob,
         syntax::{
-            self, Auth, Count, EndpointEntry, Headers, Overlay, Parsed, Pointers, Query, Response, Spans,
-            pointer_step,
+            self, Auth, Caller, Count, EndpointEntry, Headers, Overlay, Parsed, Pointers, Query, Response,
+            Spans, pointer_step,
         },
     },
 };
@@ -22,11 +23,19 @@ pub(super) fn provider(parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagno
     let document = &parsed.document;
     let mut linter = Linter { file: &parsed.file, spans: &parsed.spans, found };
     linter.url("/base_url", document.base_url.as_ref());
+    for (name, url) in document.origins.iter().flatten() {
+        linter.url(&format!("/origins/{}", pointer_step(name)), Some(url));
+    }
     let fields = document.credentials.iter().flat_map(|one| one.field.iter().flatten());
     for (index, field) in fields.enumerate() {
         linter.url(&format!("/credentials/field/{index}/token_url"), field.token_url.as_ref());
     }
+    for (name, token) in document.token.iter().flatten() {
+        let url = token.request.as_ref().map(|request| &request.url);
+        linter.url(&format!("/token/{}/request/url", pointer_step(name)), url);
+    }
     linter.auth(document.auth.as_deref().unwrap_or_default());
+    linter.caller(document.caller.as_ref());
     linter.headers("/headers", document.headers.as_ref());
     for (name, entry) in document.endpoint.iter().flatten() {
         if let EndpointEntry::Table(endpoint) = entry {
@@ -34,6 +43,7 @@ pub(super) fn provider(parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagno
             linter.catch_all(&pointer, endpoint);
             linter.headers(&format!("{pointer}/headers"), endpoint.headers.as_ref());
             linter.query(&format!("{pointer}/query"), endpoint.query.as_ref());
+            linter.removed_parameters(&pointer, endpoint.query.as_ref(), document.auth.as_deref());
             linter.responses(&format!("{pointer}/response"), endpoint.response.as_deref());
         }
     }
@@ -159,16 +169,35 @@ impl Linter<'_> {
             // Without a `match` above it the entry is an error already.
             let Some(mine) = &auth.r#match else { continue };
             let hides = |other: &&Auth| {
-                other.field == auth.field && other.r#match.as_deref().is_some_and(|one| covers(one, mine))
+                let is_wide = other.endpoints.is_none() || other.endpoints == auth.endpoints;
+                let matches = other.r#match.as_deref().is_some_and(|one| covers(one, mine));
+                is_wide && other.field == auth.field && matches
             };
             if let Some(first) = entries[..index].iter().position(|other| hides(&other)) {
                 let message = format!(
                     "never reached: an entry above takes every `{}` that matches `{mine}`",
-                    auth.field
+                    auth.field.as_deref().unwrap_or_default()
                 );
                 let (at, other) = (self.key(&format!("/auth/{index}")), self.key(&format!("/auth/{first}")));
                 self.dead(at, message, other, "put the narrower `match` first, or drop one of the two");
             }
+        }
+    }
+
+    /// Token locations that count for every provider.
+    fn caller(&mut self, caller: Option<&Caller>) {
+        for (index, name) in caller.iter().flat_map(|caller| caller.headers.iter().flatten()).enumerate() {
+            let folded = FoldedName::of(name);
+            if !matches!(folded.as_str(), "authorization" | "x-api-key") {
+                continue;
+            }
+            let message = format!("`{name}` has no effect here: a token in it counts for every provider");
+            let help = match folded.as_str() {
+                "authorization" => "drop it; for another scheme than `Bearer`, write `schemes = [\"Token\"]`",
+                _ => "drop it",
+            };
+            let at = self.value(&format!("/caller/headers/{index}"));
+            self.found.push(Diagnostic::new(Code::DeadRule, at, message).help(help));
         }
     }
 
@@ -204,6 +233,20 @@ impl Linter<'_> {
         self.defaults(pointer, query.default.as_ref(), query.set.as_ref(), str::eq);
     }
 
+    /// Parameters that a credential sets are removed from every request.
+    fn removed_parameters(&mut self, endpoint: &str, query: Option<&Query>, auth: Option<&[Auth]>) {
+        let removed = query.iter().flat_map(|query| query.remove.iter().flatten()).enumerate();
+        for (index, name) in removed {
+            let entries = auth.iter().copied().flatten();
+            let sets = |entry: &Auth| auth::parameters(entry).any(|(known, _)| known == name);
+            let Some(entry) = entries.into_iter().position(sets) else { continue };
+            let message = format!("the client's `{name}` is removed already: a credential sets it");
+            let at = self.value(&format!("{endpoint}/query/remove/{index}"));
+            let other = self.key(&format!("/auth/{entry}/query/{}", pointer_step(name)));
+            self.dead(at, message, other, "drop it");
+        }
+    }
+
     fn removes(&mut self, pointer: &str, globs: Option<&[String]>) {
         let globs = globs.unwrap_or_default();
         for (index, glob) in globs.iter().enumerate() {
@@ -219,11 +262,11 @@ impl Linter<'_> {
         }
     }
 
-    fn defaults(
+    fn defaults<V>(
         &mut self,
         pointer: &str,
-        defaults: Option<&syntax::StringMap>,
-        set: Option<&syntax::StringMap>,
+        defaults: Option<&BTreeMap<String, V>>,
+        set: Option<&BTreeMap<String, V>>,
         same: fn(&str, &str) -> bool,
     ) {
         for name in defaults.into_iter().flatten().map(|(name, _)| name) {

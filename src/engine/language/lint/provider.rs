@@ -55,7 +55,9 @@ impl<'p> EndpointLookup<'p> {
         let request = &test.spec.request;
         let path = request.path.split('?').next().unwrap_or_default();
         let method = request.method.as_deref().unwrap_or("GET");
-        self.0.find(path, |(known, name)| (known.as_str() == method).then_some(*name)).map(|(name, _)| name)
+        self.0
+            .find_with_slashes(path, |(known, name)| (known.as_str() == method).then_some(*name))
+            .map(|(name, _)| name)
     }
 }
 
@@ -68,6 +70,7 @@ pub(super) fn provider(
     untested(provider, parsed, tested, found);
     doubled(provider, parsed, found);
     outranked(provider, parsed, found);
+    offered_to_nobody(provider, parsed, found);
 }
 
 /// The location, if it is in the file itself; otherwise the file's `extends`.
@@ -88,7 +91,7 @@ fn untested(
         .iter()
         .flat_map(|reach| provider.tests.iter().filter_map(|test| reach.endpoint(test)))
         .collect();
-    let mut inherited = BTreeMap::<&Arc<str>, Vec<&str>>::new();
+    let mut inherited = BTreeMap::<(&Arc<str>, bool), Vec<&str>>::new();
     for endpoint in provider.endpoints.iter().filter(|one| !covered.contains(one.name.as_str())) {
         let pointer = format!("/endpoint/{}", pointer_step(&endpoint.name));
         if parsed.spans.has(&pointer) {
@@ -97,13 +100,22 @@ fn untested(
             found
                 .push(Diagnostic::new(Code::UntestedEndpoint, at, message).help(test_of(provider, endpoint)));
         } else if !tested.0.contains(&(endpoint.at.file.clone(), endpoint.name.clone())) {
-            inherited.entry(&endpoint.at.file).or_default().push(&endpoint.name);
+            inherited.entry((&endpoint.at.file, endpoint.is_of_set)).or_default().push(&endpoint.name);
         }
     }
-    for (preset, names) in inherited.into_iter().filter(|(preset, _)| !preset.starts_with("built-in/")) {
-        let message = format!("no test covers what `{preset}` supplies: {}", backticked(&names));
-        let at = parsed.spans.value(&parsed.file, "/extends");
-        let help = "add a test to the preset, which holds for all that extend it, or to this file";
+    for ((file, is_set), names) in
+        inherited.into_iter().filter(|((file, _), _)| !file.starts_with("built-in/"))
+    {
+        let message = format!("no test covers what `{file}` supplies: {}", backticked(&names));
+        let (key, help) = if is_set {
+            (
+                "/include",
+                "add a test to the endpoint set, which holds for all that include it, or to this file",
+            )
+        } else {
+            ("/extends", "add a test to the preset, which holds for all that extend it, or to this file")
+        };
+        let at = parsed.spans.value(&parsed.file, key);
         found.push(Diagnostic::new(Code::UntestedEndpoint, at, message).help(help));
     }
 }
@@ -123,11 +135,13 @@ fn doubled(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut V
     let base = path_of(&provider.base_url);
     let direct = provider.endpoints.iter().find_map(|one| {
         let path = one.upstream_path.leading_text();
+        let base = path_of(provider.base_of(one));
         twice(&base, path).map(|version| (one, version.to_owned(), format!("{base}{path}")))
     });
     if let Some((endpoint, version, path)) = &direct {
         let message = format!("the upstream path says `/{version}` twice: `{path}`");
-        let diagnostic = Diagnostic::new(Code::DoubledPath, own(&provider.base_url.at, parsed), message);
+        let diagnostic =
+            Diagnostic::new(Code::DoubledPath, own(&provider.base_of(endpoint).at, parsed), message);
         let diagnostic =
             diagnostic.related(endpoint.at.clone(), format!("the path of endpoint `{}`", endpoint.name));
         found.push(diagnostic.help(format!("drop `/{version}` from one of the two")));
@@ -152,7 +166,7 @@ fn through(used: &GatewayUse, base: &str, path: &str) -> Option<(String, String)
     let before = used.path.leading_text();
     let joins = matches!(
         used.path.parts().get(1),
-        Some(Part::Placeholder { name: Placeholder::Path, urlencode: false })
+        Some(Part::Placeholder { name: Placeholder::Path, filters }) if filters.is_empty()
     );
     let version = twice(&front, before).or_else(|| twice(before, upstream).filter(|_| joins));
     version.map(|version| (version.to_owned(), format!("{front}{before}{upstream}")))
@@ -182,6 +196,19 @@ fn path_of(url: &Located<ProviderTemplate>) -> String {
     path.trim_end_matches('/').to_owned()
 }
 
+// === token locations ===
+
+/// Reports prefixes of subprotocols in a file without a WebSocket.
+fn offered_to_nobody(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut Vec<Diagnostic>) {
+    let pointer = "/caller/subprotocol";
+    if parsed.spans.has(pointer) && provider.endpoints.iter().all(|endpoint| endpoint.upgrade.is_none()) {
+        let message = "`subprotocol` never applies: no endpoint of this provider is a WebSocket";
+        let at = parsed.spans.key(&parsed.file, pointer);
+        let help = "write `upgrade = \"websocket\"` in an endpoint, or drop it";
+        found.push(Diagnostic::new(Code::DeadRule, at, message).help(help));
+    }
+}
+
 // === gateways ===
 
 /// Reports gateways that are active only if another one with a lower order is.
@@ -209,5 +236,6 @@ fn outranked(provider: &Provider, parsed: &Parsed<syntax::Provider>, found: &mut
 fn needs<'p>(one: &'p GatewayUse, provider: &'p Provider) -> BTreeSet<&'p VarSource> {
     let when = one.when.iter().filter_map(|name| provider.vars.get(name));
     let when = when.filter(|var| var.value.optional);
-    one.gateway.vars.values().chain(when).map(|var| &var.value.source).collect()
+    let own = one.gateway.vars.values().filter(|var| var.value.default.is_none());
+    own.chain(when).map(|var| &var.value.source).collect()
 }

@@ -78,6 +78,7 @@ fn repeated_versions_are_found() {
 fn rules_that_never_apply() {
     check("", "[headers]\nremove = [\"x-a\", \"x-*\"]\n", "TG063 x.toml:5");
     check("", "[headers]\nremove = [\"X-A\", \"x-a\"]\n", "TG063 x.toml:5");
+    check("", "[caller]\nsubprotocol = [\"example-key.\"]\n", "TG063 x.toml:5");
     check(
         "",
         "[headers]\nremove = [\"x-a*\", \"x-b*\"]\ndefault = { x-c = \"1\" }\nset = { x-d = \"2\" }\n",
@@ -127,6 +128,11 @@ fn endpoints_are_covered_by_their_own_tests_or_those_of_their_preset() {
     let tested = format!("{preset}{test}");
     assert_eq!(found(&[("presets/p", &tested), ("x", &own)]), "");
     assert_eq!(found(&[("presets/p", preset), ("x", &own)]), "TG064 x.toml:2");
+    // The finding is where the file takes an endpoint from.
+    let set = "title = \"Two\"\n[endpoint.two]\nmethod = \"GET\"\npath = \"/two\"\n";
+    let both = format!("title = \"X\"\nextends = \"p\"\ninclude = [\"s\"]\n{URL}");
+    let files = [("presets/p", &*tested), ("endpoints/s", set), ("x", &both)];
+    assert_eq!(found(&files), "TG064 x.toml:3");
     // An endpoint that the file changes is its own.
     let changed = format!("{own}[endpoint.chat]\nupstream_path = \"/other\"\n");
     assert_eq!(found(&[("presets/p", &tested), ("x", &changed)]), "TG064 x.toml:4");

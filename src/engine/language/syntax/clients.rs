@@ -13,7 +13,7 @@ use serde_json::json;
 #[schemars(title = "tollgate client")]
 pub struct Client {
     /// The version of the language that the file is written in.
-    #[schemars(example = 1, range(min = 1, max = 1))]
+    #[schemars(example = 2, range(min = 1, max = 2))]
     pub language: Option<u32>,
     /// The name on pages.
     #[schemars(example = &"Acme Code", length(min = 1, max = 60))]

@@ -14,7 +14,7 @@ use super::{
     file_test::{Test, example_test},
     wire_format::WhenMissing,
 };
-use crate::language::auth::syntax::Auth;
+use crate::language::{auth::syntax::Auth, generator::Generator, token::syntax::Token};
 
 /// A table of strings.
 pub type StringMap = BTreeMap<String, String>;
@@ -26,7 +26,7 @@ pub type StringMap = BTreeMap<String, String>;
 #[schemars(title = "tollgate provider")]
 pub struct Provider {
     /// The version of the language that the file is written in.
-    #[schemars(example = 1, range(min = 1, max = 1))]
+    #[schemars(example = 2, range(min = 1, max = 2))]
     pub language: Option<u32>,
     /// The display name.
     #[schemars(example = &"Example AI")]
@@ -35,6 +35,11 @@ pub struct Provider {
     /// replaces the preset's table as a whole. Endpoints are merged by name, and within an endpoint key by key.
     #[schemars(example = &"example-preset")]
     pub extends: Option<String>,
+    /// Endpoint sets, `endpoints/<name>.toml`, whose endpoints this file has. An endpoint of that name written here changes
+    /// the set's endpoint key by key, and `false` removes it. In a preset: the endpoint sets of all files that extend it.
+    #[schemars(example = json!(["example/files"]))]
+    #[schemars(extend("maxItems" = 64, "x-language" = 2))]
+    pub include: Option<Vec<String>>,
     /// In a preset: `true` makes it the preset of new files (`tollgate new` without `--extends`). At most one preset can be
     /// the default.
     #[schemars(example = true)]
@@ -43,10 +48,25 @@ pub struct Provider {
     #[schemars(example = &"https://api.example.com")]
     #[schemars(extend("maxLength" = 2048))]
     pub base_url: Option<String>,
+    /// Further base URLs of the same vendor, by name: an endpoint's `origin` names the one that it calls. Templates as `base_url`.
+    #[schemars(example = json!({ "queue": "https://queue.example.com" }))]
+    #[schemars(extend("maxProperties" = 16, "x-language" = 2))]
+    pub origins: Option<StringMap>,
+    /// The front that is cut from an endpoint's `path` before it follows the base URL: clients call `/v1/chat`, the upstream
+    /// `/chat`. A path with another front is not changed, and `upstream_path` is used as written. Empty: nothing is cut, whatever the
+    /// preset says. It has nothing to do with the `strip` of a gateway, which is cut from upstream paths.
+    #[schemars(example = &"/v1")]
+    #[schemars(extend("maxLength" = 2048, "x-language" = 2))]
+    pub strip: Option<String>,
     /// The prefix of all client paths. `{provider}` is the name of the provider.
     #[schemars(example = &"/proxy/{provider}")]
     #[schemars(extend("maxLength" = 2048))]
     pub path_prefix: Option<String>,
+    /// Further prefixes of all client paths, for SDKs that put a path of their own between their base URL and the path of an
+    /// endpoint. Every endpoint is below each of them too.
+    #[schemars(example = json!(["/proxy/{provider}/api"]))]
+    #[schemars(extend("maxItems" = 16, "x-language" = 2))]
+    pub path_prefixes: Option<Vec<String>>,
     /// The group of the provider on pages.
     #[schemars(example = &"additional")]
     pub group: Option<String>,
@@ -70,6 +90,10 @@ pub struct Provider {
     #[schemars(example = example_vars())]
     #[schemars(extend("maxProperties" = 256))]
     pub vars: Option<BTreeMap<String, Var>>,
+    /// TLS of the provider's own: an authority, a client certificate.
+    #[schemars(example = json!({ "ca": "corp_ca", "roots": "only" }))]
+    #[schemars(extend("x-language" = 2))]
+    pub tls: Option<Tls>,
     /// Further token locations: where clients of this provider may put their gateway token, besides `Authorization` and
     /// `x-api-key`.
     #[schemars(example = json!({ "headers": ["x-example-key"] }))]
@@ -77,12 +101,16 @@ pub struct Provider {
     /// The credentials that users store for this provider.
     #[schemars(example = json!({ "section": "providers.{provider}" }))]
     pub credentials: Option<Credentials>,
+    /// Tokens that are made from stored fields, by name: by a request to a token endpoint, or as a signed JWT.
+    #[schemars(example = example_token())]
+    #[schemars(extend("maxProperties" = 16, "x-language" = 2))]
+    pub token: Option<BTreeMap<String, Token>>,
     /// Authentication at the upstream. The first entry whose field is stored, usable and matches is applied. A provider
     /// without entries needs no credential.
     #[schemars(example = example_auth())]
     #[schemars(extend("maxItems" = 64))]
     pub auth: Option<Vec<Auth>>,
-    /// The allowed endpoints by name. `false` removes the preset's endpoint of that name.
+    /// The allowed endpoints by name. `false` removes the endpoint of that name which the preset or an endpoint set has.
     #[schemars(example = example_endpoint())]
     #[schemars(extend("maxProperties" = 2000))]
     pub endpoint: Option<BTreeMap<String, EndpointEntry>>,
@@ -101,6 +129,10 @@ pub struct Provider {
     #[schemars(example = example_response())]
     #[schemars(extend("maxItems" = 64))]
     pub response: Option<Vec<Response>>,
+    /// Rules for headers of the upstream's responses.
+    #[schemars(example = json!({ "rewrite_urls": ["location"] }))]
+    #[schemars(extend("x-language" = 2))]
+    pub response_headers: Option<ResponseHeaders>,
     /// Timeouts of upstream requests.
     #[schemars(example = json!({ "first_byte": "600s" }))]
     pub timeouts: Option<Timeouts>,
@@ -126,7 +158,7 @@ pub struct Provider {
 #[schemars(title = "tollgate gateway")]
 pub struct Gateway {
     /// The version of the language that the file is written in.
-    #[schemars(example = 1, range(min = 1, max = 1))]
+    #[schemars(example = 2, range(min = 1, max = 2))]
     pub language: Option<u32>,
     /// The display name.
     #[schemars(example = &"Example Gateway")]
@@ -164,9 +196,44 @@ pub struct Var {
     /// `true`: the var may be unset. An optional var can be used only where a `when` names it.
     #[schemars(example = true)]
     pub optional: Option<bool>,
+    /// The value if the source has none. A var with a default is always set, and cannot be a secret.
+    #[schemars(example = &"eu")]
+    #[schemars(extend("minLength" = 1, "maxLength" = 2048, "x-language" = 2))]
+    pub default: Option<String>,
     /// `true`: the value is never shown.
     #[schemars(example = true)]
     pub secret: Option<bool>,
+}
+
+/// TLS for connections to the origin of `base_url` and to those of `origins`, and to no others: a gateway, an egress with a `url`
+/// and a token endpoint have that of the system. Each text is PEM and comes from a var with `file`, named without braces.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The var with the certificates of authorities that sign the origin's certificate.
+    #[schemars(example = &"corp_ca")]
+    pub ca: Option<String>,
+    /// The trusted authorities: `system` (the default) for those of the system and `ca`, `only` for `ca` alone.
+    #[schemars(example = &"only")]
+    pub roots: Option<Roots>,
+    /// The var with the client certificate, followed by its chain.
+    #[schemars(example = &"client_certificate")]
+    pub certificate: Option<String>,
+    /// The var with the private key of the client certificate, not encrypted: PKCS#8, PKCS#1 or SEC1. It has to be `secret`.
+    #[schemars(example = &"client_key")]
+    pub key: Option<String>,
+}
+
+/// The authorities that are trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Roots {
+    /// Those of the system and of the operator, and `ca`.
+    #[default]
+    System,
+    /// `ca` alone.
+    Only,
 }
 
 /// Further token locations: where clients of this provider may put their gateway token. tollgate removes them from every
@@ -182,6 +249,15 @@ pub struct Caller {
     #[schemars(example = json!(["key"]))]
     #[schemars(extend("maxItems" = 64))]
     pub query: Option<Vec<String>>,
+    /// Prefixes of items of `Sec-WebSocket-Protocol`, checked before the query: the token follows the prefix. A browser can put
+    /// the token of a WebSocket nowhere else but into the URL.
+    #[schemars(example = json!(["example-api-key."]))]
+    #[schemars(extend("maxItems" = 64, "x-language" = 2))]
+    pub subprotocol: Option<Vec<String>>,
+    /// Further schemes of `Authorization`, besides `Bearer`, in any case. The empty one is a token without a scheme.
+    #[schemars(example = json!(["Token", "Key", ""]))]
+    #[schemars(extend("maxItems" = 16, "x-language" = 2))]
+    pub schemes: Option<Vec<String>>,
 }
 
 /// A section of the credentials that users store.
@@ -218,15 +294,40 @@ pub struct Field {
     /// The placeholder of the empty field on pages.
     #[schemars(example = &"sk-...")]
     pub placeholder: Option<String>,
-    /// The kind of credential: a `secret` (the default) or an `oauth2` login.
+    /// The kind of value: `secret` (the default), `text`, which is shown, `origin`, a whole origin of the user's own, `json`, a
+    /// pasted document, or an `oauth2` login.
     #[schemars(example = &"secret")]
+    #[schemars(extend("x-language-values" = json!({ "text": 2, "origin": 2, "json": 2 })))]
     pub kind: Option<FieldKind>,
+    /// `true`: an entry of `auth` applies also where the field is not stored. A header or query parameter that names it is then
+    /// left out.
+    #[schemars(example = true, extend("x-language" = 2))]
+    pub optional: Option<bool>,
+    /// `text`: a regular expression that the whole value matches.
+    #[schemars(example = &"[a-z0-9-]{1,63}", extend("x-language" = 2, "maxLength" = 512))]
+    pub pattern: Option<String>,
+    /// `text`: the allowed values.
+    #[schemars(example = json!(["eu", "us"]), extend("x-language" = 2, "minItems" = 1, "maxItems" = 256))]
+    pub one_of: Option<Vec<String>>,
+    /// `text` and `origin`: the value where none is stored.
+    #[schemars(example = &"eu", extend("x-language" = 2, "maxLength" = 1024))]
+    pub default: Option<String>,
+    /// `json` and `oauth2`: JSON pointers to the strings that templates use, by name: `{field.name}`. Those of a document; of a
+    /// login, those among the claims of its access token, if that is a JSON Web Token.
+    #[schemars(example = json!({ "email": "/client_email" }), extend("x-language" = 2, "maxProperties" = 64))]
+    pub parts: Option<StringMap>,
     /// `oauth2`: the token endpoint that refreshes a login.
     #[schemars(example = &"https://auth.example.com/oauth/token")]
     pub token_url: Option<String>,
     /// `oauth2`: the client id at the token endpoint.
     #[schemars(example = &"app_123")]
     pub client_id: Option<String>,
+    /// `oauth2`: the client secret at the token endpoint, if it wants one: the name of a secret var in braces.
+    #[schemars(example = &"{client_secret}", extend("x-language" = 2))]
+    pub client_secret: Option<String>,
+    /// `oauth2`: the scope that a refresh asks for; without it, that of the login.
+    #[schemars(example = &"openid offline_access", extend("x-language" = 2, "minLength" = 1, "maxLength" = 1024))]
+    pub scope: Option<String>,
     /// `oauth2`: the grant. Only `refresh_token` is supported.
     #[schemars(example = &"refresh_token")]
     pub grant: Option<Grant>,
@@ -239,6 +340,16 @@ pub struct Field {
     pub paste: Option<StringMap>,
 }
 
+impl Field {
+    /// True if its value is never shown.
+    pub fn is_secret(&self) -> bool {
+        match self.kind.unwrap_or(FieldKind::Secret) {
+            FieldKind::Secret | FieldKind::Json | FieldKind::Oauth2 => true,
+            FieldKind::Text | FieldKind::Origin => false,
+        }
+    }
+}
+
 /// The kinds of credential fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -246,8 +357,27 @@ pub struct Field {
 pub enum FieldKind {
     /// A string such as an API key.
     Secret,
+    /// A string that is no secret, such as a region. It is shown.
+    Text,
+    /// A whole origin, such as `http://gpu.lan:8000`. The operator's settings limit it.
+    Origin,
+    /// A JSON document.
+    Json,
     /// An OAuth 2.0 login.
     Oauth2,
+}
+
+impl FieldKind {
+    /// Its name in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Text => "text",
+            Self::Origin => "origin",
+            Self::Json => "json",
+            Self::Oauth2 => "oauth2",
+        }
+    }
 }
 
 /// The grants of RFC 6749 that refresh a login.
@@ -259,7 +389,7 @@ pub enum Grant {
     RefreshToken,
 }
 
-/// An endpoint, or `false` to remove the preset's endpoint.
+/// An endpoint, or `false` to remove the endpoint that the preset or an endpoint set has.
 #[derive(Debug, Clone)]
 pub enum EndpointEntry {
     /// `false`.
@@ -275,19 +405,36 @@ pub struct Endpoint {
     /// The method, in capitals.
     #[schemars(example = &"POST")]
     pub method: Option<Method>,
-    /// The path below the prefix. A segment may hold one capture, as `{model}` or `{model}:generate`. `{rest...}` as the last
-    /// segment captures all that follow.
+    /// The path below the prefix. A segment may hold one capture, as `{model}` or `{model}:generate`. One segment may be
+    /// `{rest...}`, which captures one or more segments: all but those before it and after it.
     #[schemars(example = &"/v1/chat/completions")]
     #[schemars(extend("maxLength" = 2048))]
     pub path: Option<String>,
+    /// Closed sets, by the name of the capture: no other text matches.
+    #[schemars(example = json!({ "version": ["v1", "v2"] }))]
+    #[schemars(extend("maxProperties" = 8, "x-language" = 2))]
+    pub captures: Option<BTreeMap<String, Members>>,
+    /// The captures in which an encoded slash, `%2F`, may stand. It stays encoded on the way to the upstream. Everywhere else
+    /// it matches no endpoint.
+    #[schemars(example = json!(["model"]))]
+    #[schemars(extend("maxItems" = 8, "x-language" = 2))]
+    pub encoded_slash: Option<Vec<String>>,
     /// Further client paths, written in full, with the same captures.
     #[schemars(example = json!(["/v1/chat/completions"]))]
     #[schemars(extend("maxItems" = 16))]
     pub aliases: Option<Vec<String>>,
+    /// The name of the base URL among `origins` that the endpoint calls; `base_url` by default.
+    #[schemars(example = &"queue", extend("x-language" = 2))]
+    pub origin: Option<String>,
     /// The path at the upstream, below the base path; the same as `path` by default. A template over captures and vars.
     #[schemars(example = &"/chat/completions")]
     #[schemars(extend("maxLength" = 2048))]
     pub upstream_path: Option<String>,
+    /// The protocol that the endpoint switches to. Every request for it has to ask for that, with `GET`. Frames pass as they are,
+    /// both ways.
+    #[schemars(example = &"websocket")]
+    #[schemars(extend("x-language" = 2))]
+    pub upgrade: Option<Upgrade>,
     /// The wire format, `apis/<name>.toml`, which defines the format of errors and the places of usage.
     #[schemars(example = &"chat-completions")]
     pub api: Option<String>,
@@ -317,6 +464,13 @@ pub struct Endpoint {
     pub response: Option<Vec<Response>>,
 }
 
+/// The members of a closed set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+#[schemars(extend("minItems" = 1, "maxItems" = 64))]
+pub struct Members(pub Vec<String>);
+
 /// The method of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -329,6 +483,24 @@ pub enum Method {
     Put,
     Patch,
     Delete,
+}
+
+/// The protocols that an endpoint can switch to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Upgrade {
+    /// RFC 6455.
+    Websocket,
+}
+
+impl Upgrade {
+    /// The word for it in files, in `Upgrade` and in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+        }
+    }
 }
 
 /// Rules for the query, applied in this order. Other parameters pass unchanged.
@@ -361,14 +533,43 @@ pub struct Headers {
     #[schemars(example = json!(["x-debug-*"]))]
     #[schemars(extend("maxItems" = 64))]
     pub remove: Option<Vec<String>>,
-    /// Headers to add if the client sent none of that name. Templates as in `set`.
+    /// Headers to add if the client sent none of that name. Values as in `set`.
     #[schemars(example = json!({ "api-version": "1" }))]
     #[schemars(extend("maxProperties" = 256))]
-    pub default: Option<StringMap>,
-    /// Headers to set. They replace those of the client. Templates over vars, and at an endpoint over its captures.
+    pub default: Option<BTreeMap<String, HeaderText>>,
+    /// Headers to set. They replace those of the client. Templates over vars, and at an endpoint over its captures. The value
+    /// of a table `{ gen = "uuid" | "hex24" | "now", prefix = "..." }` is generated for each request.
     #[schemars(example = json!({ "x-source": "gateway" }))]
     #[schemars(extend("maxProperties" = 256))]
-    pub set: Option<StringMap>,
+    pub set: Option<BTreeMap<String, HeaderText>>,
+    /// Members to add to headers that are lists. They follow those of the client, without duplicates. Templates as in `set`.
+    #[schemars(example = json!({ "example-beta": "feature-1" }))]
+    #[schemars(extend("maxProperties" = 256, "x-language" = 2))]
+    pub add: Option<StringMap>,
+}
+
+/// The value of a header.
+#[derive(Debug, Clone)]
+pub enum HeaderText {
+    /// A template.
+    Text(String),
+    /// A value that is generated for each request.
+    Generated(Generated),
+}
+
+/// A generated value.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// The generator: a random UUID, 24 random hex digits, or the seconds since 1970.
+    #[serde(rename = "gen")]
+    #[schemars(example = &"uuid")]
+    #[schemars(extend("x-language" = 2))]
+    pub generator: Generator,
+    /// The text before it.
+    #[schemars(example = &"req-")]
+    #[schemars(extend("x-language" = 2))]
+    pub prefix: Option<String>,
 }
 
 /// Changes of a gateway or an egress to the headers.
@@ -435,6 +636,16 @@ pub struct Response {
     pub reply: Reply,
 }
 
+/// Rules for headers of the upstream's responses.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResponseHeaders {
+    /// Headers whose value is a URL. One that an endpoint of this file reaches becomes the URL at which clients reach it.
+    #[schemars(example = json!(["location", "x-example-upload-url"]))]
+    #[schemars(extend("maxItems" = 16, "x-language" = 2))]
+    pub rewrite_urls: Option<Vec<String>>,
+}
+
 /// The responses that a rule replaces. All conditions must hold.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -469,7 +680,8 @@ pub struct Timeouts {
     /// The timeout from the last progress of the upload to the head of the response; `600s` by default.
     #[schemars(example = &"600s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub first_byte: Option<String>,
-    /// The timeout between two pieces of the response; `300s` by default. It does not run while the client does not read.
+    /// The timeout between two pieces of the response; `300s` by default. It does not run while the client does not read. A
+    /// WebSocket ends if nothing passes for that long, either way.
     #[schemars(example = &"300s", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub idle: Option<String>,
 }
@@ -481,6 +693,10 @@ pub struct Limits {
     /// The greatest size of a request body, a number and `B`, `KiB`, `MiB` or `GiB`; `256MiB` by default.
     #[schemars(example = &"256MiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
     pub max_body: Option<String>,
+    /// The greatest body of a request whose signature covers it: it is read and kept in memory before it is sent. `16MiB` by
+    /// default, at most `64MiB`.
+    #[schemars(example = &"16MiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"), extend("x-language" = 2))]
+    pub signed_body: Option<String>,
 }
 
 /// A gateway token in the format of a vendor's token. Its claims are not real, and it is valid only on the routes of this
@@ -550,6 +766,37 @@ impl JsonSchema for EndpointEntry {
     }
 }
 
+// === impl HeaderText: untagged, distinguished by JSON type ===
+
+impl<'de> Deserialize<'de> for HeaderText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self::Text(text)),
+            other => Generated::deserialize(other).map(Self::Generated).map_err(de::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for HeaderText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HeaderText".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<Generated>();
+        json_schema!({
+            "type": ["string", "object"],
+            "if": { "type": "string" },
+            "then": true,
+            "else": table,
+        })
+    }
+}
+
 // === examples with several keys ===
 
 fn example_vars() -> serde_json::Value {
@@ -558,6 +805,14 @@ fn example_vars() -> serde_json::Value {
 
 fn example_auth() -> serde_json::Value {
     serde_json::json!([{ "field": "apiKey", "set": { "authorization": "Bearer {secret}" } }])
+}
+
+fn example_token() -> serde_json::Value {
+    let form = serde_json::json!({ "grant_type": "client_credentials", "client_secret": "{clientSecret}" });
+    serde_json::json!({ "example": {
+        "request": { "url": "https://login.example.com/oauth/token", "form": form },
+        "reply": { "token": "/access_token", "expires_in": "/expires_in" },
+    } })
 }
 
 fn example_endpoint() -> serde_json::Value {

@@ -26,16 +26,75 @@ pub struct Test {
     /// The request of an authenticated client.
     #[schemars(example = json!({ "path": "/proxy/example/v1/models" }))]
     pub request: TestRequest,
-    /// The stored credentials of the caller, by field. The value of an `oauth2` field is its access token.
+    /// The stored credentials of the caller, by field. The value of an `oauth2` field is its access token, or a table with the
+    /// claims of one, that of a `json` field a table.
     #[schemars(example = json!({ "apiKey": "secret" }))]
     #[schemars(extend("maxProperties" = 64))]
-    pub credentials: Option<StringMap>,
+    pub credentials: Option<BTreeMap<String, Payload>>,
+    /// The time of the request in UTC, which signatures depend on; the first second of 1970 by default.
+    #[schemars(example = &"2026-01-31T12:00:00Z", extend("x-language" = 2))]
+    pub now: Option<String>,
+    /// The reply of the token endpoint, if the request needs a made token. Without it, the token is `token`.
+    #[schemars(example = json!({ "body": { "access_token": "t-1", "expires_in": 3600 } }))]
+    #[schemars(extend("x-language" = 2))]
+    pub token_reply: Option<TokenReply>,
     /// The response of the upstream.
     #[schemars(example = json!({ "status": 200 }))]
     pub answer: Option<TestAnswer>,
     /// The expected result.
     #[schemars(example = json!({ "url": "https://api.example.com/v1/models" }))]
     pub expect: Expect,
+}
+
+/// The reply of a token endpoint in a test.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenReply {
+    /// The status; 200 by default.
+    #[schemars(example = 401, range(min = 200, max = 599))]
+    pub status: Option<u16>,
+    /// The body: a table for JSON, or a string.
+    #[schemars(example = json!({ "access_token": "t-1" }))]
+    pub body: Option<Payload>,
+}
+
+/// The expected request to a token endpoint. Properties that are left out are not checked.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectTokenRequest {
+    /// Its URL.
+    #[schemars(example = &"https://login.example.com/oauth/token")]
+    pub url: Option<String>,
+    /// Its method.
+    #[schemars(example = &"POST")]
+    pub method: Option<String>,
+    /// Headers that it must have, with their values.
+    #[schemars(example = json!({ "content-type": "application/x-www-form-urlencoded" }))]
+    #[schemars(extend("maxProperties" = 64))]
+    pub headers: Option<StringMap>,
+    /// Fields that its form must have, with their values.
+    #[schemars(example = json!({ "grant_type": "client_credentials" }))]
+    #[schemars(extend("maxProperties" = 64))]
+    pub form: Option<StringMap>,
+    /// Its JSON body.
+    #[schemars(example = json!({ "grant_type": "client_credentials" }))]
+    #[schemars(extend("maxProperties" = 64))]
+    pub json: Option<BTreeMap<String, Value>>,
+}
+
+/// The expected parts of a JWT. Nothing is signed in tests: the signature is the text `signature`, and `{fingerprint}` is that
+/// of 32 zero bytes.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectJwt {
+    /// The header.
+    #[schemars(example = json!({ "alg": "RS256", "typ": "JWT" }))]
+    #[schemars(extend("maxProperties" = 32))]
+    pub header: Option<BTreeMap<String, Value>>,
+    /// The claims.
+    #[schemars(example = json!({ "iss": "app", "iat": 1_769_860_800, "exp": 1_769_861_400 }))]
+    #[schemars(extend("maxProperties" = 64))]
+    pub claims: Option<BTreeMap<String, Value>>,
 }
 
 /// The value of a var in a test, or the vars of a gateway.
@@ -137,9 +196,22 @@ pub struct Expect {
     #[schemars(example = json!(["cf-*", "x-api-key"]))]
     #[schemars(extend("maxItems" = 64))]
     pub absent: Option<Vec<String>>,
+    /// The request to the token endpoint.
+    #[schemars(example = json!({ "url": "https://login.example.com/oauth/token" }))]
+    #[schemars(extend("x-language" = 2))]
+    pub token_request: Option<ExpectTokenRequest>,
+    /// The JWT that is the token, or that the request to the token endpoint holds.
+    #[schemars(example = json!({ "claims": { "iss": "app" } }))]
+    #[schemars(extend("x-language" = 2))]
+    pub jwt: Option<ExpectJwt>,
     /// The status of the response to the client.
     #[schemars(example = 401, range(min = 200, max = 599))]
     pub status: Option<u16>,
+    /// Headers that the response to the client must have, with their values, if it is the upstream's. The address of tollgate in
+    /// them is `https://tollgate.example`.
+    #[schemars(example = json!({ "location": "/proxy/example/v1/files/1" }))]
+    #[schemars(extend("maxProperties" = 256, "x-language" = 2))]
+    pub answer_headers: Option<StringMap>,
     /// The message of an error response to the client.
     #[schemars(example = &"No API key configured for example")]
     pub message: Option<String>,

@@ -5,7 +5,9 @@
 
 mod clients;
 mod document;
+mod endpoint_set;
 mod file_test;
+mod language;
 mod policy;
 mod prices;
 mod schema;
@@ -31,6 +33,7 @@ use crate::base::{
 pub use crate::language::auth::syntax::Auth;
 pub use clients::*;
 pub use document::*;
+pub use endpoint_set::*;
 pub use file_test::*;
 pub use policy::*;
 pub use prices::*;
@@ -39,7 +42,7 @@ pub use spans::{Spans, pointer_step};
 pub use wire_format::*;
 
 /// The version of the language that this tollgate supports.
-pub const LANGUAGE: u32 = 1;
+pub const LANGUAGE: u32 = 2;
 
 /// A document with the locations of its keys and values.
 #[derive(Debug)]
@@ -71,6 +74,12 @@ pub trait Document: DeserializeOwned {
 impl Document for Provider {
     fn checker() -> &'static Checker {
         schema::checker(FileKind::Provider)
+    }
+}
+
+impl Document for EndpointSet {
+    fn checker() -> &'static Checker {
+        schema::checker(FileKind::Endpoints)
     }
 }
 
@@ -164,10 +173,13 @@ fn parse_within<T: Document>(
         Ok(spans) => spans,
         Err(too_much) => return (Err(outline(&value)), vec![too_much]),
     };
-    if let Some(newer) = newer_language(file, &value, &spans) {
+    if let Some(newer) = language::newer(file, &value, &spans) {
         return (Err(outline(&value)), vec![newer]);
     }
     found.extend(check(&value, &spans));
+    if let Some(language) = language::older(&value) {
+        found.extend(language::too_new(file, T::checker().schema(), (&value, language), &spans));
+    }
     deduplicate(&mut found);
     if !found.is_empty() {
         return (Err(outline(&value)), found);
@@ -258,6 +270,8 @@ pub struct Outline {
     pub extends: Option<String>,
     /// The prefix of its client paths.
     pub path_prefix: Option<String>,
+    /// Their further prefixes.
+    pub path_prefixes: Option<Vec<String>>,
     /// Its credentials section and `shared_with`, without the fields.
     pub credentials: Option<Credentials>,
     /// Its token locations.
@@ -275,8 +289,16 @@ fn outline(value: &Value) -> Outline {
     let caller = value.get("caller").map(|table| Caller {
         headers: table.get("headers").map(texts_of),
         query: table.get("query").map(texts_of),
+        subprotocol: table.get("subprotocol").map(texts_of),
+        schemes: table.get("schemes").map(texts_of),
     });
-    Outline { extends: text_at("extends"), path_prefix: text_at("path_prefix"), credentials, caller }
+    Outline {
+        extends: text_at("extends"),
+        path_prefix: text_at("path_prefix"),
+        path_prefixes: value.get("path_prefixes").map(texts_of),
+        credentials,
+        caller,
+    }
 }
 
 fn text_of(value: &Value) -> Option<String> {
@@ -294,15 +316,6 @@ fn deduplicate(found: &mut Vec<Diagnostic>) {
     found.dedup_by(|b, a| {
         b.at == a.at && a.code == Code::WrongType && matches!(b.code, Code::WrongType | Code::BadValue)
     });
-}
-
-/// A file for a newer tollgate gets one clear finding instead of one for each key that this tollgate lacks.
-fn newer_language(file: &Arc<str>, value: &Value, spans: &Spans) -> Option<Diagnostic> {
-    let wanted = value.get("language")?.as_u64()?;
-    (wanted > u64::from(LANGUAGE)).then(|| {
-        let message = format!("this file wants language {wanted}: this tollgate knows {LANGUAGE}");
-        Diagnostic::new(Code::Language, spans.value(file, "/language"), message).help("upgrade tollgate")
-    })
 }
 
 #[cfg(test)]

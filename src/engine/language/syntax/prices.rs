@@ -15,7 +15,7 @@ use crate::base::usage::Counter;
 #[schemars(title = "tollgate prices")]
 pub struct Prices {
     /// The version of the language that the file is written in.
-    #[schemars(example = 1, range(min = 1, max = 1))]
+    #[schemars(example = 2, range(min = 1, max = 2))]
     pub language: Option<u32>,
     /// The display name.
     #[schemars(example = &"Example AI")]

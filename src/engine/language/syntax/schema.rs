@@ -10,7 +10,7 @@ use jsonschema::{
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{clients, document, policy, prices, spans::Spans, wire_format};
+use super::{clients, document, endpoint_set, policy, prices, spans::Spans, wire_format};
 use crate::base::{
     diag::{Code, Diagnostic, MAX_FINDINGS},
     numbers::counted,
@@ -35,6 +35,8 @@ pub enum Draft {
 pub enum FileKind {
     /// `providers.d/*.toml` and `providers.d/presets/*.toml`.
     Provider,
+    /// `providers.d/endpoints/**.toml`.
+    Endpoints,
     /// `providers.d/gateways/*.toml`.
     Gateway,
     /// `providers.d/apis/*.toml`.
@@ -49,13 +51,21 @@ pub enum FileKind {
 
 impl FileKind {
     /// All kinds.
-    pub const ALL: &'static [Self] =
-        &[Self::Provider, Self::Gateway, Self::Api, Self::Prices, Self::Client, Self::Policy];
+    pub const ALL: &'static [Self] = &[
+        Self::Provider,
+        Self::Endpoints,
+        Self::Gateway,
+        Self::Api,
+        Self::Prices,
+        Self::Client,
+        Self::Policy,
+    ];
 
     /// The stem of the schema file.
     pub fn stem(self) -> &'static str {
         match self {
             Self::Provider => "provider",
+            Self::Endpoints => "endpoints",
             Self::Gateway => "gateway",
             Self::Api => "api",
             Self::Prices => "prices",
@@ -73,6 +83,7 @@ pub struct Checker {
 }
 
 static PROVIDER: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Provider>);
+static ENDPOINTS: LazyLock<Checker> = LazyLock::new(Checker::of::<endpoint_set::EndpointSet>);
 static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gateway>);
 static API: LazyLock<Checker> = LazyLock::new(Checker::of::<wire_format::Api>);
 static PRICES: LazyLock<Checker> = LazyLock::new(Checker::of::<prices::Prices>);
@@ -82,6 +93,7 @@ static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 pub(super) fn checker(kind: FileKind) -> &'static Checker {
     match kind {
         FileKind::Provider => &PROVIDER,
+        FileKind::Endpoints => &ENDPOINTS,
         FileKind::Gateway => &GATEWAY,
         FileKind::Api => &API,
         FileKind::Prices => &PRICES,

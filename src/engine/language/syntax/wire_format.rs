@@ -21,7 +21,7 @@ pub use places::{Combine, Count, CountTable, Pointers};
 #[schemars(title = "tollgate api")]
 pub struct Api {
     /// The version of the language that the file is written in.
-    #[schemars(example = 1, range(min = 1, max = 1))]
+    #[schemars(example = 2, range(min = 1, max = 2))]
     pub language: Option<u32>,
     /// The display name.
     #[schemars(example = &"Example chat")]
@@ -66,7 +66,8 @@ pub struct Api {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorShape {
-    /// The JSON body. Its strings are templates over `{message}`, `{code}`, `{type}` and `{request_id}`.
+    /// The JSON body. Its strings are templates over `{message}`, `{code}`, `{type}`, `{status}` and `{request_id}`. A string that is
+    /// `{status}` alone is a number.
     #[schemars(example = json!({ "message": "{message}" }))]
     #[schemars(extend("maxProperties" = 256))]
     pub body: BTreeMap<String, serde_json::Value>,

@@ -1,4 +1,4 @@
-//! HTTP that a proxy can pass on without guessing: framing and `Host` (RFC 9112, sections 3.2 and 6.1), and upgrades.
+//! HTTP that a proxy can pass on without guessing: framing and `Host` (RFC 9112, sections 3.2 and 6.1).
 
 use http::{HeaderValue, Method, Version, header, request::Parts};
 
@@ -32,12 +32,6 @@ pub(super) fn check(head: &Parts) -> Result<(), Fault> {
 
 fn malformed(message: &'static str) -> Fault {
     Fault::new(FaultKind::MalformedRequest, message)
-}
-
-/// True if the client asks for a WebSocket. Any other `Upgrade` is ignored, as RFC 9110, section 7.8 allows.
-pub(super) fn is_websocket(head: &Parts) -> bool {
-    let values = head.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// The length of the request's body as its head announces it; 0 if it does not.

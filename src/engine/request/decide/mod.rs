@@ -19,19 +19,24 @@
 
 mod authorize;
 mod credential;
+mod handshake;
 mod head;
 mod metrics;
+mod optional;
 mod own;
 mod session;
+mod token;
 #[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]
 mod tests;
 
+use std::{borrow::Cow, fmt};
+
 use http::{HeaderMap, Method, Uri, request::Parts};
 
 use super::{
-    rewrite::{self, Outgoing, TokenPart, TokenSearch, Withheld},
+    rewrite::{self, Answered, Fresh, Outgoing, OwnAddress, TokenPart, TokenSearch, Withheld},
     table::{self, Hit, Table},
 };
 use crate::{
@@ -39,20 +44,25 @@ use crate::{
         fault::{Fault, FaultKind},
         origin::Origin,
         secret::Secret,
+        websocket,
     },
-    language::compile::{Rejected, UnusableVar},
+    language::{
+        auth::FieldValues,
+        compile::{Rejected, UnusableVar},
+    },
 };
 
-pub use crate::language::auth::BodyInput;
+pub use crate::language::auth::{BodyHash, BodyInput};
 pub use authorize::{CallerFacts, TokenKind};
 pub use credential::{
-    Attempt, Bound, Candidate, Credential, Login, Refresh, RefreshReason, Sendable, WAIT_WHILE_GOOD, choose,
-    expires_within,
+    Attempt, Bound, Candidate, Credential, Login, Refresh, RefreshOf, RefreshReason, Sendable, StoredBy,
+    WAIT_WHILE_GOOD, choose, expires_within,
 };
 pub use head::body_bytes;
 pub use metrics::MetricsCall;
 pub use own::{ListenerRole, OwnAnswer};
 pub use session::{PageOrigin, Presented, SessionCookie, session_secrets};
+pub use token::{Made, TokenAttempt, TokenState};
 
 /// The kind of a request, with the token that the client sent.
 #[derive(Debug)]
@@ -120,10 +130,12 @@ pub struct Authorized<'r> {
 }
 
 /// The head of the request that is sent upstream.
-#[derive(Debug)]
 pub struct UpstreamRequest<'c> {
     /// The origin that the connection goes to.
-    pub origin: &'c Origin,
+    pub origin: Cow<'c, Origin>,
+    /// The upstream's origin, if a user entered it as a whole: the setting `user_origins` has to allow it. Behind an egress, the
+    /// connection goes elsewhere.
+    pub entered: Option<Origin>,
     /// The method.
     pub method: Method,
     /// Path and query in origin form (RFC 9112, section 3.2.1).
@@ -223,9 +235,15 @@ impl<'r> ProviderCall<'r> {
         let Self { head, table, token } = self;
         let token = outside_of_path(head, token, caller.token_part)?;
         caller.check_proxy()?;
-        if head::is_websocket(head) {
-            let message = "WebSocket is not served here: send a plain request";
-            return Err(Fault::new(FaultKind::UpgradeRefused, message));
+        if websocket::is_asked(&head.headers) {
+            let hit = table.find_canonical(&head.method, head.uri.path());
+            let Some(hit) = hit.filter(|hit| hit.endpoint().upgrade.is_some()) else {
+                // The same on any path: clients go on with plain requests then.
+                let message = "WebSocket is not served here: send a plain request";
+                return Err(Fault::new(FaultKind::UpgradeRefused, message));
+            };
+            handshake::check(head)?;
+            return Ok(Routed { head, table, token, caller, hit });
         }
         routed(head, table, token, caller)
     }
@@ -239,6 +257,11 @@ fn routed<'r>(
 ) -> Result<Routed<'r>, Fault> {
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
+    if hit.endpoint().upgrade.is_some() {
+        let message = "This endpoint is a WebSocket: open it as one. \
+            A proxy in front of tollgate has to pass `Upgrade` and `Connection` on";
+        return Err(Fault::new(FaultKind::UpgradeRequired, message));
+    }
     Ok(Routed { head, table, token, caller, hit })
 }
 
@@ -253,7 +276,7 @@ impl<'r> Routed<'r> {
 
 impl Authorized<'_> {
     /// The credential to send, or a login to refresh first (see [`choose`]). Call it again after the refresh.
-    pub fn credential<'c, S: Fn(&str) -> Option<Candidate<'c>>>(
+    pub fn credential<'c, S: StoredBy<'c>>(
         &'c self,
         owners: impl IntoIterator<Item = S>,
         now_ms: u64,
@@ -263,21 +286,68 @@ impl Authorized<'_> {
 }
 
 impl<'c> Sendable<'c> {
-    /// The upstream request. `body_bytes` is a lower bound of the body's size. Fails if it exceeds the provider's
-    /// limit, or if a value makes no valid header or URL.
-    pub fn request(&self, body_bytes: u64) -> Result<UpstreamRequest<'c>, Fault> {
-        let Authorized { head, table, token, hit } = self.authorized;
-        let limit = hit.provider.max_body;
-        if body_bytes > limit {
-            return Err(body_too_large(limit));
+    /// Fails if a body exceeds the provider's limit. `body_bytes` is a lower bound of its size.
+    pub fn check_size(&self, body_bytes: u64) -> Result<(), Fault> {
+        let limit = self.authorized.hit.provider.max_body;
+        if body_bytes > limit { Err(body_too_large(limit)) } else { Ok(()) }
+    }
+
+    /// The number of values that the request generates: it needs random bytes for each, and the time if there are any.
+    pub fn generated(&self) -> usize {
+        self.authorized.hit.endpoint().generated
+    }
+
+    /// Rewrites the URLs in headers of the upstream's response that endpoints of the provider reach. `own`: the address by
+    /// which the client called tollgate.
+    pub fn return_urls(&self, own: OwnAddress<'_>, headers: &mut HeaderMap) {
+        let Authorized { head, table, hit, .. } = self.authorized;
+        let none = FieldValues::default();
+        let values = self.chosen.as_ref().map_or(&none, |chosen| &chosen.values);
+        rewrite::return_urls(Answered { hit, head, table, values }, own, headers);
+    }
+
+    /// Removes from headers of the upstream's response what the credential wrote into the query. Nothing for any other credential.
+    pub fn conceal(&self, headers: &mut HeaderMap) {
+        if let Some(chosen) = self.chosen.as_ref().filter(|chosen| chosen.auth.kind.has_query()) {
+            rewrite::conceal(chosen, &self.authorized.hit, headers);
         }
+    }
+
+    /// The same for the answer to the handshake of a WebSocket. What may hold any part of the credential there is removed: the
+    /// credential may be one of the items that the upstream chose from.
+    pub fn conceal_switched(&self, headers: &mut HeaderMap) {
+        self.conceal(headers);
+        if let Some(chosen) = &self.chosen {
+            rewrite::conceal_choices(chosen, headers);
+        }
+    }
+
+    /// The upstream request. `body_bytes` is a lower bound of the body's size. Fails if it exceeds the provider's
+    /// limit, or if a value makes no valid header or URL. `fresh`: see [`Self::generated`].
+    pub fn request(&self, body_bytes: u64, fresh: Fresh<'_>) -> Result<UpstreamRequest<'c>, Fault> {
+        self.check_size(body_bytes)?;
+        let Authorized { head, table, token, hit } = self.authorized;
         let withheld = Withheld::of(table, token.as_ref());
-        let Outgoing { method, origin, target, headers } =
-            rewrite::request(hit, head, self.chosen.as_ref(), withheld)?;
+        let Outgoing { method, origin, entered, target, headers } =
+            rewrite::request(hit, head, self.chosen.as_ref(), withheld, fresh)?;
         let target = Uri::try_from(target).map_err(|_| {
             Fault::new(FaultKind::RewriteFailed, "The request's path makes no URL at the upstream")
         })?;
-        Ok(UpstreamRequest { origin, method, target, headers })
+        Ok(UpstreamRequest { origin, entered, method, target, headers })
+    }
+}
+
+/// Without the query, which may hold a credential.
+impl fmt::Debug for UpstreamRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, entered, method, target, headers } = self;
+        let mut shown = formatter.debug_struct("UpstreamRequest");
+        shown
+            .field("origin", origin)
+            .field("entered", entered)
+            .field("method", method)
+            .field("path", &target.path());
+        shown.field("headers", headers).finish()
     }
 }
 

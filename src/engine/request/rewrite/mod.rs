@@ -4,6 +4,8 @@
 //! of the client with its own token passes (`token_search`). Pure: heads in, heads out; it never sees a body.
 
 mod response;
+mod echo;
+mod urls;
 mod proxy_status;
 mod query;
 mod request;
@@ -11,13 +13,15 @@ mod token;
 mod token_search;
 mod witness;
 
+pub use echo::{conceal, conceal_choices};
 pub use query::value_of;
-pub use request::{Chosen, Outgoing, Withheld, request, request_observed};
-pub use response::{RewrittenResponse, response, trailers};
+pub use request::{Chosen, Fresh, Outgoing, Withheld, request, request_observed};
+pub use response::{RewrittenResponse, response, switched, trailers};
 pub use token::{
     GENERATED_BYTES, GENERATED_PREFIX, TokenLocation, TokenPart, has_token_header, token, token_at,
 };
 pub use token_search::{MIN_TOKEN, SecretStart, TokenSearch};
+pub use urls::{Answered, OwnAddress, return_urls};
 pub use witness::{EngineHeader, Fate, Reason, Rule, RuleKind, RuleTable, Witness};
 
 use http::{HeaderMap, header};

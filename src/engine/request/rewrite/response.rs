@@ -25,10 +25,37 @@ pub fn response(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: boo
         return RewrittenResponse::Replaced(rule);
     }
     let mut kept = headers;
+    strip(&mut kept);
+    if !trailers {
+        kept.remove(header::TRAILER);
+    }
+    RewrittenResponse::Relayed(kept)
+}
+
+/// The head of the answer that switches to WebSocket. The upstream's answer to the client's key passes; what belongs to requests
+/// does not (RFC 6455, sections 11.3.1 and 11.3.5).
+pub fn switched(headers: HeaderMap) -> HeaderMap {
+    let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT).cloned();
+    let mut kept = headers;
+    strip(&mut kept);
+    for name in [header::TRAILER, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION] {
+        kept.remove(name);
+    }
+    // Also if the upstream's `Connection` names it.
+    if let Some(accept) = accept {
+        kept.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    kept.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    kept.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    kept
+}
+
+/// Removes hop-by-hop headers and those of tollgate's own origin.
+fn strip(kept: &mut HeaderMap) {
     let nominates = kept.contains_key(header::CONNECTION);
     let is_removed = |name: &&HeaderName| {
         let name = name.as_str();
-        safety::is_removed_from_response(name) || nominates && is_nominated(&kept, name)
+        safety::is_removed_from_response(name) || nominates && is_nominated(kept, name)
     };
     let names: Vec<HeaderName> = kept.keys().filter(is_removed).cloned().collect();
     for name in names {
@@ -38,10 +65,6 @@ pub fn response(hit: &Hit, status: StatusCode, headers: HeaderMap, trailers: boo
     if kept.get_all(PROXY_STATUS).iter().any(|value| proxy_status::may_name_us(value.as_bytes())) {
         kept.remove(PROXY_STATUS);
     }
-    if !trailers {
-        kept.remove(header::TRAILER);
-    }
-    RewrittenResponse::Relayed(kept)
 }
 
 /// The trailers of a response, without the headers that are removed from its head, and without those that are allowed in

@@ -4,7 +4,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::query::value_of;
-use crate::{base::secret::Secret, request::table::Table};
+use crate::{
+    base::{secret::Secret, websocket},
+    language::compile::TokenLocations,
+    request::table::Table,
+};
 
 /// The prefix of tokens that tollgate generates.
 pub const GENERATED_PREFIX: &str = "tg_";
@@ -63,7 +67,8 @@ pub(super) fn is_generated(text: &[u8]) -> bool {
 }
 
 /// The token that the client presents. `Authorization` has priority: a scheme other than `Bearer`, in any case, is no token,
-/// even beside a good `x-api-key`. If both are absent or empty, the provider's `[caller]` counts, below its prefix.
+/// even beside a good `x-api-key`, unless the provider's `[caller]` names it. If both are absent or empty, the headers and
+/// query parameters of the provider's `[caller]` count. Those of a provider count below its prefix.
 pub fn token(head: &Parts, table: &Table) -> Option<Secret> {
     token_at(head, table).map(|(token, _)| token)
 }
@@ -82,6 +87,10 @@ pub enum TokenLocation<'t> {
     Header(&'t str),
     /// In the query parameter of this name.
     Query(&'t str),
+    /// In the subprotocol of a WebSocket with this prefix.
+    Subprotocol(&'t str),
+    /// In `Authorization`, with this scheme of a file, in lower case.
+    Scheme(&'t str),
 }
 
 /// The token, and its place.
@@ -89,7 +98,10 @@ pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, TokenLoca
     let in_header = |name: &'t str| move |token| (token, TokenLocation::Header(name));
     match one(&head.headers, header::AUTHORIZATION.as_str()) {
         Given::Text(text) => {
-            return bearer(text).and_then(word).map(in_header("authorization"));
+            return match after_scheme(text, "bearer") {
+                Some(rest) => word(rest).map(in_header("authorization")),
+                None => with_scheme(text, table.token_locations_at(head.uri.path())?),
+            };
         }
         Given::Unclear => return None,
         Given::Nothing => {}
@@ -108,7 +120,16 @@ pub fn token_at<'t>(head: &Parts, table: &'t Table) -> Option<(Secret, TokenLoca
         let token = value_of(head.uri.query(), name).as_deref().and_then(word)?;
         Some((token, TokenLocation::Query(name)))
     };
-    own.headers.iter().find_map(header).or_else(|| own.query.iter().find_map(query))
+    let subprotocol = |prefix: &'t String| {
+        let offered = websocket::members(&head.headers, &header::SEC_WEBSOCKET_PROTOCOL);
+        let token = offered.filter_map(|item| item.strip_prefix(prefix.as_str())).find_map(word)?;
+        Some((token, TokenLocation::Subprotocol(prefix)))
+    };
+    own.headers
+        .iter()
+        .find_map(header)
+        .or_else(|| own.subprotocol.iter().find_map(subprotocol))
+        .or_else(|| own.query.iter().find_map(query))
 }
 
 /// The client's value of a header that may occur once.
@@ -121,11 +142,19 @@ enum Given<'h> {
     Unclear,
 }
 
-/// The rest of `Bearer` credentials: the scheme in any case, then at least one space (RFC 9110, sections 11.1 and 11.4;
+/// The rest of credentials of a scheme: the scheme in any case, then at least one space (RFC 9110, sections 11.1 and 11.4;
 /// RFC 6750, section 2.1).
-fn bearer(credentials: &str) -> Option<&str> {
+fn after_scheme<'c>(credentials: &'c str, wanted: &str) -> Option<&'c str> {
     let (scheme, rest) = credentials.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim_start_matches(' '))
+    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim_start_matches(' '))
+}
+
+/// The token of credentials with a scheme that a file names. With the empty one, they are the token.
+fn with_scheme<'t>(credentials: &str, own: &'t TokenLocations) -> Option<(Secret, TokenLocation<'t>)> {
+    own.schemes.iter().find_map(|scheme| {
+        let rest = if scheme.is_empty() { Some(credentials) } else { after_scheme(credentials, scheme) };
+        Some((word(rest?)?, TokenLocation::Scheme(scheme)))
+    })
 }
 
 /// Blanks around a value are no part of it (RFC 9110, section 5.5).

@@ -54,6 +54,10 @@ pub enum EngineHeader {
     Host,
     /// `TE` and `Connection`: the client takes trailers.
     Trailers,
+    /// The handshake of a WebSocket.
+    Handshake,
+    /// `Sec-WebSocket-Protocol`: the items that hold no token of the client.
+    Subprotocols,
 }
 
 /// A rule, by its place in the bound provider.
@@ -91,6 +95,8 @@ pub enum RuleKind {
     Default,
     /// Sets, and replaces any earlier value.
     Set,
+    /// Adds members to a list, and keeps those that are there.
+    Add,
 }
 
 impl RuleTable {

@@ -4,25 +4,29 @@
 //! It takes every compiled type apart without `..`: a new field does not compile until it is a fact, or is left out with a
 //! reason. Read next: `reached`, the places that values reach; `widens`, which rates the changes of facts.
 
+mod credentials;
 mod metering;
 mod routes;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) use credentials::written;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use http::HeaderName;
 
 use super::{
     Subject,
-    reached::{exact, reached, values},
+    reached::{REQUESTS, reached},
+    values::{Names, Value},
 };
 use crate::{
-    base::{name::FileName, secret_scan, suggest::backticked},
+    base::{secret_scan, suggest::backticked},
     language::{
-        auth::Output,
-        compile::{
-            Auth, Endpoint, Located, Provider, ProviderTemplate, Section, Timeouts, TokenLocations, Vars,
-        },
+        compile::{CaptureRules, Endpoint, Located, Provider, ProviderTemplate, Timeouts, TokenLocations},
         syntax,
     },
     tools::upstream_routes,
@@ -31,12 +35,10 @@ use crate::{
 pub(super) type Key = (Subject, String);
 pub(super) type Facts = BTreeMap<Key, Fact>;
 
-/// Stands for every credential of a field, of any shape.
-pub(super) const ANY: &str = "any credential";
-/// Stands, with a glob and a backtick after it, for the credentials that a `match` holds for.
-pub(super) const LIKE: &str = "a credential like `";
 /// The limit of bodies of a file that has none.
 const DEFAULT_MAX_BODY: u64 = 256 << 20;
+/// The default of `limits.signed_body`.
+const DEFAULT_SIGNED_BODY: u64 = 16 << 20;
 
 /// One fact about a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,19 +47,24 @@ pub(super) struct Fact {
     pub value: String,
     /// More to compare that is not shown.
     pub detail: String,
-    /// The credentials and the values of vars that it sends. One more widens exposure.
-    pub values: BTreeSet<String>,
+    /// The stored values and the values of vars that it sends, or what is stated of it. One more widens exposure.
+    pub values: BTreeSet<Value>,
     /// The text that the upstream gets and no client can send. Another one widens exposure.
     pub fixed: Option<String>,
     /// True for a var whose value is never shown.
     pub is_secret: bool,
+    /// The sources and the fields without whose values nothing is sent.
+    pub requires: BTreeSet<String>,
+    /// A time of validity. A longer one widens exposure.
+    pub lifetime: Option<Duration>,
     /// The reason why adding it widens exposure.
     pub added: Option<&'static str>,
     /// The reason why removing it widens exposure.
     pub removed: Option<&'static str>,
     /// The reason why any change of it widens exposure.
     pub changed: Option<&'static str>,
-    /// The fact that it belongs to. If that is removed, this one is not reported.
+    /// The fact that it belongs to. The reasons why adding or removing this one widens exposure do not count where that one is
+    /// added or removed, too.
     pub owner: Option<Key>,
     /// Its list of globs and its glob. A change that another glob of the list covers exposes nothing.
     pub glob: Option<(String, String)>,
@@ -77,8 +84,9 @@ fn upstream(endpoint: &Endpoint) -> String {
 
 /// The upstream URL of an endpoint, without gateway and egress. Vars stand in it by their sources.
 pub(super) fn url(provider: &Provider, endpoint: &Endpoint) -> String {
-    let base = canonical(&exact(&provider.base_url.value, &provider.vars));
-    format!("{base}{}", exact(&endpoint.upstream_path, &provider.vars))
+    let names = Names::of(provider);
+    let base = canonical(&names.exact(&provider.base_of(endpoint).value));
+    format!("{base}{}", names.exact(&endpoint.upstream_path))
 }
 
 /// A base URL in one spelling: no default port, no trailing slash, the host in lower case.
@@ -113,7 +121,10 @@ pub(super) fn without(text: &str, name: &str) -> String {
 
 /// The names of the facts about token locations.
 pub(super) fn locations(caller: &TokenLocations) -> impl Iterator<Item = String> {
-    caller.headers.iter().map(header_location).chain(caller.query.iter().map(query_location))
+    // Schemes are no places: `authorization` is one anyway.
+    let TokenLocations { headers, query, subprotocol, schemes: _ } = caller;
+    let headers = headers.iter().map(header_location);
+    headers.chain(subprotocol.iter().map(subprotocol_location)).chain(query.iter().map(query_location))
 }
 
 fn header_location(name: &HeaderName) -> String {
@@ -122,6 +133,19 @@ fn header_location(name: &HeaderName) -> String {
 
 fn query_location(name: impl std::fmt::Display) -> String {
     format!("query parameter `{name}`")
+}
+
+fn subprotocol_location(prefix: impl std::fmt::Display) -> String {
+    format!("subprotocols that start with `{prefix}`")
+}
+
+/// The rules for the captures of a path, as a part of a sentence; empty for none.
+fn captures(rules: &CaptureRules) -> String {
+    let CaptureRules { sets, slashes } = rules;
+    let sets = sets.iter().map(|(name, members)| format!("`{name}` is one of {}", backticked(members)));
+    let slashes = slashes.iter().map(|name| format!("`{name}` takes encoded slashes"));
+    let all: Vec<String> = sets.chain(slashes).collect();
+    if all.is_empty() { String::new() } else { format!(", where {}", all.join(", ")) }
 }
 
 struct Listing<'p> {
@@ -142,18 +166,24 @@ impl Listing<'_> {
             // They change nothing that is sent.
             shown: _,
             prefix,
+            prefixes,
             base_url: Located { value: base_url, at: _ },
+            origins,
             vars,
+            tls,
             caller,
             section,
+            tokens,
             auth,
             headers,
             endpoints,
             gateways,
             egress,
+            rewrite_urls,
             cors_headers,
             telemetry_name,
             max_body,
+            signed_body,
             paste_token,
             probe,
             // They change nothing that is sent.
@@ -161,7 +191,16 @@ impl Listing<'_> {
             size: _,
         } = self.provider;
         self.add(Subject::Paths, "path_prefix", Fact::of(prefix.clone()));
-        self.base_url(base_url);
+        if !prefixes.is_empty() {
+            self.add(Subject::Paths, "path_prefixes", Fact::of(prefixes.join(", ")));
+        }
+        self.base_url("base_url", base_url);
+        for (name, Located { value: url, at: _ }) in origins {
+            self.base_url(&format!("origins.{name}"), url);
+        }
+        if let Some(tls) = tls {
+            self.tls(tls);
+        }
         for endpoint in endpoints {
             self.endpoint(endpoint);
         }
@@ -169,12 +208,20 @@ impl Listing<'_> {
         if let Some(section) = section {
             self.section(section);
         }
+        for token in tokens {
+            self.token(token);
+        }
         self.auth(auth);
         self.headers("", None, headers, &[]);
         for used in gateways {
             self.gateway(used);
         }
         self.egresses(egress);
+        for name in rewrite_urls {
+            let removed = Some("clients follow a URL there to the upstream, past tollgate");
+            let name = format!("URLs in `{name}` come back");
+            self.add(Subject::Response, name, Fact { removed, ..Fact::default() });
+        }
         self.vars("", vars);
         self.token_locations(caller);
         for name in cors_headers {
@@ -186,6 +233,9 @@ impl Listing<'_> {
         if *max_body != DEFAULT_MAX_BODY {
             self.add(Subject::Limits, "max_body", Fact::of(format!("{max_body} bytes")));
         }
+        if *signed_body != DEFAULT_SIGNED_BODY {
+            self.add(Subject::Limits, "signed_body", Fact::of(format!("{signed_body} bytes")));
+        }
         if let Some(Located { value: paste, at: _ }) = paste_token {
             self.paste_token(paste);
         }
@@ -194,52 +244,66 @@ impl Listing<'_> {
         }
     }
 
-    fn base_url(&mut self, url: &ProviderTemplate) {
+    fn base_url(&mut self, name: &str, url: &ProviderTemplate) {
         let fact = Fact {
             value: masked(&canonical(&upstream_routes::shown(url, &[]))),
-            detail: canonical(&exact(url, &self.provider.vars)),
-            values: values(url, &self.provider.vars),
+            detail: canonical(&Names::of(self.provider).exact(url)),
+            values: Names::of(self.provider).values(url),
+            requires: Names::of(self.provider).required(url),
             ..Fact::default()
         };
-        self.add(Subject::Upstream, "base_url", fact);
+        self.add(Subject::Upstream, name, fact);
     }
 
     fn origins(&mut self) {
         for (origin, values) in reached(self.provider) {
-            let list: Vec<&str> = values.iter().map(String::as_str).collect();
+            let list = values.iter().filter(|value| value.name != REQUESTS).map(Value::to_string);
+            let list: Vec<String> = list.collect();
             let value = if list.is_empty() { String::new() } else { format!("with {}", list.join(", ")) };
             self.add(Subject::Origin, origin, Fact { value, values, ..Fact::default() });
         }
     }
 
     fn token_locations(&mut self, caller: &TokenLocations) {
-        let TokenLocations { headers, query } = caller;
+        let TokenLocations { headers, query, subprotocol, schemes } = caller;
         let removed = Some("a gateway token there reaches the upstream");
         let added = Some("a gateway token is accepted there");
-        for name in headers.iter().map(header_location) {
+        let subprotocols = subprotocol.iter().map(subprotocol_location);
+        for name in headers.iter().map(header_location).chain(subprotocols) {
             self.add(Subject::Caller, name, Fact { added, removed, ..Fact::default() });
         }
         let added = Some("a gateway token is accepted in URLs, which logs keep");
         for name in query.iter().map(query_location) {
             self.add(Subject::Caller, name, Fact { added, removed, ..Fact::default() });
         }
+        let added = Some("a gateway token with it is accepted");
+        for scheme in schemes {
+            let name = if scheme.is_empty() { "no scheme".to_owned() } else { format!("scheme `{scheme}`") };
+            // Without it, the header is removed all the same.
+            self.add(Subject::Caller, name, Fact { added, ..Fact::default() });
+        }
         // The first location with a token counts.
-        if headers.len() + query.len() > 1 {
-            let order: Vec<&str> =
-                headers.iter().map(HeaderName::as_str).chain(query.iter().map(String::as_str)).collect();
+        if headers.len() + query.len() + subprotocol.len() > 1 {
+            let names = headers.iter().map(HeaderName::as_str);
+            let others = subprotocol.iter().chain(query).map(String::as_str);
+            let order: Vec<&str> = names.chain(others).collect();
             self.add(Subject::Caller, "order", Fact::of(order.join(", ")));
         }
     }
 
     fn paste_token(&mut self, paste: &syntax::PasteToken) {
         let syntax::PasteToken { path, reply, missing, claims } = paste;
-        let detail = format!("{reply:?} {missing:?} {claims:?}");
+        let claims: Vec<String> = claims.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let detail = format!("reply {reply:?}, missing {missing:?}, claims {}", claims.join(", "));
         self.add(Subject::PasteToken, path.clone(), Fact { detail, ..Fact::default() });
     }
 
     fn probe(&mut self, probe: &syntax::Probe) {
         let syntax::Probe { endpoint, body } = probe;
-        let fact = Fact { detail: format!("{body:?}"), ..Fact::of(format!("endpoint `{endpoint}`")) };
+        let body: Vec<String> =
+            body.iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
+        let detail = format!("body {}", body.join(", "));
+        let fact = Fact { detail, ..Fact::of(format!("endpoint `{endpoint}`")) };
         self.add(Subject::Probe, "probe", fact);
     }
 
@@ -247,10 +311,14 @@ impl Listing<'_> {
         let Endpoint {
             name,
             at: _,
+            is_of_set: _,
             method,
             paths,
+            rules,
             // Part of `upstream` and `exact`.
             upstream_path,
+            origin,
+            upgrade,
             api,
             query,
             headers,
@@ -261,8 +329,11 @@ impl Listing<'_> {
         } = endpoint;
         let texts: Vec<&str> = paths.iter().map(|path| path.text.as_str()).collect();
         let slots: Vec<&[u8]> = paths.iter().map(|path| path.slots.as_slice()).collect();
-        let value = format!("{method} {} (upstream {})", texts.join(", "), upstream(endpoint));
-        let detail = format!("{} {slots:?}", exact(upstream_path, &self.provider.vars));
+        let upgrade = upgrade.map(|upgrade| format!(", a {}", upgrade.as_str())).unwrap_or_default();
+        let (texts, upstream, rules) = (texts.join(", "), upstream(endpoint), captures(rules));
+        let origin = origin.as_ref().map(|name| format!(" at `{name}`")).unwrap_or_default();
+        let value = format!("{method} {texts}{rules} (upstream {upstream}{origin}){upgrade}");
+        let detail = format!("{} {slots:?}", Names::of(self.provider).exact(upstream_path));
         self.add(Subject::Endpoint, name.as_str(), Fact { detail, ..Fact::of(value) });
         if *timeouts != Timeouts::default() {
             let Timeouts { connect, first_byte, idle } = timeouts;
@@ -287,58 +358,21 @@ impl Listing<'_> {
         self.query(&front, &owner, query, captures);
         self.responses(&front, responses);
     }
-
-    fn section(&mut self, section: &Section) {
-        let Section { name, at: _, shared_with, fields } = section;
-        let shared: Vec<&str> = shared_with.iter().map(FileName::as_str).collect();
-        let shared =
-            if shared.is_empty() { String::new() } else { format!(", shared with {}", backticked(&shared)) };
-        self.add(Subject::Credentials, "section", Fact::of(format!("`{name}`{shared}")));
-        for Located { value: field, at: _ } in fields {
-            // `Field` is data of the document: all of it is compared.
-            let detail = format!("{field:?}");
-            let (value, login) = match &field.token_url {
-                Some(url) => (format!("a login, refreshed at `{url}`"), Some(format!("a login for `{url}`"))),
-                None => ("a key".to_owned(), None),
-            };
-            let fact = Fact { detail, values: login.into_iter().collect(), ..Fact::of(value) };
-            self.add(Subject::Credentials, format!("field `{}`", field.name), fact);
-        }
-    }
-
-    fn auth(&mut self, entries: &[Auth]) {
-        let mut order = Vec::new();
-        let mut times: BTreeMap<String, usize> = BTreeMap::new();
-        for Auth { field, matches, kind, at: _ } in entries {
-            let like = matches.as_ref().map(|glob| format!("{LIKE}{}`", glob.as_str()));
-            let shown = matches.as_ref().map(|glob| format!(" (`{}`)", glob.as_str())).unwrap_or_default();
-            order.push(format!("`{field}`{shown}"));
-            for Output { header, text, reveals } in kind.outputs() {
-                let key = format!("`{field}` into `{header}`");
-                let times = times.entry(key.clone()).or_default();
-                *times += 1;
-                let key = if *times == 1 { key } else { format!("{key} ({times})") };
-                let mut fact = self.text(text, &[]);
-                fact.fixed = Some(fact.detail.clone()).filter(|_| !reveals);
-                fact.detail.push_str(like.as_deref().unwrap_or_default());
-                // A credential that is not revealed is used there all the same.
-                fact.values.insert(like.clone().unwrap_or_else(|| ANY.to_owned()));
-                fact.value.push_str(&like.as_ref().map(|like| format!(", for {like}")).unwrap_or_default());
-                self.add(Subject::Auth, key, fact);
-            }
-        }
-        // The first that is stored and matches is used.
-        if order.len() > 1 {
-            self.add(Subject::Auth, "order", Fact::of(order.join(", ")));
-        }
-    }
 }
 
 impl Fact {
+    /// True if both state the same. The reasons why a change would widen exposure may depend on other facts.
+    pub fn states(&self, other: &Self) -> bool {
+        let with_reasons_of_other =
+            Self { added: other.added, removed: other.removed, changed: other.changed, ..self.clone() };
+        with_reasons_of_other == *other
+    }
+
     /// A literal that looks like a key is compared, and masked where it is shown.
-    fn text(text: &ProviderTemplate, vars: &Vars, captures: &[String]) -> Self {
+    fn text(text: &ProviderTemplate, names: Names<'_>, captures: &[String]) -> Self {
         let value = masked(&upstream_routes::shown(text, captures));
-        Self { value, detail: exact(text, vars), values: values(text, vars), ..Self::default() }
+        let (detail, values) = (names.exact(text), names.values(text));
+        Self { value, detail, values, requires: names.required(text), ..Self::default() }
     }
 
     fn of(value: String) -> Self {
@@ -347,6 +381,6 @@ impl Fact {
 }
 
 /// The text with everything masked that looks like a key.
-fn masked(text: &str) -> String {
+pub(super) fn masked(text: &str) -> String {
     secret_scan::mask(text).into_owned()
 }

@@ -201,6 +201,7 @@ impl Subject {
         match self {
             Self::Paths => "paths",
             Self::Upstream => "upstream",
+            Self::Tls => "tls",
             Self::Endpoint => "endpoint",
             Self::Origin => "origin",
             Self::Credentials => "credentials",

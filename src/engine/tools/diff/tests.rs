@@ -87,6 +87,7 @@ fn endpoints() {
     check("Demo => Other", &[]);
     check("\"POST\" => \"PUT\"", &["!~Endpoint chat"]);
     check("/v1/chat => /v1/chat/{model}", &["!~Endpoint chat"]);
+    check("/v1/files/{rest...}\" => /v1/files/{rest...}\", upgrade = \"websocket\"", &["!~Endpoint files"]);
     check("files/{rest...} => files/{one}", &["~Endpoint files"]);
     check("files/{rest...} => files/{one}/{two}", &["!~Endpoint files"]);
     check(
@@ -100,6 +101,69 @@ fn endpoints() {
     );
     check("\"/v1/chat\" } => \"/v1/chat\", upstream_path = \"/admin\" }", &["!~Endpoint chat"]);
     check("\"/v1/chat\" } => \"/v1/chat\", timeouts = { idle = \"1s\" } }", &["+Timeouts chat"]);
+}
+
+#[test]
+fn ways_of_a_credential() {
+    const SET: &str = "set = { authorization = \"Bearer {secret}\" }";
+    let check = |to: &str, expected: &[&str]| check(&format!("{SET} }}] => {to}]"), expected);
+    check(&format!("{SET}, add = {{ x-beta = \"a\" }} }}"), &["+Auth `key` into the list `x-beta`"]);
+    check(
+        &format!("{SET}, add = {{ x-beta = \"{{secret}}\" }} }}"),
+        &["!+Auth `key` into the list `x-beta`"],
+    );
+    check(
+        &format!("{SET}, query = {{ k = \"{{secret}}\" }} }}"),
+        &["!+Auth `key` into the query parameter `k`"],
+    );
+    check(&format!("{SET} }}, {{ none = true }}"), &["!+Auth none", "+Auth order"]);
+    check(
+        &format!("endpoints = [\"chat\"], {SET} }}, {{ endpoints = [\"files\"], none = true }}"),
+        &["!+Auth none", "!+Auth order", "~Auth `key` into `authorization`"],
+    );
+}
+
+/// A credential at one more endpoint, or at another origin, is one in a new place.
+#[test]
+fn places_of_a_credential() {
+    const OPTIONAL: &str = " }, { endpoints = [\"files\"], none = true";
+    const QUEUE: &str = "origins = { queue = \"https://queue.example\" }";
+    const OTHER: &str = "origins = { queue = \"https://other.example\" }";
+    const AT: &str = ", origin = \"queue\"";
+    let file = |origins: &str, auth: &str, files: &str| {
+        format!(
+            "title = \"Demo\"\nbase_url = \"https://api.example\"\npath_prefix = \"/demo\"\n{origins}\n\
+             credentials.field = [{{ name = \"key\" }}]\n\
+             auth = [{{ field = \"key\", set = {{ x-key = \"{{secret}}\" }}{auth} }}]\n\
+             endpoint.chat = {{ method = \"POST\", path = \"/chat\" }}\n\
+             endpoint.files = {{ method = \"GET\", path = \"/files\"{files} }}\n"
+        )
+    };
+    let check = |old: [&str; 3], new: [&str; 3], expected: &[&str]| {
+        let of =
+            |[origins, auth, files]: [&str; 3]| providers(&[("demo", file(origins, auth, files))], PRESET);
+        assert_eq!(lines(&diff(&of(old), &of(new))), expected, "{old:?} {new:?}");
+    };
+    let chat = &*format!(", endpoints = [\"chat\"]{OPTIONAL}");
+    let both = &*format!(", endpoints = [\"chat\", \"files\"]{OPTIONAL}");
+    check(["", chat, ""], ["", both, ""], &["!~Auth `key` into `x-key`", "!~Auth order"]);
+    check(["", both, ""], ["", chat, ""], &["!~Auth order", "~Auth `key` into `x-key`"]);
+    check(
+        ["", "", ""],
+        [QUEUE, "", AT],
+        &["!+Upstream origins.queue", "!~Endpoint files", "!+Origin https://queue.example"],
+    );
+    check(
+        [QUEUE, "", AT],
+        [OTHER, "", AT],
+        &["!~Upstream origins.queue", "!+Origin https://other.example", "-Origin https://queue.example"],
+    );
+    // The host was reached before, and not with a credential.
+    check(
+        [QUEUE, chat, AT],
+        [QUEUE, "", AT],
+        &["!~Origin https://queue.example", "!~Auth `key` into `x-key`", "!-Auth order", "-Auth none"],
+    );
 }
 
 #[test]
@@ -128,7 +192,7 @@ fn origins_of_secrets() {
             "!~Origin https://api.example",
             "!~Origin https://gw.example",
             "!~Origin https://out.example",
-            "~Credentials section",
+            "!~Credentials section",
         ],
     );
     check("when = [\"out\", \"pass\"] => when = [\"pass\", \"out\"]", &[]);

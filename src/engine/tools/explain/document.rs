@@ -35,10 +35,22 @@ pub struct Request {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "ExplainedToken")]
 pub struct Token {
-    /// `header` or `query`.
+    /// `header`, `query` or `subprotocol`.
     pub r#in: Cow<'static, str>,
-    /// The name of the header or parameter.
+    /// The name of the header or parameter, or the prefix of the subprotocol.
     pub name: String,
+    /// The scheme before the token, if it is one of `caller.schemes`; empty for a token without one.
+    pub scheme: Option<String>,
+}
+
+/// A header of the upstream's response. A URL in it that an endpoint reaches becomes the one at which clients reach it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedReturnedHeader")]
+pub struct ReturnedHeader {
+    /// Its name.
+    pub name: String,
+    /// The position of the rule.
+    pub at: Option<Position>,
 }
 
 /// Facts about the caller that decide besides the credentials. The token counts as valid.
@@ -84,6 +96,8 @@ pub struct Route {
     pub gateways: Vec<Choice>,
     /// The egresses, in order.
     pub egresses: Vec<Choice>,
+    /// TLS of the provider's own: `ca` and `certificate`, if its file has them.
+    pub tls: Vec<Choice>,
     /// The method sent upstream.
     pub method: String,
     /// The URL that is called.
@@ -96,6 +110,10 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// The maximum size of the request's body, in bytes.
     pub max_body: u64,
+    /// The maximum size of a body whose hash the credential signs, in bytes. Null if the credential needs nothing of the body.
+    pub signed_body: Option<u64>,
+    /// The headers of the answer whose URLs come back through tollgate.
+    pub returned_urls: Vec<ReturnedHeader>,
     /// The metering of the answer.
     pub metering: Metering,
     /// The names in OpenTelemetry.
@@ -118,15 +136,23 @@ pub struct Endpoint {
     pub path: String,
     /// The values of the path's captures.
     pub captures: BTreeMap<String, String>,
+    /// The name of its origin among the file's `origins`. Null for that of `base_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The protocol that the connection switches to: `websocket`. Null for plain requests.
+    pub upgrade: Option<Cow<'static, str>>,
+    /// The members of their closed sets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, Vec<String>>,
     /// The path's position.
     pub at: Option<Position>,
 }
 
-/// An option: an `[[auth]]` entry, a gateway or an egress.
+/// An option: an `[[auth]]` entry, a gateway, an egress or a key of `tls`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "ExplainedChoice")]
 pub struct Choice {
-    /// An entry's field, a gateway's name, an egress's number from 1.
+    /// An entry's field, a gateway's name, an egress's number from 1, a key of `tls`.
     pub name: String,
     /// True if it is used.
     pub used: bool,
@@ -185,6 +211,8 @@ pub enum Action {
     Removed,
     /// It is added, since the client sent none.
     Added,
+    /// Members were added to its list.
+    Appended,
     /// It is set, and replaces the client's.
     Set,
 }

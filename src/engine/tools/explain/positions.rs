@@ -1,11 +1,11 @@
 //! Positions of rules in files. A decision names its rule by index in the bound provider; the files' source maps give
 //! the position.
 
-use http::HeaderName;
+use http::{HeaderName, header};
 
 use super::{
-    Action, Context, Inserted, Metering, Position, Step, TakenOut, Telemetry, TelemetryName, Timeout,
-    Timeouts, reasons,
+    Action, Context, Inserted, Metering, Position, ReturnedHeader, Step, TakenOut, Telemetry, TelemetryName,
+    Timeout, Timeouts, reasons,
 };
 use crate::{
     base::{
@@ -13,6 +13,7 @@ use crate::{
         header_name::is_same,
     },
     language::{
+        auth::Place,
         bind::{OverlaySource, TelemetryNames},
         compile::{self, SourceMap, metering::Ask},
         syntax::pointer_step,
@@ -89,6 +90,9 @@ impl RuleLocator<'_> {
             Fate::Dropped(reason) => {
                 let at = match reason {
                     Reason::Claimed => self.claimed_at(name),
+                    Reason::TokenLocation if is_same(name, &header::SEC_WEBSOCKET_PROTOCOL) => {
+                        self.subprotocol_at()
+                    }
                     Reason::TokenLocation => self.token_location_at("headers", text),
                     Reason::Managed
                     | Reason::Stripped
@@ -105,6 +109,9 @@ impl RuleLocator<'_> {
     pub(super) fn query_step(&self, name: &str, fate: Fate) -> Step {
         let table = format!("{}/query", self.endpoint());
         match fate {
+            Fate::Ruled(rule) if rule.table == RuleTable::Auth => {
+                self.rule_step(&self.table(rule.table), rule, name)
+            }
             Fate::Ruled(rule) => self.rule_step(&table, rule, name),
             Fate::Dropped(Reason::TokenLocation) => {
                 let at = self.token_location_at("query", name);
@@ -115,7 +122,8 @@ impl RuleLocator<'_> {
             }
             Fate::Dropped(reason) => {
                 let set = format!("{table}/set/{}", pointer_step(name));
-                let at = self.own().and_then(|own| own.key_in_any_case(&set));
+                let by_auth = |own: &SourceMap<'_>| own.key(&self.claimed_parameter(name)?);
+                let at = self.own().and_then(|own| own.key_in_any_case(&set).or_else(|| by_auth(&own)));
                 let at = at.and_then(|at| self.position(&at));
                 Step { at, ..engine_step(Action::Removed, reasons::dropped(name, reason)) }
             }
@@ -128,6 +136,9 @@ impl RuleLocator<'_> {
         let (action, pointer, at) = match rule.kind {
             RuleKind::Pass => self.listed(Action::LetThrough, table, "pass", rule.index, places),
             RuleKind::Remove => self.listed(Action::Removed, table, "remove", rule.index, places),
+            RuleKind::Add => {
+                self.keyed(Action::Appended, format!("{table}/add/{}", pointer_step(name)), places)
+            }
             RuleKind::Default => {
                 self.keyed(Action::Added, format!("{table}/default/{}", pointer_step(name)), places)
             }
@@ -142,8 +153,8 @@ impl RuleLocator<'_> {
     fn set_pointer(&self, table: &str, rule: Rule, name: &str) -> String {
         let entry = self.auth.filter(|_| rule.table == RuleTable::Auth);
         let kind = entry.and_then(|index| self.provider.auth.get(index)).map(|entry| &entry.kind);
-        let header = kind.and_then(|kind| kind.outputs().get(rule.index).map(|one| kind.pointer(one.header)));
-        header.map_or_else(
+        let written = kind.and_then(|kind| kind.outputs().get(rule.index).map(|one| kind.pointer(one.place)));
+        written.map_or_else(
             || format!("{table}/set/{}", pointer_step(name)),
             |pointer| format!("{table}{pointer}"),
         )
@@ -188,6 +199,15 @@ impl RuleLocator<'_> {
         self.position(&at.or_else(gateway)?)
     }
 
+    /// The pointer of the entry that sets a query parameter.
+    fn claimed_parameter(&self, name: &str) -> Option<String> {
+        let place = Place::Query(name);
+        self.provider.auth.iter().enumerate().find_map(|(index, entry)| {
+            entry.kind.outputs().iter().find(|output| output.place == place)?;
+            Some(format!("/auth/{index}{}", entry.kind.pointer(place)))
+        })
+    }
+
     /// The headers that the provider's own file sets, with their keys' pointers. Those of the endpoint come first.
     fn claims(&self) -> Option<Vec<(String, &HeaderName)>> {
         let provider = self.provider;
@@ -195,8 +215,10 @@ impl RuleLocator<'_> {
         let mut claims = sets(&format!("{}/headers", self.endpoint()), &endpoint.headers.set);
         claims.extend(sets("/headers", &provider.headers.set));
         for (index, entry) in provider.auth.iter().enumerate() {
-            let headers = entry.kind.outputs().into_iter().map(|output| output.header);
-            claims.extend(headers.map(|name| (format!("/auth/{index}{}", entry.kind.pointer(name)), name)));
+            let outputs = entry.kind.outputs().into_iter();
+            let replaced = outputs.filter_map(|output| Some((output.place, output.place.replaced_header()?)));
+            let pointer = |place| format!("/auth/{index}{}", entry.kind.pointer(place));
+            claims.extend(replaced.map(|(place, name)| (pointer(place), name)));
         }
         for (index, egress) in provider.egress.iter().enumerate() {
             claims.extend(sets(&format!("/egress/{index}/headers"), &egress.overlay.set));
@@ -224,6 +246,11 @@ impl RuleLocator<'_> {
         self.position(&own.or_else(other)?)
     }
 
+    /// The position of the prefixes of subprotocols, in the provider's own file.
+    fn subprotocol_at(&self) -> Option<Position> {
+        self.position(&self.own()?.key("/caller/subprotocol")?)
+    }
+
     pub(super) fn timeouts(&self) -> Timeouts {
         let timeouts = self.hit.endpoint().timeouts;
         let own = self.own();
@@ -237,6 +264,16 @@ impl RuleLocator<'_> {
             first_byte: Timeout { ms: timeouts.first_byte.as_millis(), at: at("first_byte") },
             idle: Timeout { ms: timeouts.idle.as_millis(), at: at("idle") },
         }
+    }
+
+    /// The headers of the response whose URLs come back.
+    pub(super) fn returned_urls(&self) -> Vec<ReturnedHeader> {
+        let own = self.own();
+        let one = |(index, name): (usize, &HeaderName)| {
+            let at = own.as_ref().and_then(|own| own.key(&format!("/response_headers/rewrite_urls/{index}")));
+            ReturnedHeader { name: name.to_string(), at: at.and_then(|at| self.position(&at)) }
+        };
+        self.provider.rewrite_urls.iter().enumerate().map(one).collect()
     }
 
     /// `ask`: the key that the request asks with.

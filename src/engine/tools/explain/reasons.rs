@@ -8,6 +8,7 @@ use crate::{
     language::{
         bind,
         compile::{self, NormalizedPath},
+        token,
     },
     request::{
         cors,
@@ -17,6 +18,9 @@ use crate::{
 };
 
 pub(super) const NOT_REACHED: &str = "not checked: an earlier entry is used";
+
+pub(super) const NONE_STORED: &str = "no secret is stored, and the endpoint needs none";
+pub(super) const SECRET_STORED: &str = "it counts only where no secret of the section is stored";
 
 pub(super) const EXPIRED: &str = "the stored login has expired";
 
@@ -49,6 +53,15 @@ fn allowed(head: &Parts, table: &Table) -> String {
     format!("{}{}", part("allowed:", yes), part("only for trusted origins:", no))
 }
 
+/// The use of a PEM text.
+pub(super) fn tls(used: bool, from: &compile::VarSource, how: &str) -> String {
+    if used {
+        format!("{from}{how}")
+    } else {
+        format!("{from}: a gateway or an egress is called instead of the provider's own origin")
+    }
+}
+
 /// The reason why the engine dropped a client's header or query parameter.
 pub(super) fn dropped(name: &str, reason: Reason) -> &'static str {
     match reason {
@@ -79,14 +92,22 @@ pub(super) fn own(own: EngineHeader) -> &'static str {
     match own {
         EngineHeader::Host => "the host that the request is sent to",
         EngineHeader::Trailers => "the client accepts trailers",
+        EngineHeader::Handshake => "the endpoint is a WebSocket: its handshake has the client's key",
+        EngineHeader::Subprotocols => "the other subprotocols that the client offers",
     }
 }
 
-pub(super) fn matching(auth: &compile::Auth, owner: Option<&Owner>, user: &str) -> String {
+pub(super) fn matching(
+    auth: &compile::Auth,
+    token: Option<&token::Compiled>,
+    owner: Option<&Owner>,
+    user: &str,
+) -> String {
     let owner = owner.map(|owner| format!(" for {}", owner_text(owner, user))).unwrap_or_default();
-    match &auth.matches {
-        Some(glob) => format!("the stored credential{owner} matches `{}`", glob.as_str()),
-        None => format!("it is stored{owner}"),
+    match (&auth.matches, token) {
+        (Some(glob), _) => format!("the stored credential{owner} matches `{}`", glob.as_str()),
+        (None, Some(token)) => format!("what it is made from is stored{owner}: {}", token.shown()),
+        (None, None) => format!("it is stored{owner}"),
     }
 }
 
@@ -109,8 +130,16 @@ pub(super) fn outranked(owner: &Owner, first: &Owner, user: &str) -> String {
 }
 
 pub(super) fn does_not_match(auth: &compile::Auth) -> String {
-    let glob = auth.matches.as_ref().map_or("", |glob| glob.as_str());
-    format!("the stored credential does not match `{glob}`")
+    match &auth.matches {
+        Some(glob) => format!("the stored credential does not match `{}`", glob.as_str()),
+        None => "a value that is needed beside the stored one is missing, or not accepted".to_owned(),
+    }
+}
+
+/// The reason for an entry that does not count for the request's endpoint.
+pub(super) fn other_endpoints(auth: &compile::Auth) -> String {
+    let globs = auth.endpoints.iter().flatten().map(compile::Glob::as_str);
+    format!("it counts for the endpoints {} alone", backticked(globs))
 }
 
 pub(super) fn gateway(used: Option<&str>, name: &str, unset: &[String]) -> String {

@@ -19,7 +19,12 @@ impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         put(out, format_args!("{} {}", self.request.method, self.request.path))?;
         if let Some(token) = &self.token {
-            line(out, "token", &format!("in the {} `{}`", token.r#in, token.name), None)?;
+            let scheme = token.scheme.as_ref().map(|scheme| match scheme.as_str() {
+                "" => ", without a scheme".to_owned(),
+                scheme => format!(", with the scheme `{scheme}`"),
+            });
+            let scheme = scheme.unwrap_or_default();
+            line(out, "token", &format!("in the {} `{}`{scheme}", token.r#in, token.name), None)?;
         }
         if let Some(limits) = limits(&self.caller) {
             line(out, "caller", &limits, None)?;
@@ -65,12 +70,22 @@ impl fmt::Display for Route {
         let text =
             format!("`{}` of `{}`: {} {}", endpoint.name, endpoint.provider, endpoint.method, endpoint.path);
         line(out, "endpoint", &text, endpoint.at.as_ref())?;
+        if let Some(upgrade) = &endpoint.upgrade {
+            line(out, "", &format!("the connection switches to `{upgrade}`: frames pass as they are"), None)?;
+        }
+        if let Some(origin) = &endpoint.origin {
+            line(out, "", &format!("it calls the origin `{origin}`, and not `base_url`"), None)?;
+        }
         for (name, value) in &endpoint.captures {
-            line(out, "", &format!("{{{name}}} is `{value}`"), None)?;
+            let set = endpoint.sets.get(name).map(|members| format!(", one of {}", backticked(members)));
+            line(out, "", &format!("{{{name}}} is `{value}`{}", set.unwrap_or_default()), None)?;
         }
         choices(out, "auth", &self.auth, "none is needed")?;
         choices(out, "gateway", &self.gateways, "none")?;
         choices(out, "egress", &self.egresses, "none")?;
+        if !self.tls.is_empty() {
+            choices(out, "tls", &self.tls, "that of the system")?;
+        }
         line(out, "url", &format!("{} {}", self.method, self.url), None)?;
         for (label, name, one) in [
             ("timeouts", "connect", &self.timeouts.connect),
@@ -78,6 +93,18 @@ impl fmt::Display for Route {
             ("", "idle", &self.timeouts.idle),
         ] {
             timeout(out, label, name, one)?;
+        }
+        if let Some(limit) = self.signed_body {
+            let text = format!(
+                "the SHA-256 of the body, here of an empty one; up to {limit} bytes are kept in memory"
+            );
+            line(out, "signed", &text, None)?;
+        }
+        let mut label = "returns";
+        for one in &self.returned_urls {
+            let text = format!("`{}` of the answer as the client's URL, if an endpoint reaches it", one.name);
+            line(out, label, &text, one.at.as_ref())?;
+            label = "";
         }
         metering(out, &self.metering)?;
         telemetry(out, &self.telemetry)?;
@@ -196,6 +223,7 @@ impl fmt::Display for Action {
             Self::LetThrough => "let through",
             Self::Removed => "removed",
             Self::Added => "added",
+            Self::Appended => "appended",
             Self::Set => "set",
         })
     }

@@ -298,7 +298,7 @@ fn endpoints_and_credentials() {
         &[expired, "skipped `login`: the stored login has expired  (demo.toml:13)"],
         &[],
     );
-    let broken = "refused   502 rewrite_failed: The request to demo cannot be sent: the stored credential is malformed";
+    let broken = "refused   401 credential_missing: The credential stored for demo makes no valid header: store it again";
     check(Case { stored_fields: "key=s-key\u{7}", ..ITEM }, &[broken], &[]);
 }
 

@@ -43,11 +43,12 @@ impl Coverage {
             let key = (provider.at.file.clone(), kind, index);
             self.all.push(Item { provider: provider.name.clone(), kind, name, at: at.clone(), key });
         };
-        for (index, one) in provider.endpoints.iter().enumerate() {
+        // The tests of a set's endpoints are in the set's file.
+        for (index, one) in provider.endpoints.iter().enumerate().filter(|(_, one)| !one.is_of_set) {
             add(ENDPOINT, index, one.name.clone(), one.paths.first().map_or(&one.at, |path| &path.at));
         }
         for (index, one) in provider.auth.iter().enumerate() {
-            add(AUTH, index, format!("{} ({})", index + 1, one.field), &one.at);
+            add(AUTH, index, format!("{} ({})", index + 1, provider.auth_name(one)), &one.at);
         }
         for (index, one) in provider.gateways.iter().enumerate() {
             add(GATEWAY, index, one.gateway.name.to_string(), &one.at);

@@ -126,7 +126,7 @@ fn refusals() {
     }
     check("request = { path = \"/demo/items/1\", method = \"PUT\" }\nexpect.code = \"route_not_found\"", "");
     check(
-        "request.path = \"/demo/items/1\"\ncredentials.key = \"a\\nb\"\nexpect = { status = 502, code = \"rewrite_failed\" }",
+        "request.path = \"/demo/items/1\"\ncredentials.key = \"a\\nb\"\nexpect = { status = 401, code = \"credential_missing\" }",
         "",
     );
 }

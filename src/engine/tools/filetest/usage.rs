@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::{Method, request::Parts};
 use serde_json::Value;
 
 use super::{
@@ -102,6 +103,21 @@ pub(super) fn metered(
     }
     let stream = stream.map(|(_, framing)| (framing, exchange.passed()));
     Ok(Some(Metered { usage: whole, absent: absent(metering, request, answer), stream }))
+}
+
+/// The body that a test's request is sent upstream with.
+pub(super) fn sent_body(hit: &Hit, head: &Parts, request: &TestRequest) -> Vec<u8> {
+    let body = request.body.as_ref().map(Payload::text).unwrap_or_default().into_bytes();
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        return Vec::new();
+    }
+    let metering = hit.endpoint().metering.as_ref();
+    let wanted = metering.filter(|metering| metering.when_missing == WhenMissing::Ask);
+    let wanted = wanted.and_then(|metering| metering.ask.as_deref());
+    match wanted.filter(|_| ask::is_changeable(&head.headers)).map(|wanted| ask::ask(wanted, &body)) {
+        Some(Ok(Some(splice))) => splice.apply(&body),
+        Some(Ok(None) | Err(_)) | None => body,
+    }
 }
 
 /// A header as a test has it.

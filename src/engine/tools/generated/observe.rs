@@ -1,6 +1,11 @@
 //! Runs requests against a compiled provider, with the functions that serve requests.
 
-use std::{cell::RefCell, collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use http::{HeaderMap, Request, StatusCode, Version, request::Parts};
 
@@ -8,18 +13,27 @@ use super::{Random, Setting};
 use crate::{
     base::{fault::Fault, secret::Secret},
     language::{
+        auth::{FieldValue, FieldValues},
         bind,
         compile::{ErrorValues, Provider, VarSource},
     },
     request::{
         decide::{self, Begun, CallerFacts, Candidate, ListenerRole, ProviderCall},
-        rewrite::{self, RewrittenResponse},
+        rewrite::{self, Fresh, RewrittenResponse},
         table::{Hit, Table},
     },
 };
 
-/// The stored credentials: a key, and a login that some entries match.
-const KEYS: &[(&str, &str)] = &[("key", "k-SECRET"), ("login", "l-SECRET"), ("login", "l-a-SECRET")];
+/// The stored credentials: a key, a login that some entries match, and a field that no file has.
+const KEYS: &[(&str, &str)] =
+    &[("key", "k-SECRET"), ("login", "l-SECRET"), ("login", "l-a-SECRET"), ("nothing", "n-SECRET")];
+/// The values that users store in the fields `zone`, `plan` and `server`.
+pub(in crate::tools) const VALUES: &[[&str; 3]] = &[
+    ["de", "free", "https://gpu.lan:8000"],
+    ["NL", "PAID", "http://gpu.lan"],
+    ["it", "PAID", "https://api.example"],
+    ["de", "free", "https://de.api.example"],
+];
 /// The mark of every stored credential.
 pub(in crate::tools) const SECRET: &str = "SECRET";
 const TOKEN: &str = "caller-token-0123";
@@ -54,9 +68,18 @@ pub(in crate::tools) fn requests(random: &mut Random, number: usize) -> Vec<Part
 
 fn request(random: &mut Random) -> Parts {
     let methods = &["POST", "POST", "PUT", "GET", "DELETE"];
-    let paths =
-        &["chat/all", "chat/m", "chat/m:run", "m/chat", "files/a/b", "files/a", "files/a/b/c", "nope"];
-    let prefix = random.pick(&["/demo", "/demo/x"]);
+    let paths = &[
+        "chat/all",
+        "chat/m",
+        "chat/m:run",
+        "m/chat",
+        "files/a/b",
+        "files/a",
+        "files/a/b/c",
+        "chat/m%2Fb",
+        "nope",
+    ];
+    let prefix = random.pick(&["/demo", "/demo", "/demo/x", "/demo/x", "/demo/more"]);
     let path = match random.below(8) {
         0 => "/alias/m".to_owned(),
         _ => format!("{prefix}/v1/{}", random.pick(paths)),
@@ -67,6 +90,9 @@ fn request(random: &mut Random) -> Parts {
         .uri(format!("{path}{query}"))
         .version(Version::HTTP_10)
         .header(*random.pick(&["authorization", "x-api-key", "x-demo-key", "x-fixed"]), TOKEN);
+    if random.below(4) == 0 {
+        request = request.header("authorization", format!("Token {TOKEN}"));
+    }
     let names = &[
         "x-forwarded-for",
         "x_forwarded_for",
@@ -111,6 +137,19 @@ pub(in crate::tools) fn observe(
     setting: &Setting,
     requests: &[Parts],
 ) -> Option<Outcome> {
+    let values = VALUES.iter().cycle();
+    let stored = KEYS.iter().cycle().zip(values).map(|((field, secret), [zone, plan, server])| {
+        Stored::of(&[("zone", zone), ("plan", plan), ("server", server), (field, secret)])
+    });
+    observe_with(provider, setting, requests.iter().zip(stored))
+}
+
+/// The same, with all that the user of each request has stored.
+pub(in crate::tools) fn observe_with<'r>(
+    provider: &Provider,
+    setting: &Setting,
+    requests: impl Iterator<Item = (&'r Parts, Stored)>,
+) -> Option<Outcome> {
     let read = RefCell::new(BTreeSet::new());
     let (bound, _) = bind::bind(provider, |_, _, var| {
         read.borrow_mut().insert(var.source.clone());
@@ -119,14 +158,27 @@ pub(in crate::tools) fn observe(
     let table = Table::new(vec![Arc::new(bound?)], Vec::new(), &[provider]);
     let mut outcome = Outcome { read: read.into_inner(), ..Outcome::default() };
     writeln!(outcome.text, "{:?}", table.cors).unwrap();
-    for (head, (field, secret)) in requests.iter().zip(KEYS.iter().cycle()) {
-        let text = one(&table, head, field, &Secret::new(*secret), &mut outcome.sent);
+    for (head, stored) in requests {
+        let text = one(&table, head, &stored, &mut outcome.sent);
         writeln!(outcome.text, "{text}").unwrap();
     }
     Some(outcome)
 }
 
-fn one(table: &Table, head: &Parts, field: &str, secret: &Secret, sent: &mut Vec<Sent>) -> String {
+/// All that a user has stored: the value of each field.
+pub(in crate::tools) struct Stored(BTreeMap<String, Secret>);
+
+impl Stored {
+    pub(in crate::tools) fn of(values: &[(&str, &str)]) -> Self {
+        Self(values.iter().map(|(field, text)| ((*field).to_owned(), Secret::new(*text))).collect())
+    }
+
+    fn get(&self, field: &str) -> Option<Candidate<'_>> {
+        self.0.get(field).map(Candidate::given)
+    }
+}
+
+fn one(table: &Table, head: &Parts, stored: &Stored, sent: &mut Vec<Sent>) -> String {
     let token = rewrite::token(head, table).map(|token| token.expose().to_owned());
     let hit = table.find_canonical(&head.method, head.uri.path());
     let api = hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref());
@@ -135,7 +187,7 @@ fn one(table: &Table, head: &Parts, field: &str, secret: &Secret, sent: &mut Vec
         format!("refused {} {body}", fault.kind.code())
     };
     let text = match decide::begin(head, table, ListenerRole::All, None) {
-        Ok(Begun::Provider(call)) => upstream(call, head, (field, secret), sent).unwrap_or_else(refused),
+        Ok(Begun::Provider(call)) => upstream(call, head, stored, sent).unwrap_or_else(refused),
         Ok(Begun::Own(_) | Begun::Page(_) | Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_)) => {
             "own".to_owned()
         }
@@ -147,16 +199,16 @@ fn one(table: &Table, head: &Parts, field: &str, secret: &Secret, sent: &mut Vec
 fn upstream(
     call: ProviderCall<'_>,
     head: &Parts,
-    (field, secret): (&str, &Secret),
+    stored: &Stored,
     sent: &mut Vec<Sent>,
 ) -> Result<String, Fault> {
     call.token()?;
     let authorized = call.authenticated(CallerFacts::UNRESTRICTED)?.in_scope()?;
-    let stored = |wanted: &str| (wanted == field).then(|| Candidate::given(secret));
-    let sendable = authorized.credential([stored], 0)?.without_refresh();
-    let out = sendable.request(decide::body_bytes(head))?;
+    let candidate = |field: &str| stored.get(field);
+    let sendable = authorized.credential([candidate], 0)?.without_refresh();
+    let out = sendable.with_body(b"").request(decide::body_bytes(head), Fresh::STAND_IN)?;
     let hit = &authorized.hit;
-    let origins = [out.origin.to_string(), hit.provider.origin.to_string()];
+    let origins = [out.origin.to_string(), before_egress(hit, stored)];
     let metering = hit.endpoint().metering.as_ref().map(|metering| metering.shape());
     let text = format!(
         "{} {} {:?} {:?} {metering:?}\n{}",
@@ -183,4 +235,17 @@ fn answers(hit: &Hit) -> String {
         writeln!(text, "  {status} {kind}: {answer}").unwrap();
     }
     text
+}
+
+/// The origin of the upstream URL, before an egress.
+fn before_egress(hit: &Hit, stored: &Stored) -> String {
+    let mut values = FieldValues::default();
+    for (index, value) in (0..).zip(hit.provider.section.iter().flat_map(|section| &section.values)) {
+        match (stored.get(&value.field), &value.default) {
+            (Some(candidate), _) => values.push(index, FieldValue::stored(candidate.secret)),
+            (None, Some(default)) => values.push(index, FieldValue::Default(default)),
+            (None, None) => {}
+        }
+    }
+    hit.provider.destination_of(hit.endpoint()).origin(&values).expect("the request was sent").to_string()
 }

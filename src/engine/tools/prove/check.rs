@@ -25,7 +25,7 @@ use crate::{
     },
     tools::{
         filetest,
-        upstream_routes::{self, UpstreamRoute},
+        upstream_routes::{self, CalledOrigin, Revealed, UpstreamRoute},
     },
 };
 
@@ -78,6 +78,15 @@ const SEARCH_STEPS: usize = 2000;
 const ORIGIN_BYTES: usize = 256;
 const NAME_BYTES: usize = 32;
 
+/// The kind of a token that a token endpoint gives.
+#[derive(Clone, Copy)]
+enum TokenOf<'p> {
+    /// That of a login.
+    Login,
+    /// One that is made from fields, by its name.
+    Fields(&'p str),
+}
+
 /// The wanted globs, those that remove, and the class of the name.
 type SearchKey<'p> = (Vec<&'p str>, Vec<&'p str>, HeaderClass);
 
@@ -97,32 +106,49 @@ impl<'p> Checker<'p> {
     fn credentials(&self, origins: &[Glob], mut found: Breaches<'_>) -> Vec<Breach> {
         let section = self.provider.section.as_ref().map_or("", |section| section.name.as_str());
         let help = "call another origin, or name this one in the rule's `origins`";
-        for (at, origin) in self.token_urls().filter(|(_, origin)| !covers(origins, origin)) {
-            let what = format!("a login of section `{section}` is refreshed at `{origin}`");
-            found.add(self.breach(at, what, help, None));
+        for (called, of) in self.token_urls() {
+            for (origin, at) in self.outside([called], origins) {
+                let what = match of {
+                    TokenOf::Login => format!("a login of section `{section}` is refreshed at `{origin}`"),
+                    TokenOf::Fields(name) => {
+                        format!("a credential of section `{section}` reaches `{origin}`, for token `{name}`")
+                    }
+                };
+                found.add(self.breach(at, what, help, None));
+            }
         }
         for route in self.all_routes() {
-            if !self.budget.work(ROUTE_STEPS * (1 + origins.len()) + glob_steps(origins, ORIGIN_BYTES)) {
+            let work = ROUTE_STEPS * (1 + origins.len()) + self.provider.endpoints.len();
+            if !self.budget.work(work + glob_steps(origins, ORIGIN_BYTES)) {
                 break;
             }
-            let Some((header, at)) = self.secret(&route) else { continue };
-            for called in route.called().into_iter().filter(|called| !covers(origins, &called.origin)) {
-                let what = format!("a credential of section `{section}` reaches `{}`", called.origin);
-                let step = Step { kind: "auth", what: format!("`{header}`"), at: Some(at.clone()) };
-                let example = self.example(&route, None, Some(step));
-                found.add(self.breach(called.at, what, help, example));
+            let Some(Revealed { kind, what, at, endpoint }) = route.revealed() else { continue };
+            for (origin, called_at) in self.outside(route.called(), origins) {
+                let message = format!("a credential of section `{section}` reaches `{origin}`");
+                let step = Step { kind, what: what.clone(), at: Some(at.clone()) };
+                let example = self.example(&route, endpoint, Some(step));
+                found.add(self.breach(called_at, message, help, example));
             }
         }
         found.into_vec()
     }
 
-    /// The first header that carries a credential to the upstream.
-    fn secret(&self, route: &UpstreamRoute<'p>) -> Option<(&'p HeaderName, &'p Location)> {
-        let entries = self.provider.auth.iter();
-        let mut outputs =
-            entries.flat_map(|auth| auth.kind.outputs().into_iter().map(move |output| (output, &auth.at)));
-        let (output, at) = outputs.find(|(one, _)| one.reveals && route.passes_value(one.header))?;
-        Some((output.header, at))
+    /// The origins that no glob covers, for some values of the fields in them.
+    fn outside(
+        &self,
+        called: impl IntoIterator<Item = CalledOrigin<'p>>,
+        globs: &[Glob],
+    ) -> Vec<(String, &'p Location)> {
+        let mut outside = Vec::new();
+        for CalledOrigin { origin, sets, at } in called {
+            // A glob may name a field as a whole.
+            let written =
+                if covers(globs, &origin) { Vec::new() } else { unknown::with_members(&origin, &sets) };
+            if self.budget.work(written.len() * (1 + glob_steps(globs, ORIGIN_BYTES))) {
+                outside.extend(written.into_iter().filter(|one| !covers(globs, one)).map(|one| (one, at)));
+            }
+        }
+        outside
     }
 
     /// All routes of the provider. None if the budget does not suffice to find them.
@@ -137,31 +163,45 @@ impl<'p> Checker<'p> {
         if is_affordable { upstream_routes::by_gateways(self.provider, wanted) } else { Vec::new() }
     }
 
-    fn token_urls(&self) -> impl Iterator<Item = (&'p Location, String)> {
+    /// The origins of token endpoints, of logins and of made tokens.
+    fn token_urls(&self) -> impl Iterator<Item = (CalledOrigin<'p>, TokenOf<'p>)> {
         let fields = self.provider.section.iter().flat_map(|section| &section.fields);
-        fields.filter_map(|field| {
-            let url = field.value.token_url.as_deref()?;
-            Some((&field.at, upstream_routes::origin(&ProviderTemplate::text(url), true)))
-        })
+        let logins = fields.filter_map(|field| {
+            let url = ProviderTemplate::text(field.value.token_url.as_deref()?);
+            let origin = upstream_routes::origin(&url, true);
+            Some((CalledOrigin { origin, sets: BTreeMap::new(), at: &field.at }, TokenOf::Login))
+        });
+        let made = self.provider.tokens.iter().filter_map(|token| {
+            Some((CalledOrigin::of(self.provider, token.url()?), TokenOf::Fields(&token.name)))
+        });
+        logins.chain(made)
     }
 
     fn https(&self, allow: &[Glob], mut found: Breaches<'_>) -> Vec<Breach> {
-        let bad = |origin: &str| !origin.starts_with("https://") && !covers(allow, origin);
+        let bad = |origin: &str| !origin.starts_with("https://");
         let help = "call it over `https://`, or name the origin in the rule's `allow`";
-        for (at, origin) in self.token_urls().filter(|(_, origin)| bad(origin)) {
-            found.add(self.breach(at, format!("a login is refreshed at `{origin}`"), help, None));
+        for (called, of) in self.token_urls() {
+            for (origin, at) in self.outside([called], allow).into_iter().filter(|(origin, _)| bad(origin)) {
+                let what = match of {
+                    TokenOf::Login => format!("a login is refreshed at `{origin}`"),
+                    TokenOf::Fields(name) => format!("token `{name}` is made at `{origin}`"),
+                };
+                found.add(self.breach(at, what, help, None));
+            }
         }
         for route in self.all_routes() {
             if !self.budget.work(ROUTE_STEPS * (1 + allow.len()) + glob_steps(allow, ORIGIN_BYTES)) {
                 break;
             }
-            for called in route.called().into_iter().filter(|called| bad(&called.origin)) {
-                let what = if called.origin.starts_with("http://") {
-                    format!("`{}` is called over plain http", called.origin)
+            for (origin, at) in
+                self.outside(route.called(), allow).into_iter().filter(|(origin, _)| bad(origin))
+            {
+                let what = if origin.starts_with("http://") {
+                    format!("`{origin}` is called over plain http")
                 } else {
-                    format!("`{}` is called, which may be plain http", called.origin)
+                    format!("`{origin}` is called, which may be plain http")
                 };
-                found.add(self.breach(called.at, what, help, self.example(&route, None, None)));
+                found.add(self.breach(at, what, help, self.example(&route, None, None)));
             }
         }
         found.into_vec()
@@ -177,9 +217,13 @@ impl<'p> Checker<'p> {
         let by_any = |endpoint| self.example(routes.first()?, Some(endpoint), None);
         let globs = paths.unwrap_or_default();
         for endpoint in &self.provider.endpoints {
-            let bytes = endpoint.paths.iter().map(|path| path.text.len()).sum();
-            let work = ROUTE_STEPS * endpoint.paths.len() * (1 + globs.len());
-            if found.is_full() || !self.budget.work(work + glob_steps(globs, bytes)) {
+            let bytes = endpoint.paths.iter().map(|path| path.text.len()).sum::<usize>();
+            let written = endpoint
+                .paths
+                .first()
+                .map_or(0, |path| unknown::written_out(&path.text, &endpoint.rules.sets).len());
+            let work = ROUTE_STEPS * endpoint.paths.len() * (1 + globs.len()) * written;
+            if found.is_full() || !self.budget.work(work + glob_steps(globs, bytes * written)) {
                 break;
             }
             let (method, name) = (&endpoint.method, &endpoint.name);
@@ -189,8 +233,8 @@ impl<'p> Checker<'p> {
                 found.add(self.breach(&endpoint.at, what, help, by_any(endpoint)));
             }
             let outside = |path: &&ClientPath| {
-                let text = unknown::with_captures(&path.text);
-                !paths.is_none_or(|globs| globs.iter().any(|glob| glob.matches(&text)))
+                let covered = |text: &String| globs.iter().any(|glob| glob.matches(text));
+                paths.is_some() && !unknown::written_out(&path.text, &endpoint.rules.sets).iter().all(covered)
             };
             for path in endpoint.paths.iter().filter(outside) {
                 let what = format!("endpoint `{name}` allows the path `{}`", path.text);
@@ -260,7 +304,7 @@ impl<'p> Checker<'p> {
 
     fn can_refuse(&self, refusal: Refusal) -> bool {
         match refusal {
-            Refusal::CredentialMissing => !self.provider.auth.is_empty(),
+            Refusal::CredentialMissing => self.provider.needs_credential(),
             Refusal::RouteNotFound => true,
             Refusal::ResponseRule => self.provider.endpoints.iter().any(|one| !one.responses.is_empty()),
         }
@@ -290,7 +334,10 @@ impl<'p> Checker<'p> {
         endpoint: Option<&'p Endpoint>,
         more: Option<Step>,
     ) -> Option<Example> {
-        let endpoint = endpoint.or(self.provider.endpoints.first())?;
+        let endpoint = endpoint.or_else(|| {
+            let name = route.origin.map(|(name, _)| name);
+            self.provider.endpoints.iter().find(|one| one.origin.as_deref() == name)
+        })?;
         let path = endpoint.paths.first()?;
         let at = |at: &Location| Some(at.clone());
         let mut steps =

@@ -13,7 +13,8 @@ use crate::{
     tools::{
         filetest,
         generated::{
-            FileSet, Outcome as Observed, Random, SECRET, Sent, Setting, observe, parse, requests, setting,
+            FileSet, Outcome as Observed, Random, SECRET, Sent, Setting, VALUES, observe, parse, requests,
+            setting,
         },
     },
 };
@@ -21,7 +22,7 @@ use crate::{
 const SEED: u64 = 9;
 /// Sets of files of each test: 10,000 in all.
 const CASES: u64 = 2500;
-const REQUESTS: usize = 3;
+const REQUESTS: usize = 4;
 const POLICIES: u64 = 500;
 
 const ORIGINS: &[&str] = &[
@@ -45,9 +46,15 @@ const ORIGINS: &[&str] = &[
     "https://*region*",
     "https://out.example",
     "https://else.example",
+    "https://other.example",
     "https://{pass}",
     "http://plain.example:*",
     "http://gw.example",
+    "https://free.api.example",
+    "https://paid.api.example",
+    "https://{zone}.api.example",
+    "https://{plan}.api.example",
+    "{server}",
 ];
 const PATHS: &[&str] = &[
     "*",
@@ -252,7 +259,7 @@ impl Seen<'_> {
                 let tested =
                     tests.filter_map(|test| filetest::refusal(self.provider, test)).any(|one| one == code);
                 let is_possible = match code {
-                    "credential_missing" => !self.provider.auth.is_empty(),
+                    "credential_missing" => self.provider.needs_credential(),
                     "response_rule" => self.provider.endpoints.iter().any(|one| !one.responses.is_empty()),
                     _ => true,
                 };
@@ -267,15 +274,23 @@ impl Seen<'_> {
             self.provider.vars.iter().chain(self.provider.gateways.iter().flat_map(|one| &one.gateway.vars));
         let vars: Vec<(String, String)> = vars
             .filter_map(|(name, var)| {
-                let value = self.setting.get(&var.value.source)?;
-                let value =
-                    Origin::split(value).map_or((*value).to_owned(), |(origin, _)| origin.to_string());
+                let default = var.value.default.as_deref();
+                let value = self.setting.get(&var.value.source).copied().or(default)?;
+                let value = Origin::split(value).map_or(value.to_owned(), |(origin, _)| origin.to_string());
                 Some((super::unknown::with_vars(&format!("{{{name}}}")), value))
             })
             .collect();
-        globs.iter().any(|glob| {
+        // Those of any user.
+        let users = VALUES.iter().map(|values| ["zone", "plan", "server"].into_iter().zip(values));
+        let mut filled = users.flat_map(|values| {
+            let atom = |name: &str| super::unknown::with_vars(&format!("{{{name}}}"));
+            let values: Vec<_> =
+                values.map(|(name, value)| (atom(name), value.to_ascii_lowercase())).collect();
+            globs.iter().map(move |glob| (glob, values.clone()))
+        });
+        filled.any(|(glob, values)| {
             let mut text = glob.as_str().to_owned();
-            for (name, value) in &vars {
+            for (name, value) in vars.iter().chain(&values) {
                 text = text.replace(name, value);
             }
             // What follows the first var of an egress's URL is unknown.
@@ -290,5 +305,6 @@ fn origin_of(url: &str) -> String {
 }
 
 fn holds_secret(sent: &Sent) -> bool {
-    sent.headers.values().any(|value| value.to_str().is_ok_and(|value| value.contains(SECRET)))
+    sent.url.contains(SECRET)
+        || sent.headers.values().any(|value| value.to_str().is_ok_and(|value| value.contains(SECRET)))
 }

@@ -1,3 +1,5 @@
+mod fields;
+
 use std::collections::BTreeMap;
 
 use http::Request;
@@ -7,6 +9,7 @@ use super::*;
 use crate::{
     base::secret::Secret,
     language::{
+        auth::FieldValues,
         bind,
         compile::{Compiled, VarSource},
         syntax,
@@ -14,7 +17,7 @@ use crate::{
     request::{
         decide::{self, Candidate},
         rewrite,
-        table::Table,
+        table::{Hit, Table},
     },
 };
 
@@ -337,10 +340,10 @@ fn brute(provider: &Provider) -> Seen {
         let stored = |_: &str| Some(Candidate::given(&secret));
         let chosen = decide::choose(&hit, &table.fields, [stored], 0).unwrap();
         let withheld = rewrite::Withheld::of(&table, None);
-        let out = rewrite::request(&hit, &head, chosen.as_ref(), withheld).unwrap();
+        let out = rewrite::request(&hit, &head, chosen.as_ref(), withheld, rewrite::Fresh::STAND_IN).unwrap();
         if out.headers.values().any(|value| value.as_bytes().ends_with(b"secret")) {
             seen.origins.insert(out.origin.to_string());
-            seen.origins.insert(hit.provider.origin.to_string());
+            seen.origins.insert(before_egress(&hit));
         }
         seen.header |= out.headers.keys().any(|name| name.as_str().starts_with("x-h-"));
     }
@@ -420,4 +423,9 @@ proptest! {
         let Some(provider) = compiled.providers.first() else { return Err(TestCaseError::fail(format!("{:?}\n{text}", compiled.diagnostics))) };
         prop_assert_eq!(proved(provider), brute(provider), "{}", text);
     }
+}
+
+/// The origin of the upstream URL, before an egress.
+fn before_egress(hit: &Hit) -> String {
+    hit.provider.destination.origin(&FieldValues::default()).expect("it has no field").to_string()
 }

@@ -11,7 +11,7 @@ use crate::{
         diag::{Code, Diagnostic, Location},
         suggest::{backticked, nearest},
     },
-    language::compile::Template,
+    language::compile::{Template, filter::Filters},
 };
 
 /// A placeholder in the text or the code of a step.
@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str, source: &str, at: &Location) -> (Template<SetupV
         match SetupValue::named(brace.name).filter(|_| brace.is_closed) {
             Some(placeholder) => {
                 template.append(&Template::text(&text[end..brace.range.start]), false);
-                template.append(&Template::placeholder(placeholder, false), false);
+                template.append(&Template::placeholder(placeholder, Filters::default()), false);
                 end = brace.range.end;
             }
             None => wrong = true,

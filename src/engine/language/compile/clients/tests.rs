@@ -41,7 +41,7 @@ fn errors_have_place_reason_and_help() {
     assert!(compiled("demo", GOOD).is_ok());
     check(&GOOD.replace("title = \"Demo\"\n", ""), 1, "no `title`", "title = ");
     check(&format!("titel = \"x\"\n{GOOD}"), 1, "`titel`", "`title`");
-    check(&format!("language = 2\n{GOOD}"), 1, "wants language 2", "upgrade");
+    check(&format!("language = 3\n{GOOD}"), 1, "wants language 3", "upgrade");
     check(&GOOD.replace("tool", "toool"), 2, "none of `shell`, `tool`, `library`", "did you mean `tool`?");
     check(&GOOD.replace("\"/a\"", "\"a\""), 5, "`path`", "");
     check(&GOOD.replace("{base_url}", "{bas_url}"), 9, "`{bas_url}` is no placeholder", "`{base_url}`?");

@@ -1,7 +1,7 @@
 //! The differences between a path and a pattern that it does not match, to find the endpoint that was meant. For tools;
 //! never used on the request path.
 
-use super::{Pattern, Segment, is_dots};
+use super::{Pattern, is_dots, segment::Segment};
 
 /// A difference between a request and an endpoint. Segments count from 1, in the request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ const MAX_SEGMENTS: usize = 64;
 const CORRECT: u32 = 2;
 const INSERT: u32 = 7;
 const REPLACE: u32 = 4;
-/// Above zero, so that a named segment is preferred to a rest capture.
+/// The cost of a rest capture. Above zero, so that a named segment is preferred.
 const REST: u32 = 1;
 
 impl NormalizedPath {
@@ -105,10 +105,11 @@ impl Pattern {
         let (mut i, mut j) = (0, 0);
         while i < self.len() || j < path.segments.len() {
             let segment = path.segments.get(j);
-            if self.is_rest(i) {
-                // It captures all remaining segments.
-                differences.extend(segment.is_none().then_some(Difference::Missing(i + 1)));
-                break;
+            if self.is_rest(i) && segment.is_some() {
+                // As many segments as its cost has room for.
+                let captured = |next: &usize| costs[i][j] == costs[i + 1][*next].saturating_add(REST);
+                (i, j) = (i + 1, (j + 1..=path.segments.len()).rev().find(captured).unwrap_or(j + 1));
+                continue;
             }
             let pair = segment
                 .filter(|_| i < self.len())
@@ -132,38 +133,53 @@ impl Pattern {
         let (n, m) = (self.len(), path.segments.len());
         let mut costs = vec![vec![0_u32; m + 1]; n + 1];
         for (i, j) in (0..=n).rev().flat_map(|i| (0..=m).rev().map(move |j| (i, j))) {
+            if self.is_rest(i) && j < m {
+                let captured = costs[i + 1][j + 1..].iter().min().copied().unwrap_or(0);
+                costs[i][j] = captured.saturating_add(REST);
+                continue;
+            }
             let drop = (j < m).then(|| costs[i][j + 1].saturating_add(INSERT));
             let add = (i < n).then(|| costs[i + 1][j].saturating_add(INSERT));
-            let pair = (i < self.segments.len() && j < m)
-                .then(|| costs[i + 1][j + 1].saturating_add(self.cost(i, &path.segments[j])));
-            let all_left = (self.is_rest(i) && j < m).then_some(REST);
-            costs[i][j] = [drop, add, pair, all_left].into_iter().flatten().min().unwrap_or(0);
+            let pair =
+                (i < n && j < m).then(|| costs[i + 1][j + 1].saturating_add(self.cost(i, &path.segments[j])));
+            costs[i][j] = [drop, add, pair].into_iter().flatten().min().unwrap_or(0);
         }
         costs
     }
 
     fn len(&self) -> usize {
-        self.segments.len() + usize::from(self.rest)
+        self.segments.len() + usize::from(self.rest.is_some())
     }
 
     fn is_rest(&self, index: usize) -> bool {
-        self.rest && index == self.segments.len()
+        self.rest.is_some_and(|rest| rest.at == index)
+    }
+
+    /// The segment at an index, the rest capture counted; none for that.
+    fn item(&self, index: usize) -> Option<&Segment> {
+        match self.rest {
+            Some(rest) if rest.at == index => None,
+            Some(rest) if rest.at < index => self.segments.get(index - 1),
+            Some(_) | None => self.segments.get(index),
+        }
     }
 
     fn difference(&self, index: usize, text: &str, number: usize) -> Option<Difference> {
-        let segment = self.segments.get(index)?;
+        let segment = self.item(index)?;
         match segment {
             _ if segment.matches(text) => None,
             Segment::Literal(literal) if literal.eq_ignore_ascii_case(text) => Some(Difference::Case(number)),
             Segment::Literal(literal) if percent_decode(text) == **literal => {
                 Some(Difference::Encoding(number))
             }
-            Segment::Literal(_) | Segment::Capture { .. } => Some(Difference::Segment(number)),
+            Segment::Literal(_) | Segment::Capture { .. } | Segment::OneOf { .. } => {
+                Some(Difference::Segment(number))
+            }
         }
     }
 
     fn cost(&self, index: usize, text: &str) -> u32 {
-        match (self.difference(index, text, 0), self.segments.get(index)) {
+        match (self.difference(index, text, 0), self.item(index)) {
             (None, _) => 0,
             (Some(Difference::Case(_) | Difference::Encoding(_)), _) => CORRECT,
             (Some(_), Some(Segment::Literal(literal))) => {

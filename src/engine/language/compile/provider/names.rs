@@ -10,14 +10,16 @@ use crate::{
         diag::{Code, Diagnostic},
         name::FileName,
         suggest::{backticked, nearest},
+        written::defect,
     },
     language::{
         auth,
         compile::{
-            Located, Placeholder, ProviderTemplate, Var, VarSource, Vars,
+            FieldName, Located, Placeholder, ProviderTemplate, Section, SectionValue, Var, VarSource, Vars,
             template::{Resolved, Template, TemplateError},
         },
         syntax::{self, pointer_step},
+        token::TokenWord,
     },
 };
 
@@ -28,7 +30,54 @@ pub(crate) struct TemplateScope<'s> {
     /// Optional vars that a `when` guarantees to be set.
     pub(crate) when: &'s [String],
     pub(crate) captures: &'s [String],
-    pub(crate) words: &'s [(&'static str, Placeholder)],
+    pub(crate) words: &'s [(&'s str, Placeholder)],
+    pub(crate) fields: FieldScope<'s>,
+}
+
+/// The values of the credentials section that a template may use. Vars, captures and words of the place come first.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FieldScope<'s> {
+    section: Option<&'s Section>,
+    /// True if secrets are excluded.
+    public: bool,
+}
+
+impl<'s> FieldScope<'s> {
+    /// All values.
+    pub(crate) fn all(section: Option<&'s Section>) -> Self {
+        Self { section, public: false }
+    }
+
+    /// The values that may stand in a URL: all but the fields of the kind `secret`.
+    pub(crate) fn of_url(section: Option<&'s Section>) -> Self {
+        Self { section, public: true }
+    }
+
+    fn values(self) -> &'s [SectionValue] {
+        self.section.map(|section| &*section.values).unwrap_or_default()
+    }
+}
+
+impl TemplateScope<'_> {
+    /// True if a placeholder stands for a value that is never shown.
+    pub(crate) fn is_secret(&self, placeholder: &Placeholder) -> bool {
+        match placeholder {
+            Placeholder::Secret | Placeholder::Token(TokenWord::Reply(_)) => true,
+            Placeholder::Var(name) => {
+                self.vars.and_then(|vars| vars.get(&**name)).is_some_and(|var| var.value.secret)
+            }
+            Placeholder::Field(field) => {
+                let value = self.fields.values().get(usize::from(field.index));
+                value.is_some_and(|value| value.rule.is_none())
+            }
+            Placeholder::Capture(_)
+            | Placeholder::Host
+            | Placeholder::Generated(_)
+            | Placeholder::Path
+            | Placeholder::Token(TokenWord::Jwt | TokenWord::Fingerprint)
+            | Placeholder::Url => false,
+        }
+    }
 }
 
 impl Compiler<'_> {
@@ -111,14 +160,37 @@ fn compile_var(name: &str, var: &syntax::Var, reserved: &[&str]) -> Result<Var, 
             ));
         }
     };
-    Ok(Var { source, optional: var.optional.unwrap_or(false), secret: var.secret.unwrap_or(false) })
+    let (optional, secret) = (var.optional.unwrap_or(false), var.secret.unwrap_or(false));
+    if let Some(default) = &var.default {
+        check_default(name, default, optional, secret)?;
+    }
+    Ok(Var { source, optional, secret, default: var.default.clone(), is_pem: false })
+}
+
+fn check_default(name: &str, default: &str, optional: bool, secret: bool) -> Result<(), (Code, String)> {
+    if secret {
+        let message = format!("var `{name}` is secret, and its default would stand in the file");
+        return Err((Code::Condition, message));
+    }
+    if optional {
+        let message = format!("var `{name}` has a default, so that it is never unset: drop `optional`");
+        return Err((Code::Condition, message));
+    }
+    match defect(default) {
+        Some(defect) => Err((Code::Var, format!("the default of var `{name}` {defect}"))),
+        None => Ok(()),
+    }
 }
 
 /// The reason why a template cannot use a name.
 #[derive(Debug, thiserror::Error)]
 enum NameError {
+    #[error("var `{0}` holds a PEM text for `tls`, which stands in no template")]
+    Pem(String),
     #[error("var `{0}` is optional, and may be unset here")]
     OptionalVar(String),
+    #[error("`{{{0}}}` is a secret, which cannot stand in a URL")]
+    SecretField(String),
     #[error("`{{{0}}}` stands for nothing here")]
     Unknown(String),
 }
@@ -141,10 +213,22 @@ fn parse_template(
             )));
         }
         if let Some(var) = scope.vars.and_then(|vars| vars.get(name)) {
+            if var.value.is_pem {
+                return Err(NameError::Pem(name.to_owned()));
+            }
             if var.value.optional && !scope.when.iter().any(|set| set == name) {
                 return Err(NameError::OptionalVar(name.to_owned()));
             }
             return Ok(Resolved::Placeholder(Placeholder::Var(name.into())));
+        }
+        let fields = scope.fields;
+        if let Some(index) = fields.values().iter().position(|value| value.name == name) {
+            let value = &fields.values()[index];
+            if fields.public && value.rule.is_none() && value.pointer.is_none() {
+                return Err(NameError::SecretField(name.to_owned()));
+            }
+            let index = u16::try_from(index).expect("a section has few values");
+            return Ok(Resolved::Placeholder(Placeholder::Field(FieldName { index, name: name.into() })));
         }
         Err(NameError::Unknown(name.to_owned()))
     })
@@ -157,19 +241,27 @@ fn advice(error: &TemplateError<NameError>, scope: TemplateScope<'_>) -> (Code, 
     match error {
         TemplateError::Unopened | TemplateError::Unclosed => (Code::Template, Some(braces.to_owned())),
         TemplateError::UnknownFilter(_) => (Code::Template, None),
+        TemplateError::Name(NameError::Pem(_)) => {
+            (Code::Template, Some("declare another var for it".to_owned()))
+        }
         TemplateError::Name(NameError::OptionalVar(_)) => (Code::OptionalVar, Some(optional.to_owned())),
+        TemplateError::Name(NameError::SecretField(_)) => {
+            let help = "give the field `kind = \"text\"` if its value may be shown, or put it into a header";
+            (Code::Template, Some(help.to_owned()))
+        }
         TemplateError::Name(NameError::Unknown(name)) => (Code::Template, Some(known_names(name, scope))),
     }
 }
 
 fn known_names(name: &str, scope: TemplateScope<'_>) -> String {
     if name == "secret" {
-        return format!("the caller's credential is known in {} alone", auth::SECRET_SCOPE);
+        return format!("the caller's credential is known only in {}", auth::SECRET_SCOPE);
     }
     let mut known = vec!["provider".to_owned()];
     known.extend(scope.words.iter().map(|(word, _)| (*word).to_owned()));
     known.extend(scope.captures.iter().cloned());
     known.extend(scope.vars.into_iter().flatten().map(|(name, _)| name.clone()));
+    known.extend(scope.fields.values().iter().map(|value| value.name.clone()));
     let vars = if scope.vars.is_some() { "; a var is declared under `[vars]`" } else { "" };
     match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{{{near}}}`?"),

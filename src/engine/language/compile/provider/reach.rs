@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Compiler, Layer, RESERVED_NAMES, Shared, TemplateScope, endpoints::check_upstream_path, resolve,
+    Compiler, FieldScope, Layer, RESERVED_NAMES, Shared, TemplateScope, authority,
+    endpoints::check_upstream_path, resolve,
 };
 use crate::{
     base::{
@@ -16,7 +17,7 @@ use crate::{
     language::{
         compile::{
             Compilation, Egress, Endpoint, Gateway, GatewayUse, Located, Placeholder, ProviderTemplate,
-            Template, Vars, template::Resolved,
+            Section, Template, Vars, template::Resolved,
         },
         syntax::{self, Parsed, pointer_step},
     },
@@ -28,9 +29,8 @@ pub(crate) fn gateway(
     parsed: &Parsed<syntax::Gateway>,
     budgets: &Budgets,
 ) -> Compilation<Gateway> {
-    let (presets, gateways, apis) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let shared = Shared { presets, gateways, apis, budgets: Budgets::default() };
-    let layer = Layer { file: &parsed.file, spans: &parsed.spans, root: String::new() };
+    let shared = Shared::default();
+    let layer = Layer::whole(parsed);
     let budget = &*budgets.of(&parsed.file);
     let mut compiler = Compiler { name, layers: vec![layer], shared: &shared, found: Vec::new(), budget };
     let document = &parsed.document;
@@ -40,8 +40,8 @@ pub(crate) fn gateway(
     let scope = TemplateScope { vars: Some(&vars), when: &all, ..TemplateScope::default() };
     let base_url = compiler.url("/base_url", &document.base_url, scope);
     let overlay = compiler.overlay("/headers", document.headers.as_ref(), scope);
-    if document.vars.is_empty() {
-        let message = "a gateway without vars would always be used";
+    if vars.values().all(|var| var.value.default.is_some()) && vars.len() == document.vars.len() {
+        let message = "a gateway without vars, or with a default for each, would always be used";
         compiler.report_with_help(
             Code::Condition,
             compiler.key("/vars"),
@@ -59,9 +59,63 @@ impl Compiler<'_> {
         &mut self,
         spec: &syntax::Provider,
         vars: &Vars,
+        fields: Option<&Section>,
     ) -> Option<Located<ProviderTemplate>> {
         let text = self.required("base_url", spec.base_url.as_ref())?;
-        self.url("/base_url", &text, TemplateScope { vars: Some(vars), ..TemplateScope::default() })
+        self.base_url_at("/base_url", &text, vars, fields)
+    }
+
+    /// A base URL with the fields of the section.
+    pub(super) fn base_url_at(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        vars: &Vars,
+        fields: Option<&Section>,
+    ) -> Option<Located<ProviderTemplate>> {
+        let scope = TemplateScope {
+            vars: Some(vars),
+            fields: FieldScope::of_url(fields),
+            ..TemplateScope::default()
+        };
+        let url = self.url(pointer, text, scope)?;
+        let good = fields.is_none_or(|section| self.check_authority(pointer, &url.value, section, vars));
+        good.then_some(url)
+    }
+
+    /// The URL of a request to a token endpoint.
+    pub(crate) fn token_url(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        (vars, section): (&Vars, Option<&Section>),
+    ) -> Option<Located<ProviderTemplate>> {
+        let scope = TemplateScope {
+            vars: Some(vars),
+            fields: FieldScope::of_url(section),
+            ..TemplateScope::default()
+        };
+        let url = self.url(pointer, text, scope)?;
+        let good = section.is_none_or(|section| self.check_authority(pointer, &url.value, section, vars));
+        good.then_some(url)
+    }
+
+    /// Checks the fields in the authority of a base URL: a whole origin at its start, or a part of a label before a fixed
+    /// suffix, so that no value can lead to another domain.
+    fn check_authority(
+        &mut self,
+        pointer: &str,
+        url: &ProviderTemplate,
+        section: &Section,
+        vars: &Vars,
+    ) -> bool {
+        let problem = match authority::check(url, &section.values, vars) {
+            Ok(()) => return true,
+            Err(problem) => problem,
+        };
+        let (message, help) = (problem.to_string(), problem.help());
+        self.report_with_help(Code::Url, self.value(pointer), message, help);
+        false
     }
 
     /// Compiles a base URL: no placeholders but vars, no query.
@@ -84,13 +138,16 @@ impl Compiler<'_> {
                 None
             }
             Ok((_, tail)) if tail.contains(['?', '#']) => {
-                let help = "what each request carries in its query stands in an endpoint's `query`";
-                self.report_with_help(
-                    Code::Url,
-                    self.value(pointer),
-                    "a base URL has no query and no fragment",
-                    help,
-                );
+                let (message, help) = if pointer.starts_with("/token/") {
+                    (
+                        "a token endpoint's URL has no query and no fragment",
+                        "send it as `form`, `json` or `headers`",
+                    )
+                } else {
+                    let help = "what each request carries in its query stands in an endpoint's `query`";
+                    ("a base URL has no query and no fragment", help)
+                };
+                self.report_with_help(Code::Url, self.value(pointer), message, help);
                 None
             }
             Ok((_, tail)) if !tail.is_empty() && check_upstream_path(tail).is_err() => {
@@ -109,6 +166,7 @@ impl Compiler<'_> {
         &mut self,
         specs: Option<&BTreeMap<String, syntax::GatewayUse>>,
         vars: &Vars,
+        fields: Option<&Section>,
     ) -> Vec<GatewayUse> {
         let mut uses = Vec::new();
         for (name, spec) in specs.into_iter().flatten() {
@@ -119,6 +177,7 @@ impl Compiler<'_> {
                 vars: Some(vars),
                 when: &when,
                 words: &[("path", Placeholder::Path)],
+                fields: FieldScope::of_url(fields),
                 ..TemplateScope::default()
             };
             let path = self.template(&format!("{pointer}/path"), &spec.path, scope);
@@ -266,14 +325,18 @@ impl Compiler<'_> {
                     format!("known vars: {}", backticked(&known))
                 };
                 self.report_with_help(Code::Reference, at, format!("there is no var `{name}`"), help);
+            } else if vars.get(name).is_some_and(|var| var.value.default.is_some()) {
+                let at = self.value(&format!("{pointer}/when/{index}"));
+                let message = format!("var `{name}` has a default, so that it is always set");
+                self.report_with_help(Code::Condition, at, message, "remove the default, or this condition");
             }
         }
     }
 }
 
-/// The first placeholder that is no var.
+/// The first placeholder that is neither var nor field.
 fn first_name(template: &ProviderTemplate) -> Option<&Placeholder> {
-    template.placeholders().find(|name| !matches!(name, Placeholder::Var(_)))
+    template.placeholders().find(|name| !matches!(name, Placeholder::Var(_) | Placeholder::Field(_)))
 }
 
 fn is_empty(overlay: &syntax::Overlay) -> bool {
@@ -290,13 +353,17 @@ fn is_whole_segments(strip: &str) -> bool {
 fn assume(template: &ProviderTemplate) -> String {
     let mut first = true;
     let known: Template<()> = template.resolve(|name| match name {
-        Placeholder::Var(_) if std::mem::take(&mut first) && template.leading_text().is_empty() => {
+        Placeholder::Var(_) | Placeholder::Field(_)
+            if std::mem::take(&mut first) && template.leading_text().is_empty() =>
+        {
             Resolved::Text("https://x".into())
         }
-        Placeholder::Var(_) => Resolved::Text("x".into()),
+        Placeholder::Var(_) | Placeholder::Field(_) => Resolved::Text("x".into()),
         Placeholder::Capture(_)
         | Placeholder::Host
+        | Placeholder::Generated(_)
         | Placeholder::Secret
+        | Placeholder::Token(_)
         | Placeholder::Path
         | Placeholder::Url => Resolved::Placeholder(()),
     });

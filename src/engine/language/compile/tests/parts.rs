@@ -63,15 +63,15 @@ headers.set = { x-a = "{a}" }"#,
     );
     provider(
         r#"headers.set = { x-a = "{secret}" }"#,
-        "TG020 1:23 `{secret}` stands for nothing here | the caller's credential is known in `set` of an `[[auth]]` alone",
+        "TG020 1:23 `{secret}` stands for nothing here | the caller's credential is known only in an `[[auth]]` that has a `field` or a `token`",
     );
     provider(
         r#"headers.set = { x-a = "{provider" }"#,
         "TG020 1:23 `{` without `}` after it | a name stands in one pair of braces, `{name}`; a brace is never text",
     );
     provider(
-        r#"headers.set = { x-a = "{provider|upper}" }"#,
-        "TG020 1:23 unknown filter `upper`: the only one is `urlencode`",
+        r#"headers.set = { x-a = "{provider|trim}" }"#,
+        "TG020 1:23 unknown filter `trim`: the filters are `urlencode`, `base64`, `lower`, `upper`",
     );
     provider(
         r#"headers.set = { x-a = "50}" }"#,
@@ -90,8 +90,8 @@ headers.set = { x-a = "{a}" }"#,
         "TG022 1:19 `x y` cannot be a header's name | a name is of letters, digits, `-` and `_`, without spaces or `:`",
     );
     provider(
-        r#"headers.add = { x-a = "1" }"#,
-        "TG010 1:9 unknown key `add` | known here: `pass`, `remove`, `default`, `set`",
+        r#"headers.append = { x-a = "1" }"#,
+        "TG010 1:9 unknown key `append` | known here: `pass`, `remove`, `default`, `set`, `add`",
     );
     provider(
         r#"cors_headers = ["x y"]"#,
@@ -186,7 +186,7 @@ TG026 2:36 var `base` is optional, and may be unset here | use it where a `when`
 fn credentials_and_auth() {
     provider(
         r#"credentials.section = "a b""#,
-        r"TG025 head:2:11 `key` is no field of the credentials section | declare it under `[[credentials.field]]` ~ presets/base.toml:3:19 what its preset says there
+        r"TG025 head:2:11 `key` is no field of the credentials section | declare it under `[[credentials.field]]` ~ presets/base.toml:3:19 what that file says there
 TG013 1:23 `a b` cannot be a section: use words of letters, digits, `-` and `_`, with dots",
     );
     provider(
@@ -208,7 +208,7 @@ TG012 1:26 an `oauth2` field has to have `token_url` | for example: token_url = 
     provider(
         r#"credentials = { field = [{ name = "o", kind = "oauth" }] }
 auth = []"#,
-        "TG013 1:47 `kind` is none of `secret`, `oauth2` | did you mean `oauth2`?",
+        "TG013 1:47 `kind` is none of `secret`, `text`, `origin`, `json`, `oauth2` | did you mean `oauth2`?",
     );
     provider(
         r#"credentials = { field = [{ name = "o", client_id = "x" }] }
@@ -236,12 +236,12 @@ TG013 1:154 a JSON pointer starts with `/` (RFC 6901)",
     );
     provider(
         "credentials = {}",
-        "TG025 head:2:11 `key` is no field of the credentials section | declare it under `[[credentials.field]]` ~ presets/base.toml:3:19 what its preset says there",
+        "TG025 head:2:11 `key` is no field of the credentials section | declare it under `[[credentials.field]]` ~ presets/base.toml:3:19 what that file says there",
     );
     provider(r#"auth = [{ field = "key", set = {} }]"#, "TG028 1:26 an auth entry that sets no header");
     provider(
-        r#"auth = [{ field = "key", set = { authorization = "Bearer {key}" } }]"#,
-        "TG020 1:50 `{key}` stands for nothing here | known here: `provider`, `secret`; a var is declared under `[vars]`",
+        r#"auth = [{ field = "key", set = { authorization = "Bearer {kye}" } }]"#,
+        "TG020 1:50 `{kye}` stands for nothing here | did you mean `{key}`?",
     );
     provider(
         r#"auth = [{ field = "key", set = { "x key" = "{secret}" } }]"#,
@@ -292,8 +292,8 @@ fn endpoints() {
         "TG023 1:43 cannot be a path: it has two captures named `id`",
     );
     provider(
-        r#"endpoint.files = { method = "GET", path = "/files/{rest...}/more" }"#,
-        "TG023 1:43 cannot be a path: `{rest...}` has to be the last segment",
+        r#"endpoint.files = { method = "GET", path = "/files/{rest...}/more/{all...}" }"#,
+        "TG023 1:43 cannot be a path: it has a second rest capture, `{all...}`",
     );
     provider(
         r#"endpoint.files = { method = "GET", path = "/files/{path}" }"#,
@@ -358,7 +358,7 @@ fn upstream_paths_and_references_of_endpoints() {
     );
     provider(
         "endpoint.fils = false",
-        "TG025 1:10 no preset of this file has an endpoint `fils` | `false` removes an endpoint that the preset has: drop the line",
+        "TG025 1:10 no preset and no endpoint set of this file has an endpoint `fils` | `false` removes an endpoint that the preset or an endpoint set has: drop the line",
     );
     provider(
         "endpoint.items = false",
@@ -387,7 +387,7 @@ endpoint.b = { method = "GET", path = "/{kind}/y" }"#,
     );
     provider(
         r#"endpoint.files = { method = "GET", path = "/files", query = { set = { v = "{versoin}" } } }"#,
-        "TG020 1:75 `{versoin}` stands for nothing here | known here: `provider`, `host`; a var is declared under `[vars]`",
+        "TG020 1:75 `{versoin}` stands for nothing here | known here: `provider`, `host`, `key`; a var is declared under `[vars]`",
     );
     provider(
         r#"endpoint.files = { method = "GET", path = "/files", timeouts = { first_byte = "10 s" } }"#,
@@ -462,7 +462,7 @@ TG023 2:24 `/auth/creds` is a path of tollgate's own",
     );
     provider(
         "released = 2024-01-01",
-        r"TG010 1:1 unknown key `released` | known here: `language`, `title`, `extends`, `default`, `base_url`, `path_prefix`, `group`, `keys_url`, `docs`, `telemetry_name`, `cors_headers`, `vars`, `caller`, `credentials`, `auth`, `endpoint`, `headers`, `gateway`, `egress`, `response`, `timeouts`, `limits`, `paste_token`, `probe`, `test`
+        r"TG010 1:1 unknown key `released` | known here: `language`, `title`, `extends`, `include`, `default`, `base_url`, `origins`, `strip`, `path_prefix`, `path_prefixes`, `group`, `keys_url`, `docs`, `telemetry_name`, `cors_headers`, `vars`, `tls`, `caller`, `credentials`, `token`, `auth`, `endpoint`, `headers`, `gateway`, `egress`, `response`, `response_headers`, `timeouts`, `limits`, `paste_token`, `probe`, `test`
 TG011 1:12 this is a date: put it in quotes, as text",
     );
     provider("limits.max_body = inf", "TG011 1:19 this is a number that is not finite");

@@ -67,13 +67,13 @@ title = "Again""#,
         "TG003 2:1 `title` is written twice | keep one of them, or join both ~ 1:1 first written here",
     );
     whole(
-        r"language = 2
+        r"language = 3
 new_key = 1",
-        "TG014 1:12 this file wants language 2: this tollgate knows 1 | upgrade tollgate",
+        "TG014 1:12 this file wants language 3: this tollgate knows 2 | upgrade tollgate",
     );
     whole(
         r#"language = "1""#,
-        "TG011 1:12 `language` is a string, but has to be an integer | for example: 1",
+        "TG011 1:12 `language` is a string, but has to be an integer | for example: 2",
     );
 }
 
@@ -131,7 +131,7 @@ base_url = "https://a.example.com//v1""#,
         r#"title = "Demo"
 extends = "base"
 base_url = "https://{region}.example.com""#,
-        "TG020 3:12 `{region}` stands for nothing here | known here: `provider`; a var is declared under `[vars]`",
+        "TG020 3:12 `{region}` stands for nothing here | known here: `provider`, `key`; a var is declared under `[vars]`",
     );
     whole(
         r#"title = "Demo"
@@ -204,7 +204,7 @@ vars = {}"#,
         r#"title = "G"
 base_url = "https://g.example.com"
 vars = {}"#,
-        "TG028 3:1 a gateway without vars would always be used | give it at least one var",
+        "TG028 3:1 a gateway without vars, or with a default for each, would always be used | give it at least one var",
     );
     gateway(
         r#"title = "G"
@@ -233,7 +233,7 @@ vars = { a = { env = "A" } }
 name = "t"
 request = { path = "/" }
 expect = {}"#,
-        "TG012 4:1 test `t` brings no provider | a preset, gateway or api is tested through a provider of the test's own: add `[test.provider]`",
+        "TG012 4:1 test `t` brings no provider | a file that is no provider is tested through a provider of the test's own: add `[test.provider]`",
     );
     api(
         r#"title = "A""#,
@@ -242,7 +242,7 @@ expect = {}"#,
     api(
         r#"title = "A"
 error.body = { message = "{msg}" }"#,
-        "TG020 2:26 `{msg}` stands for nothing here: known are `message`, `code`, `type`, `request_id`",
+        "TG020 2:26 `{msg}` stands for nothing here: known are `message`, `code`, `type`, `status`, `request_id`",
     );
     api(
         r#"title = "A"
@@ -352,7 +352,7 @@ credentials = { field = [{ name = "other" }] }
 title = "Demo"
 extends = "base"
 base_url = "https://b.example.com""#,
-        "TG025 2:11 `key` is no field of the credentials section | known fields: `other` ~ presets/base.toml:3:19 what its preset says there",
+        "TG025 2:11 `key` is no field of the credentials section | known fields: `other` ~ presets/base.toml:3:19 what that file says there",
     );
     two(
         r#"title = "Demo"

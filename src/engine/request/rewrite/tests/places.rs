@@ -209,7 +209,7 @@ fn decided<'t>(
         .authenticated(CallerFacts { token_part: Some(part), ..CallerFacts::UNRESTRICTED })?
         .in_scope()?;
     let sendable = authorized.credential([|_: &str| None], 0)?.without_refresh();
-    check(&sendable.request(0)?);
+    check(&sendable.request(0, Fresh::STAND_IN)?);
     Ok(table)
 }
 

@@ -8,11 +8,14 @@ use std::{
 use super::{Fact, Listing, canonical, masked};
 use crate::{
     base::suggest::backticked,
-    language::compile::{Egress, Gateway, GatewayUse, Located, Var, Vars},
+    language::{
+        compile::{ClientCertificate, Egress, Gateway, GatewayUse, Located, PemVar, Tls, Var, Vars},
+        syntax::Roots,
+    },
     tools::{
         diff::{
             Subject,
-            reached::{exact, source, sources, values},
+            values::{Names, Use, Value, source},
         },
         upstream_routes,
     },
@@ -31,10 +34,12 @@ impl Listing<'_> {
         if let Some(order) = order {
             write!(value, ", order {order}").expect("a string takes all that is written to it");
         }
-        let needed = sources(vars.keys(), vars) + &sources(when, &self.provider.vars);
-        let detail = [canonical(&exact(&base_url.value, vars)), exact(path, &self.provider.vars), needed];
-        let mut sent = values(&base_url.value, vars);
-        sent.extend(values(path, &self.provider.vars));
+        let names = Names::of(self.provider);
+        let own_names = names.vars(vars);
+        let needed = format!("needs {} {}", own_names.sources(vars.keys()), names.sources(when));
+        let detail = [canonical(&own_names.exact(&base_url.value)), names.exact(path), needed];
+        let mut sent = own_names.values(&base_url.value);
+        sent.extend(names.values(path));
         let fact = Fact {
             value: conditional(&value, when.iter().cloned().chain(own)),
             detail: detail.join(" "),
@@ -50,6 +55,34 @@ impl Listing<'_> {
         self.vars(&format!("{name}."), vars);
     }
 
+    pub(super) fn tls(&mut self, tls: &Tls) {
+        let Tls { ca, roots, client, at: _ } = tls;
+        let from = |PemVar { var: _, source: of, declared: _ }: &PemVar| source(&of.source);
+        if let Some(ca) = ca {
+            let fact = Fact {
+                added: Some("servers with a certificate of another authority are trusted"),
+                changed: Some("servers with a certificate of another authority are trusted"),
+                ..Fact::of(from(ca))
+            };
+            self.add(Subject::Tls, "ca", fact);
+        }
+        match roots {
+            Roots::System => {}
+            Roots::Only => {
+                let removed = Some("the authorities of the system are trusted, too");
+                self.add(Subject::Tls, "roots", Fact { removed, ..Fact::of("`ca` only".to_owned()) });
+            }
+        }
+        if let Some(ClientCertificate { certificate, key }) = client {
+            let fact = Fact {
+                added: Some("the upstream gets a client certificate"),
+                changed: Some("the upstream gets another client certificate"),
+                ..Fact::of(format!("{}, its key {}", from(certificate), from(key)))
+            };
+            self.add(Subject::Tls, "certificate", fact);
+        }
+    }
+
     pub(super) fn egresses(&mut self, egresses: &[Egress]) {
         let mut order = Vec::new();
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
@@ -61,19 +94,19 @@ impl Listing<'_> {
             if *times > 1 {
                 write!(name, " ({times})").expect("a string takes all that is written to it");
             }
-            let vars = &self.provider.vars;
-            let detail = url.as_ref().map(|url| exact(url, vars)).unwrap_or_default() + &sources(when, vars);
+            let names = Names::of(self.provider);
+            let detail = [url.as_ref().map(|url| names.exact(url)).unwrap_or_default(), names.sources(when)];
             let fact = Fact {
                 value: conditional("", when.iter().cloned()),
-                detail,
-                values: url.as_ref().map(|url| values(url, vars)).unwrap_or_default(),
+                detail: detail.join(" "),
+                values: url.as_ref().map(|url| names.values(url)).unwrap_or_default(),
                 added: Some("requests go another way"),
                 removed: Some("requests go another way"),
                 changed: Some("requests go another way, or under other vars"),
                 ..Fact::default()
             };
             let owner = (Subject::Egress, name.clone());
-            self.overlay(&format!("egress {name}: "), &owner, overlay, vars);
+            self.overlay(&format!("egress {name}: "), &owner, overlay, &self.provider.vars);
             order.push(name.clone());
             self.add(Subject::Egress, name, fact);
         }
@@ -86,12 +119,22 @@ impl Listing<'_> {
 
     pub(super) fn vars(&mut self, front: &str, vars: &Vars) {
         for (name, Located { value: var, at: _ }) in vars {
-            let Var { source: from, optional, secret } = var;
+            // Where a PEM text is used is a fact of `tls`.
+            let Var { source: from, optional, secret, default, is_pem: _ } = var;
             let read = source(from);
             let optional = if *optional { ", optional" } else { "" };
-            let value = format!("{read}{optional}{}", if *secret { ", secret" } else { "" });
-            let values = BTreeSet::from([read]);
-            let fact = Fact { values, is_secret: *secret, ..Fact::of(value) };
+            let default = default.as_ref().map(|text| format!(", `{}` by default", masked(text)));
+            let default = default.unwrap_or_default();
+            let value = format!("{read}{optional}{default}{}", if *secret { ", secret" } else { "" });
+            // Without the value of a gateway's var, requests go past the gateway.
+            let is_required = front.is_empty() && !var.optional && var.default.is_none();
+            let fact = Fact {
+                values: [Value::of(read.clone(), Use::Sent)].into(),
+                is_secret: *secret,
+                fixed: var.default.clone(),
+                requires: is_required.then_some(read).into_iter().collect(),
+                ..Fact::of(value)
+            };
             self.add(Subject::Var, format!("{front}{name}"), fact);
         }
     }

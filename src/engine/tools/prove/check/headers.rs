@@ -69,10 +69,9 @@ impl<'p> Checker<'p> {
         let wide = wide.map(|name| (name, provider.headers.at.as_ref().unwrap_or(&provider.at)));
         let own = names(&endpoint.headers);
         let own = own.map(|name| (name, endpoint.headers.at.as_ref().unwrap_or(&endpoint.at)));
-        let auth = provider
-            .auth
-            .iter()
-            .flat_map(|one| one.kind.outputs().into_iter().map(|output| (output.header, &one.at)));
+        let auth = provider.auth.iter().filter(|one| one.counts_for(&endpoint.name)).flat_map(|one| {
+            one.kind.outputs().into_iter().filter_map(|output| Some((output.place.header()?, &one.at)))
+        });
         for (name, at) in wide.chain(own).chain(auth).filter(|(name, _)| is_any(never, name)) {
             if let Some(route) = routes.iter().find(|route| route.passes_header(name)) {
                 found.add(self.header_breach(name.as_str(), "the file sets it", at, route, Some(endpoint)));
@@ -213,5 +212,5 @@ fn is_any(globs: &[HeaderGlob], name: &HeaderName) -> bool {
 }
 
 fn names(rules: &HeaderRules) -> impl Iterator<Item = &HeaderName> {
-    rules.default.iter().chain(&rules.set).map(|(name, _)| name)
+    rules.written().map(|(name, _)| name)
 }
