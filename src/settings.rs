@@ -55,7 +55,27 @@ pub enum Source {
     /// A directory.
     Directory(PathBuf),
     /// The copy in the binary.
-    Embedded,
+    Embedded(Catalogue),
+}
+
+/// The built-in providers that serve.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Catalogue {
+    /// All.
+    #[default]
+    All,
+    /// Those of these names.
+    Named(BTreeSet<String>),
+}
+
+impl Catalogue {
+    /// True if the provider serves.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
 }
 
 /// The log format.
@@ -148,6 +168,8 @@ pub struct Settings {
     pub allow_private: bool,
     /// The source of provider files.
     pub providers: Source,
+    /// The built-in providers that serve, if that is set. It has no effect beside a directory.
+    pub catalogue: Option<Catalogue>,
     /// The data directory.
     pub data: PathBuf,
     /// The directory of vars with `file`.
@@ -307,6 +329,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         user_origins: read.user_origins(&pick!(user_origins).unwrap_or_default())?,
         allow_private: pick!(allow_private).unwrap_or(false),
         providers: places.providers()?,
+        catalogue: places.catalogue()?,
         data: places.data()?,
         secrets: places.secrets()?,
         master_key_file: places.master_key_file()?,

@@ -15,6 +15,7 @@ mod issued;
 pub mod mock;
 pub mod new;
 pub mod price;
+pub mod providers;
 pub mod prove;
 pub mod rekey;
 pub mod reload;
@@ -74,6 +75,7 @@ enum Command {
     Check(check::Args),
     Fmt(fmt::Args),
     New(new::Args),
+    Providers(providers::Args),
     Diff(diff::Args),
     Prove(prove::Args),
     /// Run the provider files' own tests, and report what they do not cover
@@ -191,6 +193,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         Command::Serve(given) => serve(places, &given),
         Command::Check(args) => return Ok(check::run(&args, places)),
         Command::New(args) => new::run(&args, &places.providers()?),
+        Command::Providers(args) => providers::run(&args),
         Command::Fmt(args) => fmt::run(&args, &places.providers()?),
         Command::Diff(args) => return Ok(diff::main(&args)),
         Command::Prove(args) => return Ok(prove::main(&args, places)),

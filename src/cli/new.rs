@@ -52,7 +52,7 @@ fn name(text: &str) -> Result<FileName, String> {
 pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     let dir = match default {
         Source::Directory(dir) => dir.clone(),
-        Source::Embedded => PathBuf::from(DIRECTORY),
+        Source::Embedded(_) => PathBuf::from(DIRECTORY),
     };
     let path = dir.join(format!("{}.toml", args.name));
     if fs::symlink_metadata(&path).is_ok() {
@@ -80,7 +80,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let is_first = loaded.providers.keys().all(|file| loaded.filled_in.contains(file));
-    if *default == Source::Embedded {
+    if matches!(default, Source::Embedded(_)) {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         output::note_line(format_args!(
             "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files instead of the built-in providers"

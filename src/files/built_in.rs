@@ -70,6 +70,14 @@ pub(super) fn files() -> &'static [BuiltIn] {
     &FILES
 }
 
+/// The names of the built-in providers.
+pub(super) fn provider_names() -> Vec<&'static str> {
+    let providers = FILES.iter().filter(|file| file.folder == Folder::Providers);
+    let mut names: Vec<&str> = providers.filter_map(|file| file.path.file_stem()?.to_str()).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The built-in file of a folder with a text of this hash.
 pub(super) fn find(folder: Folder, hash: Hash) -> Option<&'static BuiltIn> {
     let found = FILES.binary_search_by_key(&(folder, hash), BuiltIn::key).ok()?;

@@ -241,7 +241,7 @@ fn by_file(findings: &[Finding]) -> BTreeMap<&str, Vec<Finding>> {
 fn source_name(source: &Source) -> String {
     match source {
         Source::Directory(dir) => dir.display().to_string(),
-        Source::Embedded => BUILT_IN.into(),
+        Source::Embedded(_) => BUILT_IN.into(),
     }
 }
 

@@ -73,7 +73,7 @@ impl FilePlace {
     fn path(&self, source: &Source) -> PathBuf {
         let root = match source {
             Source::Directory(dir) => dir.clone(),
-            Source::Embedded => BUILT_IN.into(),
+            Source::Embedded(_) => BUILT_IN.into(),
         };
         root.join(self.folder.name()).join(&self.file)
     }

@@ -62,7 +62,7 @@ impl ReloadState {
     pub(super) fn new(config: Config) -> Self {
         let last_good_dir = match &config.source {
             Source::Directory(dir) => Some(LastGoodDir::new(&config.data, dir)),
-            Source::Embedded => None,
+            Source::Embedded(_) => None,
         };
         Self {
             last_good_dir,
@@ -163,14 +163,13 @@ impl ReloadState {
     /// Reads the texts. The error is about the directory itself. `has_own`: a provider of the directory served before. The
     /// built-in ones never take its place.
     fn read(&self, has_own: bool) -> Result<SourceTree, String> {
-        let shown = match &self.config.source {
-            Source::Directory(dir) => dir.display().to_string(),
-            Source::Embedded => String::new(),
-        };
-        match SourceTree::read_stable(&self.config.source, &self.tree) {
-            Ok(tree) if tree.has_providers() && !(has_own && tree.has_built_in_providers()) => Ok(tree),
-            Ok(_) => Err(format!("`{shown}` has no provider file")),
-            Err(error) => Err(format!("`{shown}` cannot be read: {error}")),
+        let (read, dir) = (SourceTree::read_stable(&self.config.source, &self.tree), &self.config.source);
+        match (read, dir) {
+            (Ok(tree), _) if tree.has_providers() && !(has_own && tree.has_built_in_providers()) => Ok(tree),
+            (Ok(_), Source::Directory(dir)) => Err(format!("`{}` has no provider file", dir.display())),
+            (Ok(_), Source::Embedded(_)) => Err("`catalogue` names no provider".to_owned()),
+            (Err(error), Source::Directory(dir)) => Err(format!("`{}` cannot be read: {error}", dir.display())),
+            (Err(error), Source::Embedded(_)) => Err(error.to_string()),
         }
     }
 

@@ -18,7 +18,8 @@ use crate::{
     diag::Sources,
     name::FileName,
     pipeline::{Folder, InputFile},
-    settings::Source,
+    settings::{Catalogue, Source},
+    suggest::nearest,
 };
 
 /// The built-in files that stand in for those that a directory lacks, by path as shown.
@@ -42,8 +43,9 @@ impl SourceTree {
     pub fn read(source: &Source, before: &Self) -> io::Result<Self> {
         let mut tree = Self::default();
         match source {
-            Source::Embedded => {
-                for (path, text) in built_in(false) {
+            Source::Embedded(catalogue) => {
+                known_names(catalogue)?;
+                for (path, text) in built_in(false).filter(|(_, text)| serves(catalogue, text)) {
                     tree.insert(&path, text);
                 }
             }
@@ -287,6 +289,24 @@ pub fn policy_path(dir: &Path) -> PathBuf {
 fn built_in(filled_in: bool) -> impl Iterator<Item = (PathBuf, Arc<SourceFile>)> {
     let file = move |file: &'static BuiltIn| (file.shown(), Arc::new(SourceFile::built_in(file, filled_in)));
     built_in::files().iter().map(file)
+}
+
+/// True for the files of a selection of providers, and for those that providers share.
+fn serves(catalogue: &Catalogue, text: &SourceFile) -> bool {
+    text.folder != Folder::Providers || text.name.as_ref().is_some_and(|name| catalogue.has(name.as_str()))
+}
+
+/// Refuses names that no built-in provider has.
+fn known_names(catalogue: &Catalogue) -> io::Result<()> {
+    let Catalogue::Named(names) = catalogue else { return Ok(()) };
+    let known = built_in::provider_names();
+    let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let help = match nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`tollgate providers` lists them".to_owned(),
+    };
+    let problem = format!("`catalogue` names `{unknown}`, and no built-in provider has this name: {help}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 /// The shown path of a file below `root`.

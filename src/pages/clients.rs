@@ -193,7 +193,7 @@ fn shape(segment: &str) -> String {
 /// The shipped clients, for tests.
 #[cfg(test)]
 pub(super) fn shipped() -> Clients {
-    let loaded = crate::files::load(&crate::settings::Source::Embedded).unwrap();
+    let loaded = crate::files::load(&crate::settings::Source::Embedded(Default::default())).unwrap();
     Clients::new(crate::compile::compile(&loaded.files).clients)
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::{HalfClosed, LogFormat, TraceHeaders};
@@ -233,6 +233,10 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = &"./providers.d")]
     pub providers: Option<PathBuf>,
+    /// The built-in providers that serve where there is no providers directory: their names, or `"all"` [default: all]
+    #[arg(skip)]
+    #[schemars(schema_with = "catalogue_schema")]
+    pub catalogue: Option<serde_json::Value>,
     /// The data directory
     #[arg(skip)]
     #[schemars(example = &"./data")]
@@ -261,6 +265,16 @@ pub struct PlaceFlags {
     /// The providers directory [default: ./providers.d if it exists, else the built-in files]
     #[arg(long, global = true, env = "TOLLGATE_PROVIDERS", hide_env_values = true, value_name = "DIR")]
     pub providers: Option<PathBuf>,
+    /// The built-in providers that serve where there is no providers directory, separated by commas [default: all]
+    #[arg(
+        long,
+        global = true,
+        env = "TOLLGATE_CATALOGUE",
+        hide_env_values = true,
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub catalogue: Option<Vec<String>>,
     /// The data directory [default: ./data]
     #[arg(long, global = true, env = "TOLLGATE_DATA", hide_env_values = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -289,6 +303,18 @@ pub struct PlaceFlags {
     /// The settings file [default: ./tollgate.toml if it exists]
     #[arg(long, global = true, env = "TOLLGATE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// `"all"`, or names.
+fn catalogue_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "The built-in providers that serve where there is no providers directory: their names, or `\"all\"` [default: all]",
+        "type": ["string", "array", "null"],
+        "pattern": "^all$",
+        "items": { "type": "string" },
+        "minItems": 1,
+        "examples": [["groq", "openai"], "all"],
+    })
 }
 
 static CHECKER: LazyLock<Checker> = LazyLock::new(Checker::of::<Given>);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
+    Catalogue, DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
     arguments::{Arguments, Origin},
     settings_file::SettingsFile,
     user_origins::{self, UserOrigins},
@@ -70,8 +70,19 @@ impl Places {
         Ok(match self.path("providers")? {
             Some((path, _)) => Source::Directory(path),
             None if here.symlink_metadata().is_ok() => Source::Directory(here.into()),
-            None => Source::Embedded,
+            None => Source::Embedded(self.catalogue()?.unwrap_or_default()),
         })
+    }
+
+    /// The built-in providers that serve where there is no directory, if that is set.
+    pub fn catalogue(&self) -> Result<Option<Catalogue>, SettingsError> {
+        let names = match self.given.list("catalogue")? {
+            Some((names, _)) => Some(names),
+            None => self.file()?.list("catalogue")?,
+        };
+        Ok(names.map(|names| {
+            if names.iter().any(|name| name == "all") { Catalogue::All } else { Catalogue::Named(names.into_iter().collect()) }
+        }))
     }
 
     /// The data directory.

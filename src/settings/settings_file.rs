@@ -124,9 +124,13 @@ impl SettingsFile {
         checked(OsStr::new(text), &self.origin(key)).map(|text| Some(text.into()))
     }
 
-    /// A list of texts, if no error of the file concerns it.
+    /// A list of texts, or the one text that a setting takes in place of a list, if no error of the file concerns it.
     pub fn list(&self, key: &str) -> Result<Option<Vec<String>>, SettingsError> {
-        let Some(items) = self.about(key)?.and_then(Value::as_array) else { return Ok(None) };
+        let items = match self.about(key)? {
+            Some(Value::Array(items)) => items,
+            Some(Value::String(text)) => return Ok(Some(vec![text.clone()])),
+            _ => return Ok(None),
+        };
         Ok(Some(items.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
     }
 

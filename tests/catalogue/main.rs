@@ -1,235 +1,238 @@
-//! The vendors that are known, and provider files for them: each file is generated from facts, goes through `check`, and makes the
-//! upstream requests that the facts say. `unsayable.toml` lists what no file can say, with the reason.
+//! The shipped provider files against facts about their vendors (`facts.json`): each endpoint that a vendor has is reached by an
+//! endpoint of its file, and the key goes where the vendor takes it. `unsayable.toml` lists what no file can say, and what a file
+//! says otherwise, each with the reason. The requests themselves are in the files' own tests.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-#![expect(clippy::disallowed_methods, reason = "tests read the facts, and the wire formats that are shipped")]
-
-mod cases;
-mod concepts;
-mod facts;
-mod generate;
+#![expect(clippy::disallowed_methods, reason = "tests read the facts, and the files that are shipped")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
 use tollgate_engine::{
-    base::diag::Severity,
+    language::compile::{self, Compiled, Provider},
     pipeline::{self, Folder, InputFile},
 };
 
-use facts::{Addition, Facts, Unsayable};
+/// One vendor, as its documents or clients say.
+#[derive(Debug, Deserialize)]
+struct Facts {
+    id: String,
+    base_url: String,
+    /// A Bearer token if absent.
+    auth: Option<BTreeMap<String, serde_json::Value>>,
+    endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// Method, path or whole URL, streaming, wire format.
+#[derive(Debug, Deserialize)]
+struct Endpoint(String, String, String, String);
+
+/// A part of the facts that the vendor's file does not say as the facts do.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unsayable {
+    provider: String,
+    /// `everything`, `endpoint NAME`, `key`, or words for readers.
+    part: String,
+    reason: String,
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All that is known.
-struct Catalogue {
-    facts: Vec<Facts>,
-    additions: BTreeMap<String, Addition>,
-    unsayable: Vec<Unsayable>,
+fn facts() -> Vec<Facts> {
+    let text = fs::read_to_string(root().join("tests/catalogue/facts.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
-impl Catalogue {
-    fn read() -> Self {
-        let folder = root().join("tests/catalogue");
-        let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-        let facts = serde_json::from_str(&text("facts.json")).unwrap();
-        let additions =
-            toml::from_str(&text("additions.toml")).unwrap_or_else(|error| panic!("additions.toml: {error}"));
-        let mut unsayable: BTreeMap<String, Vec<Unsayable>> =
-            toml::from_str(&text("unsayable.toml")).unwrap_or_else(|error| panic!("unsayable.toml: {error}"));
-        Self { facts, additions, unsayable: unsayable.remove("unsayable").unwrap_or_default() }
+fn unsayable() -> Vec<Unsayable> {
+    let text = fs::read_to_string(root().join("tests/catalogue/unsayable.toml")).unwrap();
+    let mut lists: BTreeMap<String, Vec<Unsayable>> = toml::from_str(&text).unwrap();
+    lists.remove("unsayable").unwrap()
+}
+
+/// The shipped files, compiled.
+fn shipped() -> Compiled {
+    let mut texts = Vec::new();
+    for folder in Folder::ALL {
+        let mut dirs = vec![root().join("providers.d").join(folder.name())];
+        while let Some(dir) = dirs.pop() {
+            for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    dirs.extend(folder.has_folders().then_some(path));
+                    continue;
+                }
+                let below = path.strip_prefix(root().join("providers.d")).unwrap().to_str().unwrap().to_owned();
+                let (folder, name) = Folder::of_path(&below).unwrap();
+                let name = folder.file_name(name.trim_end_matches(".toml"));
+                texts.push((Arc::<str>::from(below), folder, name, fs::read_to_string(&path).unwrap()));
+            }
+        }
     }
-
-    fn parts(&self, id: &str) -> Vec<&Unsayable> {
-        self.unsayable.iter().filter(|one| one.provider == id).collect()
-    }
-
-    /// The endpoints that no file can have.
-    fn without(&self, id: &str) -> Vec<&str> {
-        self.parts(id).iter().filter_map(|one| one.part.strip_prefix("endpoint ")).collect()
-    }
-}
-
-/// A file with the tests that the facts make, without some endpoints.
-fn generated(catalogue: &Catalogue, facts: &Facts, without: &[&str]) -> Map<String, Value> {
-    with_sketch(catalogue, facts, without, &Map::new())
-}
-
-fn with_sketch(
-    catalogue: &Catalogue,
-    facts: &Facts,
-    without: &[&str],
-    sketch: &Map<String, Value>,
-) -> Map<String, Value> {
-    let none = Addition::default();
-    let addition = catalogue.additions.get(&facts.id).unwrap_or(&none);
-    let mut file = generate::file(facts, addition, without);
-    generate::merge(&mut file, sketch);
-    let tests = cases::tests(facts, addition, &file);
-    file.insert("test".into(), json!(tests));
-    file
-}
-
-/// The shipped wire formats, by path.
-fn apis() -> impl Iterator<Item = (String, String)> {
-    let files = fs::read_dir(root().join("providers.d/apis")).unwrap();
-    files.map(|file| {
-        let path = file.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (format!("apis/{name}"), fs::read_to_string(path).unwrap())
-    })
-}
-
-/// The errors of files, by the name of the file.
-fn errors(named: &BTreeMap<String, Map<String, Value>>) -> BTreeMap<String, Vec<String>> {
-    let files = named.iter().map(|(name, file)| (format!("{name}.toml"), generate::toml(file)));
-    let texts: Vec<(Arc<str>, String)> =
-        files.chain(apis()).map(|(path, text)| (path.into(), text)).collect();
-    let named_texts: Vec<_> = texts
-        .iter()
-        .map(|(path, text)| {
-            let (folder, name) = Folder::of_path(path).unwrap();
-            (path, folder, folder.file_name(name.trim_end_matches(".toml")).unwrap(), text)
-        })
-        .collect();
-    let input = named_texts.iter().map(|(path, folder, name, text)| {
-        let filled_in = *folder == Folder::Apis;
-        let text = Ok(text.as_str());
-        let (is_built_in, is_judged) = (filled_in, false);
-        (*path, InputFile { folder: *folder, name: Some(name), text, filled_in, is_built_in, is_judged })
+    let inputs = texts.iter().map(|(file, folder, name, text)| {
+        let (folder, name, text) = (*folder, name.as_ref(), Ok(text.as_str()));
+        (file, InputFile { folder, name, text, filled_in: false, is_built_in: true, is_judged: false })
     });
-    let (_, outcome, found) = pipeline::check(&pipeline::parse(input, |_| true));
-    let mut errors: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for one in found.iter().filter(|one| one.severity == Severity::Error) {
-        let name = one.at.file.trim_end_matches(".toml").to_owned();
-        errors.entry(name).or_default().push(format!("{}: {}", one.code.as_str(), one.message));
-    }
-    assert!(outcome.ran > 0 || errors.len() == named.len(), "the tests of files without errors run");
-    errors
+    compile::compile(&pipeline::parse(inputs, |_| true).files)
 }
 
-fn all(catalogue: &Catalogue) -> BTreeMap<String, Map<String, Value>> {
-    let file = |facts: &Facts| (facts.id.clone(), generated(catalogue, facts, &catalogue.without(&facts.id)));
-    catalogue.facts.iter().map(file).collect()
-}
-
-/// Every vendor has a file, but for those on the list; and nobody is on the list for nothing. `CATALOGUE_OUT` names a directory for
-/// the files.
-#[test]
-fn every_vendor_can_be_said_but_those_on_the_list() {
-    let catalogue = Catalogue::read();
-    let files = all(&catalogue);
-    if let Some(folder) = std::env::var_os("CATALOGUE_OUT") {
-        fs::create_dir_all(&folder).unwrap();
-        for (name, file) in &files {
-            fs::write(Path::new(&folder).join(format!("{name}.toml")), generate::toml(file)).unwrap();
+/// The upstream URL of an endpoint, with names in braces, or the defaults of fields.
+fn url(provider: &Provider, endpoint: &compile::Endpoint) -> String {
+    let captures = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
+    let mut url = String::new();
+    let base = &provider.base_of(endpoint).value;
+    base.render_names(&mut url, |name| name.written(captures));
+    endpoint.upstream_path.render_names(&mut url, |name| name.written(captures));
+    for value in provider.values() {
+        if let Some(default) = &value.default
+            && default.contains("://")
+        {
+            url = url.replace(&format!("{{{}}}", value.name), default);
         }
     }
-    let errors = errors(&files);
-    let listed = |id: &str| catalogue.parts(id).iter().any(|one| one.part == "everything");
-    let mut wrong = Vec::new();
-    for facts in &catalogue.facts {
-        match (errors.get(&facts.id), listed(&facts.id)) {
-            (Some(found), false) => {
-                wrong.push(format!("{}: cannot be said:\n    {}", facts.id, found.join("\n    ")));
+    url
+}
+
+/// True if a URL with names in braces covers another: a name stands for one segment, or for several.
+fn covers(pattern: &str, url: &str) -> bool {
+    let url = url.replace("...}", "}").replace(['{', '}'], "");
+    let mut texts = pattern.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
+    let Some(mut rest) = url.strip_prefix(texts.next().unwrap_or_default()) else { return false };
+    let texts: Vec<&str> = texts.collect();
+    for (index, text) in texts.iter().enumerate() {
+        let is_last = index + 1 == texts.len();
+        let found = if is_last && text.is_empty() { Some(rest.len()) } else { rest.get(1..).and_then(|rest| rest.find(text)).map(|at| at + 1) };
+        let Some(found) = found.filter(|found| *found > 0) else { return false };
+        rest = &rest[found + text.len()..];
+    }
+    rest.is_empty()
+}
+
+/// The whole upstream URL of the facts, without its query.
+fn url_of_facts(facts: &Facts, path: &str) -> String {
+    let whole = if path.starts_with('/') { format!("{}{path}", facts.base_url) } else { path.to_owned() };
+    let whole = whole.replacen("wss://", "https://", 1);
+    whole.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// The header and the text, or the query parameter, that the facts have for the key.
+fn key_place(facts: &Facts) -> Option<(String, String)> {
+    let Some(auth) = &facts.auth else { return Some(("authorization".into(), "Bearer {secret}".into())) };
+    let text = |key: &str| auth.get(key).and_then(serde_json::Value::as_str);
+    match text("style")? {
+        "bearer" | "header" | "scheme" => {
+            Some((text("header")?.to_lowercase(), text("format")?.replace("{key}", "{secret}")))
+        }
+        "query" => Some((text("query")?.to_owned(), "{secret}".into())),
+        _ => None,
+    }
+}
+
+#[test]
+fn each_endpoint_of_a_vendor_is_in_its_file() {
+    let (compiled, unsayable) = (shipped(), unsayable());
+    let mut wrong: BTreeSet<String> = BTreeSet::new();
+    let listed = |id: &str, part: &str| unsayable.iter().any(|one| one.provider == id && one.part == part);
+    for facts in facts() {
+        let id = &facts.id;
+        let provider = compiled.providers.iter().find(|provider| provider.name.as_str() == id);
+        match (provider, listed(id, "everything")) {
+            (None, false) => drop(wrong.insert(format!("{id}: has no file"))),
+            (Some(_), true) => drop(wrong.insert(format!("{id}: has a file: take it off the list"))),
+            (None, true) => {}
+            (Some(provider), false) => {
+                for (name, Endpoint(method, path, ..)) in &facts.endpoints {
+                    let wanted = url_of_facts(&facts, path);
+                    let is_reached = provider.endpoints.iter().any(|one| {
+                        one.method.as_str() == method && covers(&url(provider, one), &wanted)
+                    });
+                    let is_listed = listed(id, &format!("endpoint {name}"));
+                    if is_reached == is_listed {
+                        let what = if is_listed { "is reached: take it off the list" } else { "is not reached" };
+                        wrong.insert(format!("{id}: {name}: {method} {wanted} {what}"));
+                    }
+                }
             }
-            (None, true) => wrong.push(format!("{}: can be said: take it off the list", facts.id)),
-            (Some(_), true) | (None, false) => {}
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), files.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), Vec::from_iter(wrong).join("\n"));
 }
 
-/// A part on the list cannot be said: `check` refuses the file with its sketch.
 #[test]
-fn no_part_on_the_list_can_be_said() {
-    let catalogue = Catalogue::read();
-    let mut files = BTreeMap::new();
-    for (at, one) in catalogue.unsayable.iter().enumerate() {
+fn the_key_goes_where_the_vendor_takes_it() {
+    let (compiled, unsayable) = (shipped(), unsayable());
+    let mut wrong = BTreeSet::new();
+    for facts in facts() {
+        let provider = compiled.providers.iter().find(|provider| provider.name.as_str() == facts.id);
+        let (Some(provider), Some((place, text))) = (provider, key_place(&facts)) else { continue };
+        let outputs = provider.auth.iter().flat_map(|auth| auth.kind.outputs());
+        let is_there = outputs.map(|output| {
+            let mut written = String::new();
+            output.text.render_names(&mut written, |name| name.written(&[]));
+            let name = output.place.header().map(|name| name.as_str()).or(output.place.parameter());
+            (name.unwrap_or_default().to_owned(), written)
+        });
+        let is_there = is_there.collect::<Vec<_>>().contains(&(place.clone(), text.clone()));
+        let is_listed = unsayable.iter().any(|one| one.provider == facts.id && one.part == "key");
+        if is_there == is_listed {
+            wrong.insert(format!("{}: `{place}: {text}`, listed: {is_listed}", facts.id));
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), Vec::from_iter(wrong).join("\n"));
+}
+
+#[test]
+fn the_list_names_vendors_and_reasons() {
+    let facts = facts();
+    for one in unsayable() {
+        let vendor = facts.iter().find(|facts| facts.id == one.provider);
+        let vendor = vendor.unwrap_or_else(|| panic!("{}: no such vendor", one.provider));
         assert!(one.reason.len() > 20, "{}: {}: a reason", one.provider, one.part);
-        let facts = catalogue.facts.iter().find(|facts| facts.id == one.provider).unwrap();
-        if let Some(endpoint) = one.part.strip_prefix("endpoint ") {
-            assert!(facts.endpoints.contains_key(endpoint), "{}: no endpoint `{endpoint}`", one.provider);
+        if let Some(name) = one.part.strip_prefix("endpoint ") {
+            assert!(vendor.endpoints.contains_key(name), "{}: no endpoint `{name}`", one.provider);
         }
-        let mut without = catalogue.without(&one.provider);
-        without.retain(|name| one.part != format!("endpoint {name}"));
-        files.insert(format!("part-{at}"), with_sketch(&catalogue, facts, &without, &one.sketch));
-    }
-    let errors = errors(&files);
-    for (at, one) in catalogue.unsayable.iter().enumerate() {
-        assert!(errors.contains_key(&format!("part-{at}")), "{}: {} can be said", one.provider, one.part);
     }
 }
 
-/// A file has the concepts that its vendor needs, all hosts, and all ways to authenticate, or else the list has the part.
+/// Each shipped file says where it comes from, and each endpoint and each way to authenticate has a test.
 #[test]
-fn nothing_of_the_facts_is_left_out() {
-    let catalogue = Catalogue::read();
-    let none = Addition::default();
-    let mut missing = Vec::new();
-    for facts in &catalogue.facts {
-        let addition = catalogue.additions.get(&facts.id).unwrap_or(&none);
-        let parts = catalogue.parts(&facts.id);
-        let listed = |part: &str| parts.iter().any(|one| one.part.starts_with(part));
-        let file = generated(&catalogue, facts, &catalogue.without(&facts.id));
-        for concept in facts.needs.iter().filter(|one| !concepts::has(one, &file)) {
-            let aside = addition.needless.contains_key(concept.as_str());
-            if !aside && (*concept != "answer-urls" || !listed("URLs in answers")) {
-                missing.push(format!("{}: {concept}", facts.id));
+fn each_file_of_the_catalogue_is_whole() {
+    let compiled = shipped();
+    assert!(compiled.rejected.is_empty(), "{:?}", compiled.rejected);
+    let mut wrong = Vec::new();
+    for provider in &compiled.providers {
+        let path = root().join(format!("providers.d/{}.toml", provider.name));
+        let file: toml::Value = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let known = file.get("catalogue");
+        for key in ["sources", "checked"] {
+            if known.and_then(|known| known.get(key)).is_none() {
+                wrong.push(format!("{}: no `catalogue.{key}`", provider.name));
             }
         }
-        let text = generate::toml(&file) + &generate::token_hosts(facts, addition).join(" ");
-        for host in &facts.hosts {
-            let host = facts::fill(host, |name| generate::value(addition, name));
-            let unsaid = catalogue.without(&facts.id);
-            let unsaid = unsaid.iter().any(|one| facts.endpoints[*one].1.contains(&format!("//{host}")));
-            if !unsaid && !["//", " ", "\""].iter().any(|before| text.contains(&format!("{before}{host}"))) {
-                missing.push(format!("{}: the host {host}", facts.id));
-            }
+        let fields = provider.section.iter().flat_map(|section| &section.fields);
+        if fields.count() > 0 && known.and_then(|known| known.get("env")).is_none() {
+            wrong.push(format!("{}: no `catalogue.env`", provider.name));
         }
-        let token = concepts::missing_of_token(facts, &file);
-        missing.extend(token.map(|what| format!("{}: of its token, {what}", facts.id)));
-        missing.extend(concepts::missing_of_key(facts, &file).map(|what| format!("{}: {what}", facts.id)));
-        let another =
-            !addition.alt.is_empty() || addition.alt_is_said.is_some() || facts.needs("optional-key");
-        if facts.auth("alt").is_some() && !another && !listed("alternative") {
-            missing.push(format!("{}: {}", facts.id, facts.auth("alt").unwrap()));
+        if provider.tests.is_empty() {
+            wrong.push(format!("{}: no test", provider.name));
         }
     }
-    let known = |id: &String| catalogue.facts.iter().any(|facts| facts.id == *id);
-    missing
-        .extend(catalogue.additions.keys().filter(|id| !known(id)).map(|id| format!("{id}: no such vendor")));
-    assert!(missing.is_empty(), "{} missing:\n{}", missing.len(), missing.join("\n"));
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The tests of the files find a file that sends a request elsewhere, under another path or with another key.
 #[test]
-fn a_wrong_file_fails_its_tests() {
-    let catalogue = Catalogue::read();
-    let facts = catalogue.facts.iter().find(|facts| facts.id == "mistral").unwrap();
-    let mut files = BTreeMap::new();
-    let wrong = [
-        ("right", json!({})),
-        ("host", json!({ "base_url": "https://api.example.com" })),
-        ("path", json!({ "endpoint": { "chat": { "upstream_path": "/v1/chat" } } })),
-        ("method", json!({ "endpoint": { "chat": { "method": "PUT" } } })),
-        ("key", json!({ "auth": [{ "field": "apiKey", "set": { "authorization": "Token {secret}" } }] })),
-    ];
-    for (name, change) in &wrong {
-        let mut file = generated(&catalogue, facts, &[]);
-        generate::merge(&mut file, change.as_object().unwrap());
-        file.insert("path_prefix".into(), json!("/proxy/mistral"));
-        // Each file has paths of its own.
-        let text = Value::Object(file).to_string().replace("/proxy/mistral", &format!("/proxy/{name}"));
-        files.insert((*name).to_owned(), serde_json::from_str(&text).unwrap());
-    }
-    let found: Vec<String> = errors(&files).into_keys().collect();
-    assert_eq!(found, ["host", "key", "method", "path"]);
+fn a_name_covers_segments() {
+    let check = |pattern: &str, url: &str, expected: bool| assert_eq!(covers(pattern, url), expected, "{pattern} {url}");
+    check("https://a.example/v1/chat", "https://a.example/v1/chat", true);
+    check("https://a.example/v1/chat", "https://a.example/v1/chats", false);
+    check("https://{region}.example/v1/{id}", "https://{place}.example/v1/{file_id}", true);
+    check("https://a.example/v1/{id}", "https://a.example/v1/", false);
+    check("https://a.example/v1/{id}/content", "https://a.example/v1/{id}", false);
+    check("https://a.example/{path}", "https://a.example/{app...}", true);
 }

@@ -29,6 +29,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0"),
     ("TOLLGATE_ALLOW_PRIVATE", "true"),
     ("TOLLGATE_CA_FILE", "DIR/ca.pem"),
+    ("TOLLGATE_CATALOGUE", "groq, openai"),
     ("TOLLGATE_CONFIG", "DIR/t.toml"),
     ("TOLLGATE_CONNECT_TO", "*=127.0.0.1:1"),
     ("TOLLGATE_CORS_TRUSTED_ORIGINS", "https://a.example, http://localhost:3000"),

@@ -21,7 +21,7 @@ const MAX_WARNINGS: usize = 50;
 /// a missing directory is more likely a mistake than a wish for the built-in files.
 pub(super) fn source(settings: &Settings) -> Source {
     let default = Path::new(DEFAULT_PROVIDERS);
-    if settings.providers == Source::Embedded && files::has_last_good(&settings.data, default) {
+    if matches!(settings.providers, Source::Embedded(_)) && files::has_last_good(&settings.data, default) {
         let kept = settings.data.join("last-good").display().to_string();
         tracing::warn!(
             kept,
@@ -35,6 +35,9 @@ pub(super) fn source(settings: &Settings) -> Source {
 /// Loads the provider files and starts the reloader. Reports errors; serves the files without errors.
 pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
     let what = check::describe(&settings.providers);
+    if settings.catalogue.is_some() && matches!(settings.providers, Source::Directory(_)) {
+        tracing::warn!("`catalogue` has no effect: the providers are those of {what}");
+    }
     let config = files::Config {
         source: settings.providers.clone(),
         secrets: settings.secrets.clone(),
@@ -51,7 +54,10 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
             check::show(&first.sources, &first.diagnostics)?;
             bail!("{what} has errors, and `--strict` is on");
         }
-        Err(StartError::NoFiles(problem)) => bail!("{problem}: name another directory with `--providers`"),
+        Err(StartError::NoFiles(problem)) => match settings.providers {
+            Source::Directory(_) => bail!("{problem}: name another directory with `--providers`"),
+            Source::Embedded(_) => bail!("{problem}"),
+        },
         Err(error) => return Err(error.into()),
     };
     report(first, human)?;

@@ -2,6 +2,7 @@
 //! findings to the [`Compiler`].
 
 mod authority;
+mod catalogue;
 mod credentials;
 mod endpoints;
 mod fields;
@@ -238,6 +239,7 @@ impl Compiler<'_> {
         let cors_headers = self.globs("/cors_headers", spec.cors_headers.as_deref());
         self.check_link("keys_url", spec.keys_url.as_deref());
         self.check_link("docs", spec.docs.as_deref());
+        self.check_catalogue(spec.catalogue.as_ref(), section.as_ref());
         self.check_probe(spec.probe.as_ref(), &endpoints);
         let paste_token = self.paste_token(spec.paste_token.as_ref(), section.as_ref());
         let provider = Provider {

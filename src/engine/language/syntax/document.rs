@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 
 use super::{
+    catalogue::Catalogue,
     file_test::{Test, example_test},
     wire_format::WhenMissing,
 };
@@ -76,6 +77,10 @@ pub struct Provider {
     /// The upstream's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,
+    /// What is known about the provider, and from where.
+    #[schemars(example = json!({ "env": { "apiKey": ["EXAMPLE_API_KEY"] }, "checked": "2026-11-30" }))]
+    #[schemars(extend("x-language" = 2))]
+    pub catalogue: Option<Catalogue>,
     /// The provider's name in OpenTelemetry (`gen_ai.provider.name`); the name of the provider by default. The semantic
     /// conventions list well-known names. A name is of lower-case letters, digits, `_` and dots between words.
     #[schemars(example = &"example_ai", regex(pattern = r"^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*$"))]

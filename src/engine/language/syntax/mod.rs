@@ -3,6 +3,7 @@
 //!
 //! `compile` gives the values a meaning. Reads no files. Read next: `document`, the keys of the language.
 
+mod catalogue;
 mod clients;
 mod document;
 mod endpoint_set;
@@ -31,6 +32,7 @@ use crate::base::{
 };
 
 pub use crate::language::auth::syntax::Auth;
+pub use catalogue::*;
 pub use clients::*;
 pub use document::*;
 pub use endpoint_set::*;

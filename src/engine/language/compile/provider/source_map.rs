@@ -187,6 +187,11 @@ impl Compiler<'_> {
         self.layers[0].has(pointer)
     }
 
+    /// True if the provider has the key, from whichever file.
+    pub(super) fn has(&self, pointer: &str) -> bool {
+        self.layers.iter().any(|layer| layer.has(pointer))
+    }
+
     /// True if an endpoint set has the key.
     pub(super) fn is_of_set(&self, pointer: &str) -> bool {
         nearest_layer(&self.layers, pointer).layer.endpoints_only
