@@ -53,9 +53,10 @@ impl Compiler {
     ) -> (Loaded, Built) {
         // An independent file without a valid name is reported here, with all other such files.
         let files = tree.input_files().filter(|(_, one)| !one.folder.is_independent() || one.name.is_none());
+        let is_shipped = tree.is_built_in();
         let files = files.map(|(file, input)| {
-            // The tests of an api need no other file: those of a built-in text passed when the binary was built.
-            let is_known = input.is_built_in && input.folder == Folder::Apis;
+            // The tests of built-in texts passed when the binary was built. Those of an api need no other file.
+            let is_known = input.is_built_in && (is_shipped || input.folder == Folder::Apis);
             let is_judged = is_known || known.is_some() && input.folder != Folder::Providers;
             (file, InputFile { is_judged, ..input })
         });

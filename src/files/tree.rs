@@ -142,6 +142,11 @@ impl SourceTree {
         })
     }
 
+    /// True if all texts are built in, so that they are the set of files that the binary was built with, or a part of it.
+    pub(super) fn is_built_in(&self) -> bool {
+        self.0.values().all(|text| text.is_built_in())
+    }
+
     /// The hash of the file with this path.
     pub fn hash_of(&self, shown: &str) -> Option<&Hash> {
         self.0.get(shown).map(|text| &text.hash)
