@@ -211,6 +211,8 @@ fn checked(
         }
     }
     let good = !found.iter().any(Diagnostic::is_error);
+    // Errors first: the limits must not leave them out, and warnings must not hide them.
+    found.sort_by_key(|one| !one.is_error());
     let cut = cut(&mut found);
     let endpoints = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
     let vars = compiled.providers.iter().flat_map(|provider| provider.var_sources().cloned()).collect();

@@ -411,3 +411,29 @@ fn a_denied_lint_rejects_a_file() {
         "{said:?}"
     );
 }
+
+/// The hook for commits passes the files that changed.
+#[test]
+fn a_policy_or_settings_file_stands_for_the_directory_beside_it() {
+    let home = Home::new(&[("good", GOOD)]);
+    let check = |name: &str, text: &str, code: i32, expected: &str| {
+        fs::write(home.path(name), text).unwrap();
+        for path in [name, home.path(name).to_str().unwrap()] {
+            let said = home.run(&["check", path], "");
+            assert!(said.code == code && said.err.contains(expected), "{path}: {said:?}");
+        }
+    };
+    check("tollgate.toml", "[lints]\n", 0, "");
+    check("policy.toml", "[[https]]\nname = \"no plain http\"\n", 0, "");
+    home.write(
+        "plain",
+        &GOOD.replace(
+            "https://good.example\"\npath_prefix = \"/good\"",
+            "http://good.example\"\npath_prefix = \"/plain\"",
+        ),
+    );
+    check("policy.toml", "[[https]]\nname = \"no plain http\"\n", 1, "error[TG070]");
+    check("tollgate.toml", "[lints]\n", 1, "error[TG070]");
+    let hooks = fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
+    assert!(hooks.contains(r"files: (^|/)(providers\.d/.*|policy|tollgate)\.toml$"), "{hooks}");
+}

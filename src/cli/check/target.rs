@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context, anyhow};
 
 use super::Failure;
-use crate::{pipeline::Folder, settings::Source};
+use crate::{
+    pipeline::Folder,
+    settings::{DEFAULT_FILE, DEFAULT_PROVIDERS, Source},
+};
 
 /// Standard input, among paths.
 const STDIN: &str = "-";
@@ -88,8 +91,18 @@ fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
     if metadata.is_file() {
         File::open(path).with_context(unreadable)?;
     }
+    if let Some(dir) = directory_beside(path) {
+        return Ok((dir, None));
+    }
     let (dir, shown) = split_file_path(path);
     Ok((dir, Some(shown.to_string_lossy().into_owned())))
+}
+
+/// The providers directory that a policy or a settings file stands beside. Both decide about all files of it.
+fn directory_beside(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?;
+    let dir = path.with_file_name(DEFAULT_PROVIDERS);
+    (["policy.toml", DEFAULT_FILE].iter().any(|one| name == *one) && dir.is_dir()).then_some(dir)
 }
 
 /// The providers directory of a file, and the file's path as shown in findings.
