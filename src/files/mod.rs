@@ -57,7 +57,7 @@ pub use found::{Found, RenderedFinding};
 pub use last_good_dir::has_last_good;
 pub use live::{Live, ReloadError};
 pub use load::{load, load_with};
-pub use log::finding as log_finding;
+pub use log::findings as log_findings;
 pub use reload::{Reloader, start};
 pub use served::{ServedFile, ServedFiles};
 pub use snapshot::{CheckedText, FilePlace, ServingFiles};

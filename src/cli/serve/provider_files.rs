@@ -8,14 +8,10 @@ use anyhow::bail;
 use crate::{
     accounts::{self, Actor, MasterKey},
     cli::check,
-    diag::Diagnostic,
     files::{self, FileState, Finding, InitialDiagnostics, Live, Reloader, StartError, Status},
     settings::{DEFAULT_PROVIDERS, Settings, Source},
     store::Store,
 };
-
-/// Maximum number of warnings that are logged at the start.
-const MAX_WARNINGS: usize = 50;
 
 /// The source of the provider files. If the default directory served before and is missing now, it stays the source:
 /// a missing directory is more likely a mistake than a wish for the built-in files.
@@ -50,7 +46,8 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
     };
     let (live, reloader, first) = match files::start(config) {
         Ok(started) => started,
-        Err(StartError::Strict(first)) => {
+        Err(StartError::Strict(mut first)) => {
+            first.diagnostics.sort_by_key(|one| !one.is_error());
             check::show(&first.sources, &first.diagnostics)?;
             bail!("{what} has errors, and `--strict` is on");
         }
@@ -65,22 +62,14 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
     Ok((live, reloader))
 }
 
-/// Shows the findings of the first load: all errors, and the first warnings.
+/// Shows the findings of the first load: errors with their source lines if people read the log, and one line for each file
+/// otherwise and for warnings.
 fn report(first: InitialDiagnostics, human: bool) -> anyhow::Result<()> {
-    let (mut reported, warnings): (Vec<_>, Vec<_>) =
-        first.diagnostics.into_iter().partition(Diagnostic::is_error);
-    let more = warnings.len().saturating_sub(MAX_WARNINGS);
-    reported.extend(warnings.into_iter().take(MAX_WARNINGS));
-    if human {
-        check::show(&first.sources, &reported)?;
-    } else {
-        for one in &reported {
-            files::log_finding(&Finding::new(one, &first.sources));
-        }
-    }
-    if more > 0 {
-        tracing::warn!(more, "further warnings: `tollgate check` shows them");
-    }
+    let (shown, logged): (Vec<_>, Vec<_>) =
+        first.diagnostics.into_iter().partition(|one| human && one.is_error());
+    check::show(&first.sources, &shown)?;
+    let logged: Vec<_> = logged.iter().map(|one| Finding::new(one, &first.sources)).collect();
+    files::log_findings(&logged);
     Ok(())
 }
 

@@ -607,6 +607,11 @@ impl Code {
         self.entry().severity
     }
 
+    /// True for lints about a file's own tests. They are for its author: a server has nothing to do about them.
+    pub fn is_about_tests(self) -> bool {
+        matches!(self, Self::UntestedEndpoint | Self::UntestedUsage)
+    }
+
     /// The code with this text or lint name, ignoring case.
     pub fn find(text: &str) -> Option<&'static CodeInfo> {
         let named = |entry: &&CodeInfo| {
