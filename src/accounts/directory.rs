@@ -36,6 +36,10 @@ pub trait Directory: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<StoredAdminToken>, StoreError>> + Send;
     /// See [`Store::data_version`].
     fn data_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// See [`Store::log_others_acts`]. Without a store, there is nothing to log.
+    fn log_others_acts(&self, _changed: bool) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
     /// See [`Store::last_invalidation`].
     fn last_invalidation(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// See [`Store::invalidated_since`].
@@ -85,6 +89,10 @@ impl Directory for Store {
 
     async fn data_version(&self) -> Result<i64, StoreError> {
         self.data_version().await
+    }
+
+    async fn log_others_acts(&self, changed: bool) -> Result<(), StoreError> {
+        self.log_others_acts(changed).await
     }
 
     async fn last_invalidation(&self) -> Result<u64, StoreError> {

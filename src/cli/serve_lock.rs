@@ -4,7 +4,6 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -12,7 +11,7 @@ use anyhow::bail;
 
 use crate::{
     clock::{now_ms, utc},
-    store::{SETUP_LOCK, StoreError},
+    store::{SETUP_LOCK, StoreError, open_private},
 };
 
 /// Name of the lock file.
@@ -21,9 +20,8 @@ const SERVE_LOCK: &str = "serve.lock";
 /// Locks the directory for as long as the returned file is open. If another process has the lock, the error names it.
 pub(super) fn acquire_serve_lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join(SERVE_LOCK);
-    let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let failed = |error| StoreError::from_io(&path, error);
-    let mut file = open.map_err(failed)?;
+    let mut file = open_private(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
             write_holder(&mut file).map_err(failed)?;

@@ -8,9 +8,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -26,7 +25,12 @@ use super::{
     staleness::Staleness,
     tree::{Inputs, display_path},
 };
-use crate::{hex, name::FileName, pipeline::Folder};
+use crate::{
+    hex,
+    name::FileName,
+    pipeline::Folder,
+    store::{create_private, create_private_dir},
+};
 
 /// The version of the index format. Other versions are ignored.
 const VERSION: u32 = 1;
@@ -223,7 +227,10 @@ impl LastGoodDir {
     }
 
     fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<SourceFile>>) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        match create_private_dir(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
         let there = names(&self.dir)?;
         let texts: BTreeMap<String, &Text> = texts
             .filter_map(|text| Some((format!("{}.toml", hex::encode(&text.hash)), text.text.as_ref().ok()?)))
@@ -277,7 +284,12 @@ fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
 /// Replaces a file atomically. Only its owner can read it: a text may contain a key by mistake.
 fn replace(path: &Path, content: &[u8], synced: bool) -> io::Result<()> {
     let draft = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    // A scan that was killed leaves its draft.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_private(&draft)?;
     file.write_all(content)?;
     if synced {
         file.sync_all()?;

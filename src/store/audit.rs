@@ -229,6 +229,7 @@ impl Store {
             .bind(entry.target.clone())
             .bind(entry.detail.clone())
             .bind(entry.hash.clone());
+        self.audit_tail.note_own(&entry);
         self.step(transaction, insert).await?;
         Ok(entry)
     }
@@ -260,10 +261,20 @@ fn right_query(right: &Right) -> Query {
     sqlx::query(query).bind(key)
 }
 
+/// The process that wrote an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// This one.
+    Own,
+    /// A command: no other process writes beside a server.
+    Command,
+}
+
 /// Writes a stored entry to the log of the process.
-pub(super) fn log(entry: &AuditEntry) {
+pub(super) fn log(entry: &AuditEntry, writer: Writer) {
     let AuditEntry { seq, actor, source, action, target, detail, hash, .. } = entry;
-    tracing::info!(seq, actor, source, action, target, detail, hash, "audit");
+    let via = (writer == Writer::Command).then_some("command line");
+    tracing::info!(seq, actor, source, via, action, target, detail, hash, "audit");
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@
 //! It is atomic: the file gets its name only when it is complete and synced to disk. Read next: `restore`.
 
 use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +18,7 @@ use thiserror::Error;
 
 use super::{
     DATABASE, Probe, StoreError, checksum,
-    data_dir::{DirLock, draft_path, sync_dir},
+    data_dir::{DirLock, create_own, create_private, draft_path, sync_dir},
     inspect::{connect, has_content, inspect},
 };
 
@@ -105,7 +104,7 @@ pub async fn back_up(data_dir: &Path, to: &Path) -> Result<Inventory> {
 
 /// Copies into an empty file of mode 0600, so that no other user can read it at any time. `VACUUM INTO` does not sync.
 async fn fill(data_dir: &Path, draft: &Path) -> Result<Inventory> {
-    let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft);
+    let made = if is_of_same_user(data_dir, draft) { create_private(draft) } else { create_own(draft) };
     let mut file = made.map_err(|error| StoreError::from_io(draft, error))?;
     let database = data_dir.join(DATABASE);
     let failed = |error| StoreError::from_sqlx(&database, error);
@@ -127,6 +126,12 @@ async fn fill(data_dir: &Path, draft: &Path) -> Result<Inventory> {
     let finished = checksum::append(&mut file).and_then(|()| file.sync_all());
     finished.map_err(|error| StoreError::from_io(draft, error))?;
     Ok(inventory)
+}
+
+/// True if the backup goes to a directory of the user whose data directory it is. Nobody else is given a backup of root's.
+fn is_of_same_user(data_dir: &Path, draft: &Path) -> bool {
+    let user = |dir: &Path| fs::metadata(dir).map(|found| found.uid()).ok();
+    draft.parent().is_some_and(|dir| user(dir) == user(data_dir))
 }
 
 /// Renames the draft, unless another file has the name by now.

@@ -1,5 +1,8 @@
 //! The data directory and the private files in it. They are created with permissions for their owner only, atomically, and
 //! under a lock, so that two processes do not both create them.
+//!
+//! `create_private` is the one function that creates a file here. What root creates belongs to the user of the
+//! directory: the server of that user has to read and write it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -9,10 +12,14 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, chownat, fstat, openat},
+    process::{Gid, Uid},
+};
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::StoreError;
+use super::{DATABASE, StoreError};
 use crate::{hex, secret::Secret, written::not_utf8};
 
 /// The timeout for locks of other processes.
@@ -36,10 +43,10 @@ impl DirLock {
 
     pub(super) async fn acquire_within(dir: &Path, timeout: Duration) -> Result<Self, StoreError> {
         make_dir(dir)?;
+        hand_over(dir);
         // Not the database file: closing any handle on it would release the locks of SQLite (POSIX advisory locks).
         let path = dir.join(SETUP_LOCK);
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let file = file.map_err(|error| StoreError::from_io(&path, error))?;
+        let file = open_private(&path).map_err(|error| StoreError::from_io(&path, error))?;
         let deadline = Instant::now() + timeout;
         loop {
             match file.try_lock() {
@@ -52,8 +59,30 @@ impl DirLock {
     }
 }
 
-/// Creates the data directory with mode 0700. One that exists keeps its mode.
+/// Creates the data directory with mode 0700, for the user of the directory that it is in. One that exists keeps its mode.
 fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|dir| names_something(dir) && !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        match create_private_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::from_io(dir, error));
+            }
+            _ => {}
+        }
+    }
+    if dir.is_dir() { Ok(()) } else { Err(StoreError::NoDirectory { path: dir.to_owned() }) }
+}
+
+fn names_something(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+/// Creates the data directory for this process's own user, if it is missing: of a server that root runs, it stays root's.
+pub fn create_for_own_user(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -61,6 +90,151 @@ fn make_dir(dir: &Path) -> Result<(), StoreError> {
         io::ErrorKind::AlreadyExists => StoreError::NoDirectory { path: dir.to_owned() },
         _ => StoreError::from_io(dir, error),
     })
+}
+
+// === files, and whose they are ===
+
+/// Creates a private file (mode 0600) to read and write. A file that exists is an error. The file belongs to the user of
+/// its directory, also if root creates it.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let file = create_own(path)?;
+    let given = match user_of(directory(path)) {
+        Some((user, group)) => fchown(&file, Some(user), Some(group)),
+        None => Ok(()),
+    };
+    if given.is_err() {
+        // The user of the directory could not open it, and would not know why.
+        let _ = fs::remove_file(path);
+    }
+    given.map(|()| file)
+}
+
+/// The same, without a look at the directory: for places outside data directories.
+pub(super) fn create_own(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Opens a private file to read and write. One that is missing is created, by [`create_private`].
+pub fn open_private(path: &Path) -> io::Result<File> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    match create_private(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().read(true).write(true).open(path)
+        }
+        created => created,
+    }
+}
+
+/// Creates a private directory (mode 0700). It belongs to the user of the directory that it is in, also if root creates it.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    match user_of(directory(path)) {
+        Some(user) => give(path, user).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The directory of a file.
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|dir| names_something(dir)).unwrap_or(Path::new("."))
+}
+
+/// The user and the group to whom this process, if it is root, gives what it creates in `dir`: those of the directory, or of
+/// the database in one that belongs to root, as volumes of containers do. None if nothing is to be given away.
+fn user_of(dir: &Path) -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    other_user(dir)
+}
+
+fn other_user(dir: &Path) -> Option<(u32, u32)> {
+    let owner = |path: &Path| {
+        let found = fs::symlink_metadata(path).ok()?;
+        (found.uid() != 0).then_some((found.uid(), found.gid()))
+    };
+    // The name may be a link to the directory.
+    let dir = fs::canonicalize(dir).ok()?;
+    owner(&dir).or_else(|| owner(&dir.join(DATABASE)))
+}
+
+/// The user of the data directory, if that is neither root nor the user of this process: what this process creates there,
+/// that user cannot open.
+pub fn is_of_other_user(dir: &Path) -> Option<u32> {
+    let own = rustix::process::geteuid();
+    other_user(dir).map(|(user, _)| user).filter(|user| !own.is_root() && *user != own.as_raw())
+}
+
+/// Files that earlier versions left to root, in the directory of another user.
+const MAY_BE_ROOTS: [&str; 9] = [
+    DATABASE,
+    "tollgate.db-wal",
+    "tollgate.db-shm",
+    SETUP_LOCK,
+    "serve.lock",
+    "master-key",
+    "master-key.next",
+    "admin-token",
+    "last-good",
+];
+
+/// Gives files of root's to the user of the directory, if root runs this: the server of that user could not start. A file
+/// that cannot be given away stays as it is.
+fn hand_over(dir: &Path) {
+    let Some((user, group)) = user_of(dir) else { return };
+    for path in MAY_BE_ROOTS.map(|name| dir.join(name)) {
+        if give(&path, (user, group)).is_ok_and(|given| given) {
+            tracing::info!(file = %path.display(), "a file of root's was given to the user of the data directory");
+        }
+    }
+}
+
+/// Gives a file or directory of root's away. Returns false if it is another's, or not alone.
+fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<bool> {
+    // The other user can put links into the directory. This handle is of the file itself, which may have no other name; to
+    // close it releases no lock of SQLite.
+    let file = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let found = fstat(&file)?;
+    let kind = FileType::from_raw_mode(found.st_mode);
+    let is_alone = kind == FileType::Directory || kind == FileType::RegularFile && found.st_nlink == 1;
+    if found.st_uid != 0 || !is_alone {
+        return Ok(false);
+    }
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    Ok(true)
+}
+
+/// The file that keeps a data directory out of Git.
+const GITIGNORE: &str = ".gitignore";
+/// Beginnings of the names of tollgate's own files.
+const OWN_NAMES: [&str; 9] = [
+    "tollgate.db",
+    "master-key",
+    "admin-token",
+    "last-good",
+    "control.",
+    SETUP_LOCK,
+    "serve.lock",
+    "restore.tmp",
+    "lost+found",
+];
+
+/// Writes a `.gitignore` that keeps all of the directory out of Git, secrets above all. One that is there stays as it is. A
+/// directory with other files gets none: it may be a whole repository. The store works without.
+pub(super) fn keep_out_of_git(dir: &Path) {
+    let Ok(mut entries) = fs::read_dir(dir) else { return };
+    let is_own = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.map(|entry| entry.file_name());
+        name.is_ok_and(|name| OWN_NAMES.iter().any(|own| name.to_string_lossy().starts_with(own)))
+    };
+    if entries.all(is_own) {
+        let _ = create_private(&dir.join(GITIGNORE)).and_then(|mut file| file.write_all(b"*\n"));
+    }
 }
 
 /// The reason why users other than that of this process and root can replace files in `dir`, with advice. `None` if they
@@ -120,7 +294,7 @@ pub(super) fn make_database_file(path: &Path) -> Result<(), StoreError> {
     if found {
         return tighten(path).map_err(failed);
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    create_private(path).map_err(failed)?;
     let file = path.display();
     if path.with_file_name("master-key").exists() {
         tracing::warn!(%file, "a new database was created beside a master key: if there was one before, stop tollgate and put it back");
@@ -160,6 +334,26 @@ pub fn write_private(_held: &DirLock, path: &Path, content: &[u8]) -> Result<(),
     written.map_err(failed)
 }
 
+/// Gives a private file a second name, `to`, and syncs the directory. A file that has that name already stays as it is, if it
+/// has the same content; another one is an error.
+pub fn keep_private(held: &DirLock, path: &Path, to: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::from_io(to, error);
+    match fs::hard_link(path, to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let read = |path: &Path| fs::read(path).map(Zeroizing::new).map_err(failed);
+            if read(path)? == read(to)? { Ok(()) } else { Err(failed(error)) }
+        }
+        // Some file systems have no hard links.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
+        {
+            let content = fs::read(path).map(Zeroizing::new).map_err(failed)?;
+            write_private(held, to, &content)
+        }
+        linked => linked.and_then(|()| sync_dir(to)).map_err(failed),
+    }
+}
+
 /// Renames a private file to `to`, replacing what is there, and syncs the directory.
 pub fn replace_private(_held: &DirLock, from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).and_then(|()| sync_dir(to)).map_err(|error| StoreError::from_io(to, error))
@@ -171,8 +365,7 @@ pub fn remove_private(_held: &DirLock, path: &Path) -> Result<(), StoreError> {
 }
 
 fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    give_to_owner_of_dir(&file, path)?;
+    let mut file = create_private(draft)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(draft, path)?;
@@ -182,16 +375,6 @@ fn write_and_rename(draft: &Path, path: &Path, content: &[u8]) -> io::Result<()>
         let _ = fs::remove_file(path);
     }
     synced
-}
-
-/// A file that root writes has to be readable for the server, whose user owns the directory.
-fn give_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
-    let Some(dir) = path.parent() else { return Ok(()) };
-    let owner = fs::metadata(dir)?;
-    if rustix::process::geteuid().is_root() && owner.uid() != 0 {
-        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    Ok(())
 }
 
 /// Syncs the directory of a file: only then is the file's name on disk.

@@ -7,6 +7,7 @@
 
 mod audit;
 mod audit_search;
+mod audit_tail;
 mod backup;
 mod checkpoint;
 mod checksum;
@@ -58,8 +59,9 @@ pub use self::{
     audit_search::{AuditActor, AuditFilter, AuditOrder, AuditPage, AuditQuery},
     backup::{BackupError, Inventory, back_up},
     data_dir::{
-        DirLock, PrivateFile, Readers, SETUP_LOCK, read_private, read_small, remove_private, replace_private,
-        untrusted_writers, write_private,
+        DirLock, PrivateFile, Readers, SETUP_LOCK, create_for_own_user, create_private, create_private_dir,
+        is_of_other_user, keep_private, open_private, read_private, read_small, remove_private,
+        replace_private, untrusted_writers, write_private,
     },
     error::StoreError,
     import::{Import, Imported},
@@ -84,6 +86,7 @@ pub use self::{
     users::InitialAccess,
 };
 use self::{
+    audit_tail::AuditTail,
     data_dir::FileIdentity,
     invalidation::Invalidates,
     usage::UsageReaders,
@@ -111,6 +114,7 @@ pub struct Store {
     watch: Arc<Mutex<SqliteConnection>>,
     usage_readers: Arc<UsageReaders>,
     invalidations: InvalidationCounter,
+    audit_tail: AuditTail,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -128,6 +132,7 @@ impl Store {
         let failed = |error| StoreError::from_sqlx(&path, error);
         // Held to the end: two processes that switch a new file to WAL mode at once would see it as locked.
         let _lock = DirLock::acquire_within(data_dir, lock_timeout).await?;
+        data_dir::keep_out_of_git(data_dir);
         data_dir::make_database_file(&path)?;
         let options = options(&path, lock_timeout);
         let mut first = SqliteConnection::connect_with(&options).await.map_err(failed)?;
@@ -151,6 +156,7 @@ impl Store {
             watch,
             usage_readers,
             invalidations: InvalidationCounter::default(),
+            audit_tail: AuditTail::default(),
         })
     }
 
@@ -236,6 +242,7 @@ impl Store {
     ) -> Result<()> {
         let logged = self.log_invalidation(&mut transaction, invalidates).await?;
         let (invalidations, invalidation) = (self.invalidations.clone(), invalidates.to_owned());
+        let audit_tail = self.audit_tail.clone();
         let commit = async move {
             let committed = transaction.commit().await;
             if !committed.as_ref().is_err_and(StoreError::undoes_commit) {
@@ -245,7 +252,7 @@ impl Store {
                 invalidations.invalidate(invalidation.as_ref(), logged);
             }
             if committed.is_ok() {
-                entries.iter().for_each(audit::log);
+                entries.iter().for_each(|entry| audit_tail.log_own(entry));
             }
             committed
         };

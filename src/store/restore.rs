@@ -4,9 +4,8 @@
 //! crash at any point leaves either the old database or the new one.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +14,7 @@ use sqlx::{Connection as _, Row as _};
 use super::{
     Act, BackupError, BrokenChain, DATABASE, HashChain, Inventory, Store, StoreError,
     checksum::{self, Verdict},
-    data_dir::{DirLock, sync_dir},
+    data_dir::{DirLock, create_private, create_private_dir, keep_out_of_git, sync_dir},
     inspect::{connect, has_content, inspect, named_error},
     invalidation::Invalidates,
 };
@@ -131,11 +130,10 @@ async fn verify_audit_log(store: &Store, named: &Path) -> Result<()> {
 type CopyError<'p> = (io::Error, &'p Path);
 
 fn copy<'p>(from: &'p Path, to: &'p Path) -> std::result::Result<Verdict, CopyError<'p>> {
-    use std::os::unix::fs::DirBuilderExt;
     let dir = to.parent().unwrap_or(to);
-    fs::DirBuilder::new().mode(0o700).create(dir).map_err(|error| (error, dir))?;
+    create_private_dir(dir).map_err(|error| (error, dir))?;
     let mut source = File::open(from).map_err(|error| (error, from))?;
-    let copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    let copy = create_private(to);
     checksum::copy(&mut source, &mut copy.map_err(|error| (error, to))?).map_err(|error| (error, to))
 }
 
@@ -164,6 +162,7 @@ impl PreparedRestore {
             }
         }
         fs::rename(staging.join(DATABASE), &database).map_err(failed)?;
+        keep_out_of_git(&self.data_dir);
         sync_dir(&database).map_err(failed)?;
         Ok(kept)
     }
@@ -241,7 +240,7 @@ fn link(old: &Path, new: &Path) -> io::Result<()> {
             if error.kind() == io::ErrorKind::Unsupported
                 || error.kind() == io::ErrorKind::PermissionDenied =>
         {
-            let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+            let mut copy = create_private(new)?;
             io::copy(&mut File::open(old)?, &mut copy)?;
             copy.sync_all()
         }
