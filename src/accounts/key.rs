@@ -14,8 +14,8 @@ use super::encryption::MasterKey;
 use crate::{
     secret::Secret,
     store::{
-        DirLock, KeyIds, PrivateFile, Readers, ReplaceKey, Store, StoreError, probe, read_private,
-        read_small, remove_private, replace_private, write_private,
+        DirLock, KeyIds, PrivateFile, Readers, ReplaceKey, Store, StoreError, keep_private, probe,
+        read_private, read_small, remove_private, replace_private, write_private,
     },
     written::{defect, without_mark},
 };
@@ -27,6 +27,11 @@ const NEXT_FILE: &str = "master-key.next";
 /// Name of the systemd credential.
 const CREDENTIAL: &str = "tollgate-master-key";
 const VARIABLE: &str = "TOLLGATE_MASTER_KEY";
+
+/// File name, in the data directory, of a key that was replaced: backups from before that need it.
+pub fn old_key_file(id: &str) -> String {
+    format!("{FILE}.old-{id}")
+}
 
 /// Given sources of the master key.
 #[derive(Debug, Clone, Default)]
@@ -321,7 +326,10 @@ pub enum NextKeyFile {
     #[default]
     Nothing,
     /// It replaced the file in the data directory.
-    InPlace,
+    InPlace {
+        /// The name of the file, in the data directory, that keeps the key before.
+        old: Option<String>,
+    },
     /// The source of the key has it: the next key's file was removed.
     Given,
     /// The next key's file stays until the source of the key has it.
@@ -331,7 +339,7 @@ pub enum NextKeyFile {
     },
 }
 
-/// Cleans up the next key's file, if that key is now the store's, `id`.
+/// Cleans up the next key's file, if that key is now the store's, `id`. The key that it replaces is kept beside it.
 pub(super) fn clean_up_next_key_file(
     lock: &DirLock,
     sources: &KeySources,
@@ -344,8 +352,13 @@ pub(super) fn clean_up_next_key_file(
     }
     match sources.given(Some(id))? {
         None => {
-            replace_private(lock, &next, &data_dir.join(FILE))?;
-            Ok(NextKeyFile::InPlace)
+            let file = data_dir.join(FILE);
+            let old = private(&file)?.map(|old| old_key_file(&old.key.id()));
+            if let Some(old) = &old {
+                keep_private(lock, &file, &data_dir.join(old))?;
+            }
+            replace_private(lock, &next, &file)?;
+            Ok(NextKeyFile::InPlace { old })
         }
         Some(given) if given.key.id() == id => {
             remove_private(lock, &next)?;

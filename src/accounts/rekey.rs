@@ -222,7 +222,7 @@ async fn resume_clean_up(
     match key::clean_up_next_key_file(&lock, sources, data_dir, &current)? {
         NextKeyFile::Nothing => Err(RekeyError::NotBegun { id: current }),
         NextKeyFile::Waits { .. } => Err(key::not_moved_yet(data_dir, current).into()),
-        next_key_file @ (NextKeyFile::InPlace | NextKeyFile::Given) => {
+        next_key_file @ (NextKeyFile::InPlace { .. } | NextKeyFile::Given) => {
             Ok(RekeyProgress { id: current, next_key_file, ..RekeyProgress::default() })
         }
     }

@@ -22,13 +22,16 @@ use crate::{
 };
 
 const PATH: &str = "/admin/rekey";
+const OLD_KEY_ELSEWHERE: &str =
+    "every backup that was made before now needs the old key: keep it with them, apart from the database\n";
 /// Interval of progress requests to a server.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Rotate the master key: re-encrypt all credentials with a new key, also while tollgate serves
 ///
 /// The new key is in `master-key.next` in the data directory until the rotation is complete. After an interruption, the same
-/// command resumes it, and so does the next start. Earlier backups need the old key: keep a copy of it with them.
+/// command resumes it, and so does the next start. Earlier backups need the old key: it is kept beside the new one, as
+/// `master-key.old-ID`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A file with the new key, 64 hex digits, readable by its owner alone [default: a new random key]
@@ -100,11 +103,24 @@ fn summary(done: &RekeyProgress, data: &Path) -> String {
     let (file, next) = (data.join("master-key"), data.join("master-key.next"));
     lines.push(match next_key_file {
         NextKeyFile::Waits { origin } => format!(
-            "before the next start, put the key in `{}` in place of the old one: {origin}; the file is deleted once the key is found there\n",
+            "before the next start, put the key in `{}` in place of the old one: {origin}; the file is deleted once the key is found there\n{OLD_KEY_ELSEWHERE}",
             next.display()
         ),
-        NextKeyFile::Given => "the new key is already in place\n".to_owned(),
-        NextKeyFile::InPlace | NextKeyFile::Nothing => format!("it is stored in `{}`: back that up, apart from the database\n", file.display()),
+        NextKeyFile::Given => format!("the new key is already in place\n{OLD_KEY_ELSEWHERE}"),
+        NextKeyFile::InPlace { old } => {
+            let stored =
+                format!("it is stored in `{}`: back that up, apart from the database\n", file.display());
+            let kept = old.as_ref().map(|old| {
+                format!(
+                    "the old key is kept as `{}`: every backup that was made before now needs it; delete it with the last of them\n",
+                    data.join(old).display()
+                )
+            });
+            stored + &kept.unwrap_or_default()
+        }
+        NextKeyFile::Nothing => {
+            format!("it is stored in `{}`: back that up, apart from the database\n", file.display())
+        }
     });
     lines.concat()
 }

@@ -151,6 +151,40 @@ fn key_file(home: &Home) -> String {
     fs::read_to_string(home.data().join("master-key")).unwrap()
 }
 
+/// The keys that rotations have kept.
+fn old_keys(home: &Home) -> Vec<String> {
+    let files = home.files().into_iter();
+    let old = files.filter(|(path, _)| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("master-key.old-"))
+    });
+    old.map(|(_, key)| String::from_utf8(key).unwrap()).collect()
+}
+
+#[test]
+fn the_old_key_is_kept_for_the_backups_that_need_it() {
+    let mut world = World::new();
+    stop(&mut world.gateway);
+    let first = key_file(&world.home);
+    let backup = world.home.path("backup.db");
+    let backup = backup.to_str().unwrap();
+    world.home.done(&["backup", backup], "");
+    let said = world.home.run(&["rekey"], "");
+    rekeyed(&said, 1);
+    let kept = said.err.lines().last().unwrap();
+    let (path, need) = kept.split_once("`: ").unwrap();
+    let path = path.strip_prefix("the old key is kept as `").unwrap();
+    assert_eq!(need, "every backup that was made before now needs it; delete it with the last of them");
+    assert_eq!(fs::read_to_string(path).unwrap(), first);
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = world.home.run(&["restore", backup], "");
+    let file = world.home.data().join("master-key");
+    let advice = format!("the key is in `{path}`: move it to `{}`\n", file.display());
+    assert!(said.code == 0 && said.err.ends_with(&advice), "{said:?}");
+    fs::rename(path, file).unwrap();
+    world.gateway = world.home.serve(&[]);
+    world.exchange(Exchange::get());
+}
+
 fn rekeyed(said: &CommandOutput, credentials: usize) {
     assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
     assert!(said.err.starts_with("the master key is `"), "{said:?}");
@@ -168,6 +202,7 @@ fn a_key_is_replaced_while_serving() {
     let second = key_file(&world.home);
     assert_ne!(first, second);
     assert!(!world.home.data().join("master-key.next").exists());
+    assert_eq!(old_keys(&world.home), [&*first]);
     // The server did not learn the new key from this change: it had it already.
     world.exchange(Exchange::get());
     world.home.credential("ada", "providers.t.apiKey", KEY);
@@ -179,11 +214,16 @@ fn a_key_is_replaced_while_serving() {
     let mut client = world.client();
     world.exchange_on(&mut client, &exchange);
     rekeyed(&world.home.run(&["rekey"], ""), 2);
+    let third = key_file(&world.home);
     world.exchange(Exchange::get());
     world.home.done(&["audit", "verify"], "");
     stop(&mut world.gateway);
     rekeyed(&world.home.run(&["rekey"], ""), 2);
     let last = key_file(&world.home);
+    let (mut expected, mut kept) = (vec![first.clone(), second.clone(), third], old_keys(&world.home));
+    expected.sort();
+    kept.sort();
+    assert_eq!(kept, expected);
     world.gateway = world.home.serve(&[]);
     world.exchange(Exchange::get());
     stop(&mut world.gateway);

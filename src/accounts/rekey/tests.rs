@@ -89,7 +89,7 @@ async fn everything_is_re_encrypted_and_the_key_file_is_replaced() {
             id: id.clone(),
             credentials: 450,
             unreadable: 0,
-            next_key_file: NextKeyFile::InPlace
+            next_key_file: NextKeyFile::InPlace { old: Some(key::old_key_file(&before.id())) }
         }
     );
     assert_eq!(*progress.lock().unwrap(), [200, 400, 450]);
