@@ -13,13 +13,14 @@ use std::{
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
+use super::neighbour::refuse_second_store;
 use crate::{
     accounts::KeySources,
     escape::{self, Lines},
     output,
     secret::Secret,
     settings::Places,
-    store::{DATABASE, Store, StoreError, User},
+    store::{self, DATABASE, Store, StoreError, User},
     written::not_utf8,
 };
 
@@ -55,6 +56,10 @@ impl Context<'_> {
     pub(super) async fn store_or_new(&self) -> anyhow::Result<Store> {
         let data = &self.places.data()?;
         let new = has_no_store(data);
+        if new {
+            refuse_second_store(self.places, data).await?;
+            refuse_other_user(data)?;
+        }
         let store = Store::open(data).await.map_err(|error| unusable(data, error))?;
         if new {
             // A hint that cannot be printed does not stop the command.
@@ -97,13 +102,29 @@ pub(super) fn unusable(data: &Path, error: StoreError) -> anyhow::Error {
             "no right to use `{}` (mode {mode:04o}, owner uid {owner}): run this as that user, or as root",
             absolute(data)
         ),
+        StoreError::Forbidden { path } if let Some((mode, owner)) = of_another(path) => anyhow::anyhow!(
+            "no right to use `{}` (mode {mode:04o}, owner uid {owner}): a command that ran as that user left it; as root, run `chown -R --reference={} {1}`",
+            absolute(path),
+            absolute(data)
+        ),
         _ => anyhow::Error::from(error).context("failed to open the store"),
     }
 }
 
-/// The permission bits and the owner of a directory, if that is another user.
-fn of_another(data: &Path) -> Option<(u32, u32)> {
-    let found = fs::metadata(data).ok()?;
+/// Refuses to create files in the data directory of another user, who could not open them.
+pub(super) fn refuse_other_user(data: &Path) -> anyhow::Result<()> {
+    match store::is_of_other_user(data) {
+        Some(user) => anyhow::bail!(
+            "`{}` is the data directory of the user with uid {user}, who could not use what this command creates there: run this as that user, or as root",
+            absolute(data)
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The permission bits and the owner of a file or directory, if that is another user.
+fn of_another(path: &Path) -> Option<(u32, u32)> {
+    let found = fs::metadata(path).ok()?;
     let owner = found.uid();
     (owner != rustix::process::geteuid().as_raw()).then_some((found.mode() & 0o7777, owner))
 }

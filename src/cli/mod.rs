@@ -13,6 +13,7 @@ pub mod fmt;
 pub mod import_worker;
 mod issued;
 pub mod mock;
+mod neighbour;
 pub mod new;
 pub mod price;
 pub mod providers;
@@ -211,7 +212,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         }
         Command::Usage(args) => with_context(places, async |context| usage::run(&args, &context).await),
         Command::Backup(args) => block_on(backup::run(&args, &places.data()?)),
-        Command::Restore(args) => block_on(restore::run(&args, &places.data()?, &key_sources(places)?)),
+        Command::Restore(args) => block_on(restore::run(&args, places, &key_sources(places)?)),
         Command::ImportWorker(args) => {
             with_context(places, async |context| import_worker::run(&args, &context).await)
         }

@@ -1,18 +1,20 @@
 //! `tollgate restore`: replaces the database by a backup, and keeps the previous one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::{
     backup::contents,
-    context::Report,
+    context::{Report, has_no_store, refuse_other_user, unusable},
+    neighbour::refuse_second_store,
     serve_lock::{acquire_serve_lock, remove_unused},
 };
 use crate::{
-    accounts::{Actor, KeySources, MasterKey},
+    accounts::{self, Actor, KeySources, MasterKey},
     clock::{now_ms, utc},
     escape,
+    settings::Places,
     store::{self, DATABASE, DirLock},
 };
 
@@ -27,10 +29,15 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<()> {
+pub async fn run(args: &Args, places: &Places, keys: &KeySources) -> anyhow::Result<()> {
+    let data = &*places.data()?;
+    if has_no_store(data) {
+        refuse_second_store(places, data).await?;
+    }
+    refuse_other_user(data)?;
     let is_new = !data.exists();
     // Taking this lock also creates the directory.
-    drop(DirLock::acquire(data).await?);
+    drop(DirLock::acquire(data).await.map_err(|error| unusable(data, error))?);
     let _lock = acquire_serve_lock(data)?;
     let act = Actor::command().act("store.restore", &*args.file.to_string_lossy(), json!({}));
     let restored = store::prepare_restore(data, &args.file, &act).await;
@@ -58,7 +65,20 @@ pub async fn run(args: &Args, data: &Path, keys: &KeySources) -> anyhow::Result<
         lines.push(match MasterKey::check(keys, data).await {
             Ok(()) => format!("its master key `{id}` is available\n"),
             Err(error) => {
-                format!("its credentials cannot be decrypted yet: {}\n", escape::value(&error.to_string()))
+                let old = data.join(accounts::old_key_file(&id));
+                let advice = if id.bytes().all(|byte| byte.is_ascii_hexdigit()) && old.is_file() {
+                    let (old, file) =
+                        (old.display().to_string(), data.join("master-key").display().to_string());
+                    format!(
+                        "the key is in `{}`: move it to `{}`\n",
+                        escape::value(&old),
+                        escape::value(&file)
+                    )
+                } else {
+                    String::new()
+                };
+                let problem = error.to_string();
+                format!("its credentials cannot be decrypted yet: {}\n{advice}", escape::value(&problem))
             }
         });
     }

@@ -9,6 +9,7 @@ mod origin_changes;
 mod outgoing_proxy;
 mod provider_files;
 mod resources;
+mod signals;
 mod sinks;
 
 use std::{convert::Infallible, fs::File, path::Path, sync::Arc};
@@ -40,8 +41,9 @@ use crate::{
     traffic::Traffic,
     upstream,
 };
-use lifecycle::{Running, Signals};
+use lifecycle::Running;
 use listeners::{BoundSockets, open_listeners, start_workers};
+use signals::Signals;
 use sinks::Sinks;
 
 /// Serves until a signal stops the process. Warns about the environment variables that are `ignored`.
@@ -199,6 +201,7 @@ async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Re
 
 /// Creates the data directory if it is missing, and locks it for this process.
 async fn lock(data: &Path) -> anyhow::Result<File> {
+    store::create_for_own_user(data).map_err(|error| unusable(data, error))?;
     drop(DirLock::acquire(data).await.map_err(|error| unusable(data, error))?);
     acquire_serve_lock(data)
 }
@@ -222,7 +225,8 @@ async fn open_store(
     live: &Live,
 ) -> anyhow::Result<(Store, MasterKey)> {
     warn_of_untrusted_writers(&settings.data)?;
-    let store = Store::open(&settings.data).await.context("failed to open the store")?;
+    let store = Store::open(&settings.data).await.map_err(|error| unusable(&settings.data, error))?;
+    store.follow_audit().await?;
     let key = MasterKey::load(keys, &settings.data, &store).await?;
     provider_files::bind_origins(&store, &key, live).await;
     announce::admin_token(&store, settings).await?;

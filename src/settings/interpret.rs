@@ -11,8 +11,8 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    AccessLog, Arguments, Bypass, ExporterTable, Given, Origin, SettingsError, Sourced, UserOrigins,
-    arguments::checked, bypass, settings_file::SettingsFile, user_origins,
+    AccessLog, Arguments, Bypass, DEFAULT_LISTEN, ExporterTable, Given, Origin, SettingsError, Sourced,
+    UserOrigins, arguments::checked, bypass, settings_file::SettingsFile, user_origins,
 };
 use crate::{
     compile::{duration, size, span},
@@ -172,7 +172,7 @@ impl Reader<'_> {
         listen: Option<String>,
         admin_listen: Option<String>,
     ) -> Result<(SocketAddr, Option<SocketAddr>), SettingsError> {
-        let listen = self.address("listen", &listen.unwrap_or_else(|| "127.0.0.1:8787".into()))?;
+        let listen = self.address("listen", &listen.unwrap_or_else(|| DEFAULT_LISTEN.into()))?;
         let admin = admin_listen.map(|text| self.address("admin_listen", &text)).transpose()?;
         if let Some(admin) = admin.filter(|admin| *admin == listen && admin.port() != 0) {
             let problem = "`listen` is the same: give one of them another port".into();

@@ -3,11 +3,12 @@
 
 use std::{
     cell::OnceCell,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use super::{
-    Catalogue, DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
+    Catalogue, DEFAULT_LISTEN, DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
     arguments::{Arguments, Origin},
     settings_file::SettingsFile,
     user_origins::{self, UserOrigins},
@@ -88,6 +89,19 @@ impl Places {
     /// The data directory.
     pub fn data(&self) -> Result<PathBuf, SettingsError> {
         Ok(self.path("data")?.map_or_else(|| "data".into(), |(path, _)| path))
+    }
+
+    /// True if the data directory is named, and is not the default one.
+    pub fn names_data(&self) -> bool {
+        !matches!(self.path("data"), Ok(None))
+    }
+
+    /// The address of clients at which a server with these settings listens, by the text of its variable, the settings file or
+    /// the default. None if it cannot be read: a hint is not worth an error.
+    pub fn server_address(&self, variable: Option<&str>) -> Option<SocketAddr> {
+        let file = self.file().ok()?.all().ok()?;
+        let text = variable.or(file.listen.as_deref()).unwrap_or(DEFAULT_LISTEN);
+        text.trim().parse().ok()
     }
 
     /// The directory of vars with `file = "..."`. One that is named has to exist: without it, every such var would be

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 
 use crate::{
     accounts::{self, AdminTokenPlace},
-    cli::check,
-    escape::{self, Lines},
+    cli::{check, context::absolute},
+    escape::Lines,
     files::{self, Live},
     output,
     secret::Secret,
@@ -23,11 +23,11 @@ pub(super) fn log_listening(
     admin_address: Option<SocketAddr>,
 ) {
     let (files, data, counts) =
-        (check::describe(&settings.providers), settings.data.display(), live.status().counts);
+        (check::describe(&settings.providers), absolute(&settings.data), live.status().counts);
     let files::StatusCounts { providers, stale, rejected, routes, .. } = counts;
     let shown = admin_address.map(tracing::field::display);
     tracing::info!(
-        %address, admin_address = shown, files, %data, providers, stale, rejected, routes,
+        %address, admin_address = shown, files, data, providers, stale, rejected, routes,
         workers = settings.workers, "listening"
     );
 }
@@ -40,8 +40,7 @@ pub(super) fn next_steps(
     no_users: bool,
 ) -> anyhow::Result<()> {
     let providers = check::describe(&settings.providers);
-    let data = settings.data.to_string_lossy();
-    let data = escape::value(&data);
+    let data = absolute(&settings.data);
     let first = "
 next, in another terminal:
   tollgate user add alice                      # prints alice's token

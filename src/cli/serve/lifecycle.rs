@@ -3,17 +3,18 @@
 //!
 //! Starts nothing: `serve` starts all components.
 
-use std::{convert::Infallible, future::pending, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::Signal,
     sync::mpsc,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+use super::signals::Signals;
 use crate::{
     control::Socket,
     exporters::Deliveries,
@@ -37,38 +38,6 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of pending OAuth refreshes at shutdown: more than their own deadline, at which they log what is lost.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(13);
-
-/// The handled signals, from registration on.
-pub(super) struct Signals {
-    hangup: Signal,
-    pub(super) stop: StopSignals,
-}
-
-/// The signals that end the process.
-pub(super) struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(super) fn register() -> io::Result<Self> {
-        let stop = StopSignals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        };
-        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
-    }
-}
-
-impl StopSignals {
-    /// Waits for the next signal. Returns its name.
-    pub(super) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
 
 /// The components of a running server.
 pub(super) struct Running {
@@ -112,7 +81,7 @@ pub(super) async fn run_until_stopped(
     signals: Signals,
     settings: &Settings,
 ) -> anyhow::Result<()> {
-    let Signals { mut hangup, mut stop } = signals;
+    let Signals { mut reload, mut stop } = signals;
     systemd::ready(&status(&running.live));
     let signal = tokio::select! {
         signal = stop.next() => signal,
@@ -120,7 +89,7 @@ pub(super) async fn run_until_stopped(
             abandon(running).await;
             bail!("all workers have ended: see the log");
         }
-        never = reload_on_hangup(&mut hangup, &running.live) => match never {},
+        never = reload_on_hangup(reload.as_mut(), &running.live) => match never {},
     };
     running.ready.drain();
     let (delay, grace) = (settings.drain_delay, settings.grace);
@@ -146,7 +115,8 @@ pub(super) async fn run_until_stopped(
 }
 
 /// Reloads the files at each SIGHUP, one reload at a time. All signals during a reload cause one more.
-async fn reload_on_hangup(hangup: &mut Signal, live: &Live) -> Infallible {
+async fn reload_on_hangup(hangup: Option<&mut Signal>, live: &Live) -> Infallible {
+    let Some(hangup) = hangup else { return pending().await };
     while hangup.recv().await.is_some() {
         systemd::reloading();
         match live.reload().await {
@@ -220,5 +190,6 @@ async fn finish(running: Running, deadline: Instant) {
         let _ = timeout(TASK_TIMEOUT, task).await;
     }
     reloader.stop();
+    let _ = timeout(TASK_TIMEOUT, store.log_others_acts(true)).await;
     let _ = timeout(TASK_TIMEOUT, store.close()).await;
 }

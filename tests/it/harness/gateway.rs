@@ -225,7 +225,7 @@ impl Home {
     /// Runs a command without input as another user; only root can do so. None if that user may not execute the
     /// binary, whose path depends on the repository's.
     pub fn run_as(&self, uid: u32, args: &[&str]) -> Option<CommandOutput> {
-        match self.command().args(args).uid(uid).stdin(Stdio::null()).output() {
+        match self.command().args(args).uid(uid).gid(uid).stdin(Stdio::null()).output() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 eprintln!("skipped: uid {uid} may not run {BINARY}");
                 None
@@ -268,7 +268,9 @@ impl Home {
 
     /// Starts `serve` without waiting. An empty variable is not set.
     pub fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Gateway {
-        let mut command = self.command();
+        // As a service: at a terminal of the developer's, SIGHUP would end it.
+        let mut command = self.command_of("/bin/sh");
+        command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", BINARY]);
         for (name, value) in env {
             if value.is_empty() {
                 command.env_remove(name)
@@ -277,6 +279,26 @@ impl Home {
             };
         }
         started(command, args)
+    }
+
+    /// Starts `serve` at a terminal of its own, and waits until it listens. Its process is that of the terminal, which `close`
+    /// ends.
+    pub fn serve_at_terminal(&self, before: &str) -> Gateway {
+        let line =
+            format!("{before} exec {BINARY} serve --log-format json --listen 127.0.0.1:0 --workers 1 2>&3");
+        let mut command = self.command_of("/bin/sh");
+        command.args(["-c", "exec 3>&2; exec script -qec \"$0\" /dev/null", &line]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut gateway = Gateway::start(command);
+        gateway.listens();
+        gateway
+    }
+
+    /// Runs a command in another working directory, without a named data directory.
+    pub fn run_elsewhere(&self, dir: &Path, args: &[&str], env: &[(&str, &str)]) -> CommandOutput {
+        let mut command = self.command();
+        command.env_remove("TOLLGATE_DATA").current_dir(dir).envs(env.iter().copied());
+        run(command, args, "")
     }
 
     /// Starts `serve` within the limits that lines of shell set, and waits until it listens.
