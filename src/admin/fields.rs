@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 
-pub(super) use self::document::in_order;
+pub(super) use self::document::{Stored, in_order};
 pub use self::document::{
     CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, PasteTokenPlace,
     SharedCredential, UndeclaredField, Wanted,
 };
-use self::document::{Stored, StoredField, arrange};
+use self::document::{StoredField, arrange};
 use super::{
     Admin, ApiResult, Request, Response,
     credentials::owner_not_found,
@@ -66,7 +66,7 @@ impl Admin {
     }
 
     /// An owner's credentials, and those that the owner shares.
-    async fn stored(&self, owner: &Owner, request: &Request) -> Result<Stored, Fault> {
+    pub(super) async fn stored(&self, owner: &Owner, request: &Request) -> Result<Stored, Fault> {
         let group = match owner {
             Owner::User(id) => {
                 let user = self.store.user(id).await.map_err(store_fault)?;

@@ -4,6 +4,7 @@
 //! Callers are authenticated before a call gets here: nothing here reads a token or a socket. Workers reach it through
 //! `ApiQueue`, since it uses the store; the control socket calls it directly.
 
+mod access;
 mod audit;
 mod body;
 mod check;
@@ -17,6 +18,7 @@ mod listing;
 mod openapi;
 mod operations;
 mod overview;
+mod owners;
 mod page;
 mod paste;
 mod payloads;
@@ -32,7 +34,7 @@ mod unconfirmed;
 mod usage;
 mod users;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -40,6 +42,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 pub use self::{
+    access::{AccessibleProvider, UsedKey, UsedKeyFrom},
     audit::{AUDIT_ACTIONS, AuditEntry},
     body::MAX_BODY,
     check::{CheckFinding, CheckPlace, CheckPoint, CheckResult, CheckSpan, MAX_BODY as MAX_CHECK_BODY},
@@ -57,6 +60,7 @@ pub use self::{
         OverviewFirstByte, OverviewHour, OverviewNow, OverviewSetup, Percentiles, StatusEvent, StoredFacts,
         Topics,
     },
+    owners::OwnerCredentials,
     payloads::{
         AdminToken, ById, EXPECTED_ORIGINS, KindOfAdminToken, ListedKind, MadeAdminToken, MadeToken,
         MadeUser, Me, MyToken, PasteToken, Revoked, Rotated, Token, User,
@@ -139,6 +143,8 @@ pub struct LiveFiles {
     pub refreshes: RefreshProblems,
     /// What overviews read from the store.
     pub overview: StoredFacts,
+    /// The address that clients call.
+    pub address: SocketAddr,
 }
 
 /// The authenticated side of a call.
@@ -291,6 +297,9 @@ impl Admin {
             Id::MergeGroupCreds => self.merge_creds(&credentials::group(first)?, request).await,
             Id::GetUnconfirmedGroupCreds => self.get_unconfirmed(&credentials::group(first)?, request).await,
             Id::ConfirmGroupCreds => self.confirm_creds(&credentials::group(first)?, request).await,
+            Id::GetUserAccess => self.access(&users::id(first)?, request).await,
+            Id::GetMyAccess => self.access(&request.caller()?.id, request).await,
+            Id::ListCreds => self.list_creds(request).await,
             Id::ListUnconfirmedCreds => self.list_unconfirmed(request).await,
             Id::ListGroups => self.list_groups(request).await,
             Id::ListAdminTokens => self.list_admin_tokens(request).await,
@@ -401,6 +410,7 @@ impl LiveFiles {
             sink_problems: self.drops.sinks.get(),
             exporters: self.exporters.status(),
             outgoing_proxies: self.outgoing_proxies.clone(),
+            address: Some(self.address.to_string()),
             usage_pending: self.ledger.backlog(),
             ..status.clone()
         }

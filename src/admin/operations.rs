@@ -7,6 +7,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    access::{self, AccessibleProvider},
     audit::{self, AuditEntry},
     body::MAX_BODY,
     check::{self, CheckRequest, CheckResult},
@@ -16,6 +17,7 @@ use super::{
     findings::{self, FileFindings},
     listing::{self, Group, ListedUser, UserNumbers},
     overview::{self, Overview, StatusEvent},
+    owners::OwnerCredentials,
     payloads,
     probe::ProbeResult,
     providers::{ReachableProviders, ServingProvider},
@@ -63,6 +65,8 @@ pub enum OperationId {
     GetUnconfirmedGroupCreds,
     ConfirmGroupCreds,
     ListUnconfirmedCreds,
+    ListCreds,
+    GetUserAccess,
     ListGroups,
     ListEndpoints,
     ListAdminTokens,
@@ -77,6 +81,7 @@ pub enum OperationId {
     StartRekey,
     GetRekeyStatus,
     GetMe,
+    GetMyAccess,
     GetMyCreds,
     MergeMyCreds,
     GetUnconfirmedMyCreds,
@@ -360,6 +365,8 @@ impl Operation {
 type Users = payloads::ById<ListedUser>;
 type Groups = payloads::ById<Group>;
 type Unconfirmed = payloads::ById<UnconfirmedOwner>;
+type Creds = payloads::ById<OwnerCredentials>;
+type Providers = payloads::ById<AccessibleProvider>;
 type Tokens = payloads::ById<payloads::Token>;
 type AdminTokens = payloads::ById<payloads::AdminToken>;
 type Audit = payloads::ById<AuditEntry>;
@@ -436,6 +443,9 @@ pub static OPERATIONS: &[Operation] = &[
     new::<payloads::Confirmation>(OperationId::ConfirmGroupCreds, "POST", "/admin/credentials/groups/{name}/confirm", Access::Admin, "Confirm that the credentials that a group may use may go to the origins that the provider files lead to now")
         .body::<payloads::Confirm>().faults(&[FaultKind::OriginsChanged]),
 
+    new::<Providers>(OperationId::GetUserAccess, "GET", "/admin/users/{id}/access", Access::Admin, "List the providers and endpoints that a user may call, with whose key, and below which paths; at most 100 providers a page").paged()
+        .parameters(access::PARAMETERS).faults(NOT_FOUND),
+    new::<Creds>(OperationId::ListCreds, "GET", "/admin/credentials", Access::Admin, "List all owners of credentials, users, groups and everybody, with the credentials, masked; at most 100 owners a page").paged(),
     new::<Unconfirmed>(OperationId::ListUnconfirmedCreds, "GET", "/admin/credentials/unconfirmed", Access::Admin, "List the owners of credentials that wait for a confirmation; at most 100 owners a page").paged(),
     new::<Groups>(OperationId::ListGroups, "GET", "/admin/groups", Access::Admin, "List the groups that users are in or that have credentials, by name; at most 100 a page").paged(),
     new::<ReachableProviders>(OperationId::ListEndpoints, "GET", "/admin/endpoints", Access::Admin, "List the providers that serve, with their endpoints"),
@@ -463,6 +473,7 @@ pub static OPERATIONS: &[Operation] = &[
     new::<RekeyStatus>(OperationId::GetRekeyStatus, "GET", "/admin/rekey", Access::Local, "Progress of the master-key rotation (control socket only)"),
 
     new::<payloads::Me>(OperationId::GetMe, "GET", "/auth/me", Access::User, "Show the calling user and token"),
+    new::<Providers>(OperationId::GetMyAccess, "GET", "/auth/access", Access::User, "List the providers and endpoints that the calling token reaches, with whose key, and below which paths; at most 100 providers a page").paged(),
     new::<Masked>(OperationId::GetMyCreds, "GET", "/auth/creds", Access::User, "Show the caller's credentials, masked"),
     new::<Masked>(OperationId::MergeMyCreds, "PUT", "/auth/creds", Access::User, "Change some of the caller's credentials")
         .body::<Document>().parameters(&[credentials::EXPIRY, credentials::PASTE_TOKENS]).faults(&[FaultKind::TokenScope, FaultKind::OriginsChanged]),

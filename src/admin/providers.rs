@@ -116,7 +116,7 @@ fn list(table: &Table, reach: Reach<'_>) -> ReachableProviders {
     }
 }
 
-fn provider(provider: &bind::Provider, reach: Reach<'_>) -> ReachableProvider {
+pub(super) fn provider(provider: &bind::Provider, reach: Reach<'_>) -> ReachableProvider {
     let reached = |endpoint: &str| reach.endpoint(&provider.name, endpoint);
     let endpoints = provider.endpoints.iter().filter(|one| reached(&one.name));
     let probe = provider.probe.as_ref().filter(|probe| reached(&probe.endpoint));

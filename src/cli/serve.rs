@@ -126,6 +126,7 @@ async fn start(
         traffic: traffic.clone(),
         refreshes: refresher.problems().clone(),
         overview: StoredFacts::default(),
+        address: base.bound.address,
     }));
     let OwnApi { queue, socket, tasks: api_tasks } = start_api(settings, keys, &base, files)?;
     let sources = metrics::Sources {

@@ -148,9 +148,7 @@ fn base_path(speaks: &Speaks, provider: &ReachableProvider) -> Option<String> {
         let path = format!("{}{}", provider.base_path, endpoint.path);
         [path].into_iter().chain(endpoint.aliases.iter().cloned())
     });
-    let mut bases = paths.filter_map(|path| Some(before(&path, &speaks.path)?.to_owned()));
-    // A base URL is fixed: a client cannot fill in a capture.
-    bases.find(|base| !base.contains('{'))
+    paths.filter_map(|path| speaks.base_path(&path).map(str::to_owned)).next()
 }
 
 impl Values<'_> {
@@ -164,30 +162,6 @@ impl Values<'_> {
         });
         filled
     }
-}
-
-/// The part of a path before its end, if it has that end. Captures are equal whatever their names.
-fn before<'p>(path: &'p str, end: &str) -> Option<&'p str> {
-    let mut rest = path;
-    for expected in end.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
-        let (before, segment) = rest.rsplit_once('/')?;
-        if shape(segment) != shape(expected) {
-            return None;
-        }
-        rest = before;
-    }
-    Some(rest)
-}
-
-/// A segment with nameless captures.
-fn shape(segment: &str) -> String {
-    let mut parts = segment.split('{');
-    let mut shape = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        shape.push('{');
-        shape.push_str(part.split_once('}').map_or(part, |(_, rest)| rest));
-    }
-    shape
 }
 
 /// The shipped clients, for tests.

@@ -284,6 +284,21 @@ impl Store {
         rows.iter().map(credential).collect()
     }
 
+    /// The owners with stored credentials after a place, in the order of their texts, and the names of those that are users.
+    pub async fn credential_owners(
+        &self,
+        after: Option<&Owner>,
+        limit: u64,
+    ) -> Result<Vec<(Owner, Option<String>)>> {
+        let query = "SELECT o.owner, u.name FROM (
+                 SELECT DISTINCT owner FROM credentials WHERE owner > $1 AND instr(field, ':') = 0
+                 ORDER BY owner LIMIT $2) o
+             LEFT JOIN users u ON u.id = o.owner ORDER BY o.owner";
+        let after = after.map_or_else(String::new, Owner::to_string);
+        let rows = self.read(sqlx::query(query).bind(after).bind(to_db(limit))).await?;
+        rows.iter().map(|row| Ok((self.owner(row)?, self.get(row, "name")?))).collect()
+    }
+
     fn listed_user(&self, row: &SqliteRow) -> Result<ListedUser> {
         Ok(ListedUser {
             user: self.user_row(row)?,

@@ -221,7 +221,7 @@ pub struct UndeclaredField {
 
 /// A stored credential.
 #[derive(Debug)]
-pub(super) struct StoredField {
+pub(in super::super) struct StoredField {
     /// The mask.
     pub(super) value: Value,
     /// False if it cannot be decrypted: requests do not see it.
@@ -235,7 +235,7 @@ pub(super) struct StoredField {
 
 /// The credentials that an owner may use, by holder.
 #[derive(Debug, Default)]
-pub(super) struct Stored {
+pub(in super::super) struct Stored {
     pub(super) own: BTreeMap<FieldKey, StoredField>,
     pub(super) group: BTreeMap<FieldKey, StoredField>,
     pub(super) everybody: BTreeMap<FieldKey, StoredField>,
@@ -250,6 +250,21 @@ impl Stored {
             Holder::Group => &mut self.group,
             Holder::Everybody => &mut self.everybody,
         }
+    }
+
+    /// True if a holder has a value of a field that can be decrypted.
+    pub(in super::super) fn has(&self, holder: Holder, section: &str, field: &str) -> bool {
+        self.find(holder, section, field).is_some_and(|one| one.is_readable)
+    }
+
+    /// True if a holder's value of a field waits for a confirmation.
+    pub(in super::super) fn waits(&self, holder: Holder, section: &str, field: &str) -> bool {
+        self.find(holder, section, field).is_some_and(|one| one.unconfirmed.is_some())
+    }
+
+    fn find(&self, holder: Holder, section: &str, field: &str) -> Option<&StoredField> {
+        let (_, all) = self.holders().into_iter().find(|(by, _)| *by == holder)?;
+        all.get(&key(section, field))
     }
 
     fn holders(&self) -> [(Holder, &BTreeMap<FieldKey, StoredField>); 3] {

@@ -79,6 +79,57 @@ impl Clients {
     pub fn files(&self) -> &[Arc<ClientFile>] {
         &self.0
     }
+
+    /// The paths that clients put their own paths after, for endpoints that are given by the names of their apis and their
+    /// paths: each once, those of most clients first.
+    pub fn base_paths<'p>(&self, endpoints: impl Iterator<Item = (&'p str, &'p str)> + Clone) -> Vec<String> {
+        let mut counted: Vec<(usize, &str)> = Vec::new();
+        for client in &self.0 {
+            let base = client.speaks.iter().find_map(|speaks| {
+                let speaking = endpoints.clone().filter(|(api, _)| *api == speaks.api.value);
+                speaking.filter_map(|(_, path)| speaks.base_path(path)).next()
+            });
+            let Some(base) = base else { continue };
+            match counted.iter_mut().find(|(_, known)| *known == base) {
+                Some((clients, _)) => *clients += 1,
+                None => counted.push((1, base)),
+            }
+        }
+        counted.sort_by_key(|(clients, _)| std::cmp::Reverse(*clients));
+        counted.into_iter().map(|(_, base)| base.to_owned()).collect()
+    }
+}
+
+impl Speaks {
+    /// The part of an endpoint's path before the client's own path, if it ends with that. Captures are equal whatever their
+    /// names, but none is in a base URL, which is fixed.
+    pub fn base_path<'p>(&self, path: &'p str) -> Option<&'p str> {
+        before(path, &self.path).filter(|base| !base.contains('{'))
+    }
+}
+
+/// The part of a path before its end, if it has that end. Captures are equal whatever their names.
+fn before<'p>(path: &'p str, end: &str) -> Option<&'p str> {
+    let mut rest = path;
+    for expected in end.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
+        let (before, segment) = rest.rsplit_once('/')?;
+        if shape(segment) != shape(expected) {
+            return None;
+        }
+        rest = before;
+    }
+    Some(rest)
+}
+
+/// A segment with nameless captures.
+fn shape(segment: &str) -> String {
+    let mut parts = segment.split('{');
+    let mut shape = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shape.push('{');
+        shape.push_str(part.split_once('}').map_or(part, |(_, rest)| rest));
+    }
+    shape
 }
 
 /// Compiles a file.
