@@ -76,8 +76,8 @@ pub use self::{
     stored_facts::StoredFacts,
     token::{TokenDraft, shown_prefix},
     tokens::{
-        AdminTokenPlace, IssuedToken, RotateError, add_token, ensure_admin_token, issue_admin_token,
-        issue_token, revoke_admin_token, revoke_token, rotate_token,
+        AdminTokenPlace, IssuedToken, REPLACED_TOKEN_MS, RotateError, add_token, ensure_admin_token,
+        issue_admin_token, issue_token, revoke_admin_token, revoke_token, rotate_stored_token, rotate_token,
     },
     unread_answer::{UnreadAnswer, read_answers},
     users::{NewUser, UserDraft, add_user, create_user, remove_user, update_user},

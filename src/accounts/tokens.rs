@@ -11,13 +11,16 @@ use crate::{
     secret::Secret,
     store::{
         Act, AdminTokenRevocation, DirLock, NewToken, PrivateFile, RevokeExtent, Revoked, Right, Rotated,
-        Store, StoreError, TokenKind, TokenRotation, read_private, write_private,
+        Store, StoreError, TokenHash, TokenKind, TokenRotation, read_private, write_private,
     },
 };
 
 const ADMIN_TOKEN_FILE: &str = "admin-token";
 const ADMIN_TOKEN_LABEL: &str = "first start";
 const FURTHER_ADMIN_TOKEN_LABEL: &str = "command line";
+
+/// The time for which a replaced token stays valid, in milliseconds.
+pub const REPLACED_TOKEN_MS: u64 = 3_600_000;
 
 /// A new token. Its text is returned here only.
 #[derive(Debug)]
@@ -85,7 +88,18 @@ pub async fn rotate_token(
     caller: &Caller,
     old_expires_at_ms: u64,
 ) -> Result<Result<(Rotated, IssuedToken), RotateError>, StoreError> {
-    let found = store.lookup_token(caller.token.held()).await?.map(|found| found.token);
+    rotate_stored_token(store, actor, &caller.id, caller.token.held(), old_expires_at_ms).await
+}
+
+/// The same for a token that somebody else names, by its hash.
+pub async fn rotate_stored_token(
+    store: &Store,
+    actor: &Actor,
+    user: &UserId,
+    hash: &TokenHash,
+    old_expires_at_ms: u64,
+) -> Result<Result<(Rotated, IssuedToken), RotateError>, StoreError> {
+    let found = store.lookup_token(hash).await?.map(|found| found.token);
     let Some(old) = found else { return Ok(Err(RotateError::Gone)) };
     let draft = TokenDraft {
         label: old.label.map(DisplayName),
@@ -96,7 +110,7 @@ pub async fn rotate_token(
     let token = token::generate();
     let record = token::record(&token, draft, clock::now_ms());
     let detail = json!({ "old": old.id.as_str(), "new": audit_entry_of(&record) });
-    let act = actor.act("token.rotate", &caller.id, detail);
+    let act = actor.act("token.rotate", user, detail);
     // A replaced token gets 409 `token_replaced`, and not the 401 of a revoked one.
     let act = Act { right: act.right.map(Right::even_if_replaced), ..act };
     Ok(match store.rotate_token(&old.hash, &record, old_expires_at_ms, &act).await? {

@@ -109,7 +109,8 @@ impl Admin {
         let mut found: Vec<&bind::Provider> = rest.collect();
         found.sort_by(|one, other| one.name.cmp(&other.name));
         let link = page.cut(&mut found).map(|last| page.link(request, last.name.as_str()));
-        let shown = |one: &&bind::Provider| (one.name.to_string(), accessible(table, one, reach, &stored, &owners));
+        let shown =
+            |one: &&bind::Provider| (one.name.to_string(), accessible(table, one, reach, &stored, &owners));
         let list = ById(found.iter().map(shown).collect());
         Ok(Response { link, ..Response::json(StatusCode::OK, &list) })
     }
@@ -190,8 +191,9 @@ fn key(
         let mut incomplete = None;
         for auth in entries().filter(|auth| auth.names_secret) {
             let all = fields(provider, auth);
-            let is_secret =
-                |field: &&str| table.fields.find(&section.name, field).is_ok_and(crate::fields::Field::is_secret);
+            let is_secret = |field: &&str| {
+                table.fields.find(&section.name, field).is_ok_and(crate::fields::Field::is_secret)
+            };
             let has = |field: &&str| stored.has(holder, &section.name, field);
             if !all.iter().copied().filter(|field| is_secret(field)).any(|field| has(&field)) {
                 continue;

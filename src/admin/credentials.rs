@@ -194,7 +194,11 @@ impl Admin {
     }
 
     /// An owner's credentials, masked: those within the token's scopes.
-    pub(super) async fn masked_creds(&self, owner: &Owner, request: &Request) -> Result<MaskedCredentials, Fault> {
+    pub(super) async fn masked_creds(
+        &self,
+        owner: &Owner,
+        request: &Request,
+    ) -> Result<MaskedCredentials, Fault> {
         let read = accounts::read_credentials(&self.store, &self.key, owner).await;
         let (credentials, unreadable) = read.map_err(store_fault)?;
         let visible = VisibleSections::of(request);

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 
-pub(super) use self::document::{Stored, in_order};
 pub use self::document::{
     CredentialField, CredentialFields, CredentialKind, FieldSection, Holder, PasteTokenPlace,
     SharedCredential, UndeclaredField, Wanted,
 };
+pub(super) use self::document::{Stored, in_order};
 use self::document::{StoredField, arrange};
 use super::{
     Admin, ApiResult, Request, Response,

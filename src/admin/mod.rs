@@ -34,7 +34,7 @@ mod unconfirmed;
 mod usage;
 mod users;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -143,8 +143,8 @@ pub struct LiveFiles {
     pub refreshes: RefreshProblems,
     /// What overviews read from the store.
     pub overview: StoredFacts,
-    /// The address that clients call.
-    pub address: SocketAddr,
+    /// The URL at which clients reach tollgate.
+    pub url: String,
 }
 
 /// The authenticated side of a call.
@@ -410,7 +410,7 @@ impl LiveFiles {
             sink_problems: self.drops.sinks.get(),
             exporters: self.exporters.status(),
             outgoing_proxies: self.outgoing_proxies.clone(),
-            address: Some(self.address.to_string()),
+            url: Some(self.url.clone()),
             usage_pending: self.ledger.backlog(),
             ..status.clone()
         }

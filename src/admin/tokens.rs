@@ -15,16 +15,13 @@ use super::{
     users::{display_name, user_not_found},
 };
 use crate::{
-    accounts::{self, Caller, IssuedToken, RotateError, TokenDraft},
+    accounts::{self, Caller, IssuedToken, REPLACED_TOKEN_MS, RotateError, TokenDraft},
     clock::{from_utc, now_ms, utc},
     fault::{Cause, Fault, FaultKind},
     name::{AdminTokenId, FileName, GroupName, Scope, TokenId, UserId},
     store::{self, AdminTokenRevocation, Maker, Right, TokenKind},
     table::Table,
 };
-
-/// The time that a replaced token stays valid, in milliseconds.
-const REPLACED_TOKEN_MS: u64 = 3_600_000;
 
 /// The calling user and token.
 pub(super) fn me(caller: &Caller) -> Me {

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, path::Path};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
@@ -14,9 +15,9 @@ use super::{
 };
 use crate::{
     accounts::{Actor, MasterKey},
-    admin::{Admin, Principal, ProviderFiles, Request},
+    admin::{Admin, ById, Principal, ProviderFiles, Request},
     compile::ErrorValues,
-    control::{self, CallError},
+    control::{self, CallError, Page},
     diag::{Code, Diagnostic},
     escape::{self, Lines},
     fault::{Basis, Cause, FaultKind},
@@ -93,26 +94,52 @@ pub(super) async fn call(
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-    let text = answer(context, method, path, body).await?;
+    let text = answer(context, method, path, body).await?.body;
     serde_json::from_slice(&text).context("the response is not JSON")
+}
+
+/// Reads a page of a list. Returns the items by id, and the path of the next page.
+pub(super) async fn page<T: DeserializeOwned>(
+    context: &Context<'_>,
+    path: &str,
+) -> anyhow::Result<(Vec<(String, T)>, Option<String>)> {
+    let Page { body, next, .. } = answer(context, Method::GET, path, Bytes::new()).await?;
+    let ById(items) = serde_json::from_slice(&body).context(
+        "failed to read the response of the running tollgate: does its version differ from this command's?",
+    )?;
+    Ok((items, next))
+}
+
+/// Reads all pages of a list.
+pub(super) async fn pages<T: DeserializeOwned>(
+    context: &Context<'_>,
+    path: &str,
+) -> anyhow::Result<Vec<(String, T)>> {
+    let (mut all, mut next) = (Vec::new(), Some(path.to_owned()));
+    while let Some(path) = next {
+        let (items, rest) = page(context, &path).await?;
+        all.extend(items);
+        next = rest;
+    }
+    Ok(all)
 }
 
 /// Makes a call without a body. Returns the text of the response, or a [`CallRefused`].
 pub(super) async fn call_text(context: &Context<'_>, method: Method, path: &str) -> anyhow::Result<String> {
-    let text = answer(context, method, path, Bytes::new()).await?;
+    let text = answer(context, method, path, Bytes::new()).await?.body;
     String::from_utf8(text.into()).context("the response is not UTF-8")
 }
 
-async fn answer(context: &Context<'_>, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
-    let called = control::call(&context.places.data()?, method.clone(), path, body.clone()).await;
-    let (status, text, files_note) = match called {
+async fn answer(context: &Context<'_>, method: Method, path: &str, body: Bytes) -> anyhow::Result<Page> {
+    let called = control::call_page(&context.places.data()?, method.clone(), path, body.clone()).await;
+    let (page, files_note) = match called {
         Err(CallError::NotRunning { .. }) => handle_locally(context, method, path, body).await?,
-        called => called.map(|(status, text)| (status, text, String::new()))?,
+        called => (called?, String::new()),
     };
-    if status.is_success() {
-        return Ok(text);
+    if page.status.is_success() {
+        return Ok(page);
     }
-    let refusal: Value = serde_json::from_slice(&text).context("the response is not JSON")?;
+    let refusal: Value = serde_json::from_slice(&page.body).context("the response is not JSON")?;
     Err(CallRefused::parse(&refusal, files_note).into())
 }
 
@@ -122,7 +149,7 @@ async fn handle_locally(
     method: Method,
     path: &str,
     body: Bytes,
-) -> anyhow::Result<(StatusCode, Bytes, String)> {
+) -> anyhow::Result<(Page, String)> {
     let store = context.store().await?;
     let (providers, secrets) = (context.places.providers()?, context.places.secrets()?);
     let loaded = files::load(&providers).context("failed to read the provider files")?;
@@ -140,11 +167,15 @@ async fn handle_locally(
     let (table, principal, actor) = (admin.files.snapshot(), Principal::Local, Actor::command());
     let request = Request { method, path, query, body, table, principal, actor, sessions: Vec::new() };
     Ok(match admin.handle(&request).await {
-        Ok(answer) => (answer.status, answer.body.into(), String::new()),
+        Ok(answer) => {
+            let next = answer.link.as_deref().and_then(control::next_page).map(str::to_owned);
+            (Page { status: answer.status, body: answer.body.into(), next }, String::new())
+        }
         Err(fault) => {
             let by_files = fault.cause.is_some_and(|cause| cause.basis() == Basis::Files);
             let files_note = if by_files { files_note } else { String::new() };
-            (fault.kind.status(), ErrorValues::of(&fault, "").body(None).into(), files_note)
+            let body = ErrorValues::of(&fault, "").body(None).into();
+            (Page { status: fault.kind.status(), body, next: None }, files_note)
         }
     })
 }

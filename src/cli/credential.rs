@@ -1,7 +1,7 @@
 //! `tollgate credential`: stores, lists, confirms and removes credentials of a user, a group or everybody. Values
 //! come from stdin or a prompt, and are printed only masked. `recover` alone prints secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -10,6 +10,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 mod fields;
+mod list;
 
 use self::fields::{FieldsOwner, Place};
 use super::{
@@ -24,6 +25,7 @@ use crate::{
     fault::Cause,
     name::{GroupName, Owner},
     secret::Secret,
+    store::User,
     suggest::backticked,
     written::{document, line, odd_character},
 };
@@ -55,10 +57,10 @@ enum CredentialCommand {
         #[arg(long)]
         json: bool,
     },
-    /// List credentials, masked
+    /// List credentials, masked: a user's own, and those that a group or everybody shares with the user
     List {
         #[command(flatten)]
-        owner: CredentialOwner,
+        owner: ListedOwner,
     },
     /// Show credentials that the provider files lead to new hosts, or confirm that they may go there
     Confirm {
@@ -102,12 +104,29 @@ struct CredentialOwner {
     everybody: bool,
 }
 
+/// The owner of the credentials to list, or all of them.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct ListedOwner {
+    /// The user's id or name
+    user: Option<String>,
+    /// The shared credentials of a group
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// The shared credentials of everybody
+    #[arg(long)]
+    everybody: bool,
+    /// The credentials of all users and groups, and of everybody
+    #[arg(long)]
+    all: bool,
+}
+
 /// Runs the command.
 pub async fn run(args: CredentialArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
         CredentialCommand::Set { owner, place } => set(&owner, &place, read_value, context).await?,
         CredentialCommand::Fields { owner, json } => fields::show(owner, json, context).await?,
-        CredentialCommand::List { owner } => list(&owner, context).await?,
+        CredentialCommand::List { owner } => list::run(owner, context).await?,
         CredentialCommand::Confirm { owner, to } => confirm(&owner, &to, context).await?,
         CredentialCommand::Recover { owner, place } => recover(&owner, &place, context).await?,
         CredentialCommand::Remove { owner, place } => remove(&owner, &place, context).await?,
@@ -130,37 +149,48 @@ struct CredentialsResource {
 impl CredentialOwner {
     async fn resource(&self, context: &Context<'_>) -> anyhow::Result<CredentialsResource> {
         if self.everybody {
-            let (path, shown) = ("/admin/credentials/everybody".to_owned(), "everybody".to_owned());
-            let owner = Owner::Everybody;
-            return Ok(CredentialsResource { owner, path, shown, argument: "--everybody".to_owned() });
+            return Ok(CredentialsResource::everybody());
         }
         if let Some(group) = &self.group {
-            let owner = Owner::Group(GroupName::new(group).context(GroupName::RULE)?);
-            let (path, shown) =
-                (format!("/admin/credentials/groups/{group}"), format!("the group `{group}`"));
-            return Ok(CredentialsResource { owner, path, shown, argument: format!("--group {group}") });
+            return Ok(CredentialsResource::group(&GroupName::new(group).context(GroupName::RULE)?));
         }
         let user = find_user(&context.store().await?, self.user.as_deref().unwrap_or_default()).await?;
-        let path = format!("/admin/users/{}/creds", user.id);
-        Ok(CredentialsResource {
-            path,
-            shown: format!("`{}` ({})", user.name, user.id),
-            argument: user.id.to_string(),
-            owner: Owner::User(user.id),
-        })
+        Ok(CredentialsResource::user(&user))
     }
 }
 
 impl CredentialsResource {
+    fn everybody() -> Self {
+        Self {
+            owner: Owner::Everybody,
+            path: "/admin/credentials/everybody".to_owned(),
+            shown: "everybody".to_owned(),
+            argument: "--everybody".to_owned(),
+        }
+    }
+
+    fn group(name: &GroupName) -> Self {
+        Self {
+            owner: Owner::Group(name.clone()),
+            path: format!("/admin/credentials/groups/{name}"),
+            shown: format!("the group `{name}`"),
+            argument: format!("--group {name}"),
+        }
+    }
+
+    fn user(user: &User) -> Self {
+        Self {
+            path: format!("/admin/users/{}/creds", user.id),
+            shown: format!("`{}` ({})", user.name, user.id),
+            argument: user.id.to_string(),
+            owner: Owner::User(user.id.clone()),
+        }
+    }
+
     /// The stored credentials: `SECTION.FIELD` and masked value, sorted.
     async fn stored(&self, context: &Context<'_>) -> anyhow::Result<Vec<[String; 2]>> {
         let document = api::call(context, Method::GET, &self.path, None).await?;
-        let mut rows = Vec::new();
-        if let Value::Object(sections) = &document {
-            flatten("", sections, &mut rows);
-        }
-        rows.sort();
-        Ok(rows)
+        Ok(rows_of(&document))
     }
 
     /// The credentials that wait for a confirmation of new origins, by `SECTION.FIELD`.
@@ -320,41 +350,6 @@ fn value(text: &str) -> anyhow::Result<Value> {
     }
 }
 
-async fn list(owner: &CredentialOwner, context: &Context<'_>) -> anyhow::Result<Report> {
-    let resource = owner.resource(context).await?;
-    let mut rows = resource.stored(context).await?;
-    if rows.is_empty() {
-        let advice = format!(
-            "`tollgate credential fields {0}` shows which there are, and `tollgate credential set {0} SECTION.FIELD` stores one",
-            resource.argument
-        );
-        return Ok(Report::note(format!("{} has no credentials yet: {advice}\n", resource.shown)));
-    }
-    let kept = context.store().await?.kept_answers(&resource.owner).await?;
-    let kept: BTreeSet<String> = kept.iter().map(|one| format!("{}.{}", one.section, one.field)).collect();
-    for [_, value] in rows.iter_mut().filter(|[place, _]| kept.contains(place)) {
-        value.push_str(", an answer that was not understood is kept");
-    }
-    let advice = |place: &String| {
-        format!(
-            "the token endpoint of `{place}` sent what was not understood: `tollgate credential recover {} {place}` prints it\n",
-            resource.argument
-        )
-    };
-    let mut note: String = kept.iter().map(advice).collect();
-    let moved = resource.unconfirmed(context).await?;
-    for [place, value] in &mut rows {
-        if moved.contains_key(place) {
-            value.push_str(", blocked: it leads to an origin that it was not stored for");
-        }
-    }
-    if !moved.is_empty() {
-        let advice = ["`tollgate credential confirm ", &resource.argument, "` shows the new origins\n"];
-        note.push_str(&advice.concat());
-    }
-    Ok(Report { out: table(["CREDENTIAL", "VALUE"], &rows), note })
-}
-
 /// Prints the kept answers of a login. It reads the store and the master key itself: no API returns a secret.
 async fn recover(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     check_place(place)?;
@@ -399,6 +394,16 @@ fn shown_value(value: &Value) -> String {
     let expires = value.get("expiresAt").and_then(Value::as_u64);
     let expires = expires.map_or_else(String::new, |at| format!(", expires {}", utc(at)));
     format!("{}{expires}", value["status"].as_str().unwrap_or_default())
+}
+
+/// The credentials of a masked document, sorted.
+fn rows_of(document: &Value) -> Vec<[String; 2]> {
+    let mut rows = Vec::new();
+    if let Value::Object(sections) = document {
+        flatten("", sections, &mut rows);
+    }
+    rows.sort();
+    rows
 }
 
 /// The fields of a masked document.

@@ -17,6 +17,8 @@ pub(super) enum Issued {
     User(UserId),
     /// A further token of a user.
     Token(UserId, TokenId),
+    /// A token in the place of another one, which stays valid until a time.
+    Rotated { user: UserId, token: TokenId, until: String },
     /// An admin token.
     AdminToken(AdminTokenId),
 }
@@ -29,6 +31,11 @@ impl Issued {
             let _ = report.print_note();
             return Ok(());
         };
+        if let Self::Rotated { user, token, until } = self {
+            bail!(
+                "failed to print the token: {lost}; it is lost, and the old one stays valid until {until}: `tollgate token add {user}` creates another, and `tollgate token revoke {token}` revokes the lost one"
+            );
+        }
         match self.take_back(context).await {
             Ok(()) => bail!("failed to print the token, so nothing was created: {lost}"),
             Err(error) => bail!(
@@ -43,7 +50,7 @@ impl Issued {
         let (store, actor) = (context.store().await?, Actor::command());
         match self {
             Self::User(user) => _ = remove_user(&store, &actor, user).await?,
-            Self::Token(user, token) => {
+            Self::Token(user, token) | Self::Rotated { user, token, .. } => {
                 revoke_token(&store, &actor, user, token, RevokeExtent::Alone).await?;
             }
             Self::AdminToken(token) => {
@@ -57,7 +64,9 @@ impl Issued {
     fn advice(&self) -> String {
         match self {
             Self::User(user) => format!("`tollgate user remove {user}` removes the new user"),
-            Self::Token(_, token) => format!("`tollgate token revoke {token}` revokes it"),
+            Self::Token(_, token) | Self::Rotated { token, .. } => {
+                format!("`tollgate token revoke {token}` revokes it")
+            }
             Self::AdminToken(token) => format!(
                 "`tollgate token add --admin` creates another one, then `tollgate token revoke --admin {token}` revokes it"
             ),

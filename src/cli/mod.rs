@@ -12,6 +12,7 @@ pub mod explain;
 pub mod fmt;
 pub mod import_worker;
 mod issued;
+mod own_url;
 pub mod mock;
 mod neighbour;
 pub mod new;
@@ -30,6 +31,7 @@ pub mod test;
 pub mod token;
 pub mod usage;
 pub mod user;
+mod unconfirmed;
 mod whole_file;
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitCode};
@@ -85,9 +87,14 @@ enum Command {
     Explain(explain::Args),
     /// Show the price of a model, and the entry of a price file that it comes from
     Price(price::Args),
-    /// Show the state of each provider file in the running server; exit code 1 unless all are live
+    /// Show the state of each provider file in the running server
+    ///
+    /// Exit codes: 0 if all files are live; 1 if not, or if something else is wrong; 5 if nothing is wrong, but stored credentials
+    /// wait for a confirmation, since a changed file leads them to other hosts.
     Status(status::Args),
-    /// Reload the provider files of the running server now; exit code 1 unless all are live
+    /// Reload the provider files of the running server now, and show their state
+    ///
+    /// Exit codes: those of `tollgate status`.
     Reload(reload::Args),
     /// List all endpoints and their upstream URLs
     Routes,
@@ -168,7 +175,7 @@ fn shown_cause(cause: &(dyn std::error::Error + 'static)) -> String {
 
 /// Runs the parsed command. Returns its exit code.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let places = Places::new(cli.places);
+    let places = Places::new(cli.places).listening_at(cli.given.text("listen")?.map(|(text, _)| text));
     let places = &places;
     let success = match cli.command {
         None => serve(places, &cli.given),
@@ -193,7 +200,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
     let success = match command {
         Command::Serve(given) => serve(places, &given),
         Command::Check(args) => return Ok(check::run(&args, places)),
-        Command::New(args) => new::run(&args, &places.providers()?),
+        Command::New(args) => new::run(&args, places),
         Command::Providers(args) => providers::run(&args),
         Command::Fmt(args) => fmt::run(&args, &places.providers()?),
         Command::Diff(args) => return Ok(diff::main(&args)),
@@ -201,8 +208,8 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(&args, &places.providers()?),
         Command::Explain(args) => explain::run(&args, places, key_sources(places)),
         Command::Price(args) => price::run(&args, places),
-        Command::Status(args) => status::run(&args, places),
-        Command::Reload(args) => reload::run(&args, places),
+        Command::Status(args) => return status::run(&args, places),
+        Command::Reload(args) => return reload::run(&args, places),
         Command::Routes => routes::run(places),
         Command::Schema(args) => schema::run(&args).map(|()| true),
         Command::User(args) => with_context(places, async |context| user::run(args, &context).await),
@@ -283,11 +290,4 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-}
+mod tests;

@@ -32,8 +32,8 @@ pub(super) async fn refuse_second_store(places: &Places, data: &Path) -> anyhow:
     if places.names_data() {
         return Ok(());
     }
-    let variable = std::env::var("TOLLGATE_LISTEN").ok();
-    let Some(address) = places.server_address(variable.as_deref()).and_then(local) else { return Ok(()) };
+    let listen = places.listen().ok().and_then(|listen| listen.parse().ok());
+    let Some(address) = listen.and_then(local) else { return Ok(()) };
     if !matches!(timeout(TIMEOUT, is_tollgate(address)).await, Ok(Ok(true))) {
         return Ok(());
     }

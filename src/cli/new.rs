@@ -9,16 +9,19 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{check, fmt, whole_file};
+use http::Method;
+
+use super::{check, context::absolute, fmt, own_url, status, whole_file};
 use crate::{
-    compile::default_preset,
+    compile::{Clients, default_preset},
+    control::CallError,
     diag::{Diagnostic, Severity},
-    escape::Lines,
-    files,
+    escape::{self, Lines},
+    files::{self, FileState, FileStatus},
     name::FileName,
     output,
     pipeline::{self, Loaded},
-    settings::Source,
+    settings::{Places, Source},
     starter,
     suggest::{backticked, nearest},
     syntax::{self, FieldKind, FileKind},
@@ -28,6 +31,8 @@ use crate::{
 const DIRECTORY: &str = "providers.d";
 
 /// Create a provider file from a preset, with two tests, ready to serve
+///
+/// A running server is asked to read its files again, as by `tollgate reload`: what is printed then works at once.
 ///
 /// Exit codes: 0 if the file was written; 1 if not, since it exists or `check` would report errors; 2 for invalid arguments.
 #[derive(Debug, clap::Args)]
@@ -49,7 +54,8 @@ fn name(text: &str) -> Result<FileName, String> {
 }
 
 /// Creates the file. Returns false if `check` has findings.
-pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
+pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
+    let default = &places.providers()?;
     let dir = match default {
         Source::Directory(dir) => dir.clone(),
         Source::Embedded(_) => PathBuf::from(DIRECTORY),
@@ -92,8 +98,59 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         ))?;
     }
     whole_file::create(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
-    print_summary(&args.name, &shown, &extends, &loaded, &header)?;
+    let serving = Serving::ask(places, &dir, &args.name)?;
+    print_summary(&args.name, &shown, &extends, &loaded, &header, &serving)?;
     Ok(true)
+}
+
+/// What became of the file in the running server.
+struct Serving {
+    /// The URL of the server.
+    url: String,
+    /// The line about it.
+    line: String,
+}
+
+impl Serving {
+    /// Asks the running server to read its files again.
+    fn ask(places: &Places, dir: &Path, name: &FileName) -> anyhow::Result<Self> {
+        let data = places.data()?;
+        let (status, _) = match status::call(&data, Method::POST, "/admin/reload") {
+            Ok(found) => found,
+            Err(error) => {
+                let line = match error.downcast_ref() {
+                    Some(CallError::NotRunning { .. }) => {
+                        format!(
+                            "not yet: no tollgate serves from `{}`: start one with `tollgate serve`",
+                            absolute(&data)
+                        )
+                    }
+                    _ => format!(
+                        "unknown: {}; `tollgate reload` tries again",
+                        escape::value(&format!("{error:#}"))
+                    ),
+                };
+                return Ok(Self { url: own_url::configured_url(places)?, line });
+            }
+        };
+        let is_it = |file: &&FileStatus| file.provider.as_deref() == Some(name.as_str());
+        let line = match status.files.iter().find(is_it).map(|file| file.state) {
+            Some(FileState::Live) => "now: the running tollgate has read it".to_owned(),
+            Some(FileState::Stale | FileState::Rejected) => {
+                "not yet: `tollgate status` shows what the running tollgate found".to_owned()
+            }
+            None => format!(
+                "not yet: the running tollgate serves {} and does not read `{}`: restart it",
+                if status.source == files::BUILT_IN {
+                    "the built-in files".to_owned()
+                } else {
+                    format!("`{}`", escape::value(&status.source))
+                },
+                absolute(dir)
+            ),
+        };
+        Ok(Self { url: status.url.map_or_else(|| own_url::configured_url(places), Ok)?, line })
+    }
 }
 
 /// The preset to extend.
@@ -138,6 +195,7 @@ fn print_summary(
     extends: &FileName,
     loaded: &Loaded,
     header: &str,
+    serving: &Serving,
 ) -> anyhow::Result<()> {
     let compiled = crate::compile::compile(&loaded.files);
     let provider = compiled.providers.iter().find(|provider| provider.name == *name);
@@ -151,7 +209,18 @@ fn print_summary(
             "  allow hosts:  `{field}` takes what the setting `user_origins` allows: nothing, at first"
         ));
     }
-    out.push(format_args!("  call it:      http://127.0.0.1:8787{}", provider.prefix));
+    let paths = provider.endpoints.iter().flat_map(|endpoint| {
+        let api = endpoint.api.as_ref().map(|api| api.name.as_str());
+        endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.as_str())))
+    });
+    let mut bases = Clients::new(compiled.clients.clone()).base_paths(paths);
+    if bases.is_empty() {
+        bases.push(provider.prefix.clone());
+    }
+    for base in bases {
+        out.push(format_args!("  base URL:     {}{base}", serving.url));
+    }
+    out.push(format_args!("  serves:       {}", serving.line));
     out.push(format_args!("  change it:    {shown}, then tollgate check {shown}"));
     let schema = header.trim_start_matches("#:schema ");
     let dir = Path::new(shown).parent().unwrap_or(Path::new("."));

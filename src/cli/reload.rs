@@ -1,5 +1,7 @@
 //! `tollgate reload`: reloads the provider files of the running tollgate, and prints their status.
 
+use std::process::ExitCode;
+
 use http::Method;
 
 use super::status::{StatusView, show};
@@ -13,8 +15,8 @@ pub struct Args {
     json: bool,
 }
 
-/// Reloads and prints the status. Returns true if all files are live.
-pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
+/// Reloads and prints the status. Returns the exit code, which is that of `tollgate status`.
+pub fn run(args: &Args, places: &Places) -> anyhow::Result<ExitCode> {
     show(
         places,
         Method::POST,

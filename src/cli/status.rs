@@ -1,11 +1,12 @@
 //! `tollgate status`: shows the state of each provider file in the running server, problems first.
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
+use super::unconfirmed::{self, Waiting};
 use crate::{
     admission::Load,
     control,
@@ -29,8 +30,9 @@ pub struct Args {
     all: bool,
 }
 
-/// Prints the status. Returns true if all files are live, and nothing else is wrong.
-pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
+/// Prints the status. Returns the exit code: 0 if all files are live, and nothing else is wrong; 1 if not; 5 if stored
+/// credentials wait for a confirmation.
+pub fn run(args: &Args, places: &Places) -> anyhow::Result<ExitCode> {
     let view = if args.all { StatusView::All } else { StatusView::Problems };
     show(places, Method::GET, "/admin/providers", if args.json { StatusView::Json } else { view })
 }
@@ -46,9 +48,17 @@ pub(super) enum StatusView {
     All,
 }
 
-/// Calls an endpoint that returns a status, and prints it. Returns true if all files are live.
-pub(super) fn show(places: &Places, method: Method, path: &str, view: StatusView) -> anyhow::Result<bool> {
-    let (status, document) = call(&places.data()?, method, path)?;
+/// Calls an endpoint that returns a status, and prints it, with the credentials that wait for a confirmation. Returns the
+/// exit code.
+pub(super) fn show(
+    places: &Places,
+    method: Method,
+    path: &str,
+    view: StatusView,
+) -> anyhow::Result<ExitCode> {
+    let data = places.data()?;
+    let (status, document) = call(&data, method, path)?;
+    let waiting = runtime()?.block_on(Waiting::read(&data));
     let printed = match view {
         StatusView::Json => {
             output::print_document(&Document::json_text(&format!("{}\n", String::from_utf8_lossy(&document))))
@@ -57,13 +67,47 @@ pub(super) fn show(places: &Places, method: Method, path: &str, view: StatusView
         StatusView::All => output::print(&report(&status, true)),
     };
     printed.context("failed to print")?;
+    let some_wait = show_waiting(waiting, view)?;
     note_unread_directory(&status, &places.providers()?)?;
-    Ok(status.ok)
+    Ok(match (status.ok, some_wait) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::from(unconfirmed::EXIT_CODE),
+        (true, false) => ExitCode::SUCCESS,
+    })
 }
 
-fn call(data: &Path, method: Method, path: &str) -> anyhow::Result<(Status, Bytes)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (code, document) = runtime.block_on(control::call(data, method, path, Bytes::new()))?;
+/// Prints the credentials that wait for a confirmation: below the status, or beside its document. True if there are any.
+fn show_waiting(waiting: anyhow::Result<Waiting>, view: StatusView) -> anyhow::Result<bool> {
+    let waiting = match waiting {
+        Ok(waiting) if waiting.is_empty() => return Ok(false),
+        Ok(waiting) => waiting,
+        Err(error) => {
+            output::note_line(format_args!(
+                "note: whether stored credentials wait for a confirmation is unknown: {}",
+                crate::escape::value(&format!("{error:#}"))
+            ))
+            .context("failed to print")?;
+            return Ok(false);
+        }
+    };
+    let report = waiting.report();
+    let printed = if view == StatusView::Json { output::note(&report) } else { output::print(&report) };
+    printed.context("failed to print")?;
+    Ok(true)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Calls an endpoint that returns a status.
+pub(super) fn call(data: &Path, method: Method, path: &str) -> anyhow::Result<(Status, Bytes)> {
+    runtime()?.block_on(fetch(data, method, path))
+}
+
+/// The same, for an asynchronous command.
+pub(super) async fn fetch(data: &Path, method: Method, path: &str) -> anyhow::Result<(Status, Bytes)> {
+    let (code, document) = control::call(data, method, path, Bytes::new()).await?;
     Ok((read(code, &document)?, document))
 }
 

@@ -13,7 +13,10 @@ use super::{
     issued::Issued,
 };
 use crate::{
-    accounts::{Actor, DisplayName, issue_admin_token, revoke_admin_token, revoke_token, shown_prefix},
+    accounts::{
+        Actor, DisplayName, IssuedToken, REPLACED_TOKEN_MS, RotateError, issue_admin_token,
+        revoke_admin_token, revoke_token, rotate_stored_token, shown_prefix,
+    },
     clock::{from_utc, now_ms, utc},
     control::CallError,
     escape::Lines,
@@ -42,6 +45,13 @@ enum TokenCommand {
         /// List admin tokens
         #[arg(long, conflicts_with = "user")]
         admin: bool,
+    },
+    /// Replace a user's token by a new one with the same kind, scopes and expiry, and print it
+    ///
+    /// The old token stays valid for an hour, or until it expires. With a token that may be known to others, use `token revoke`.
+    Rotate {
+        /// Its id or first characters as `token list` shows them, or `-` to read a whole token from standard input
+        token: String,
     },
     /// Revoke tokens
     Revoke {
@@ -95,6 +105,10 @@ pub async fn run(args: TokenArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
         TokenCommand::Add(args) => {
             let (report, issued) = add(&args, context).await?;
+            return issued.print(report, context).await;
+        }
+        TokenCommand::Rotate { token } => {
+            let (report, issued) = rotate(token, read_secret, context).await?;
             return issued.print(report, context).await;
         }
         TokenCommand::List { admin: true, .. } => list_admin(context).await?,
@@ -304,6 +318,53 @@ async fn known_admin_tokens(
     Ok(ids)
 }
 
+/// Replaces a token. The old one stays valid for a while.
+async fn rotate(
+    text: String,
+    read: impl Fn(&str) -> anyhow::Result<Secret>,
+    context: &Context<'_>,
+) -> anyhow::Result<(Report, Issued)> {
+    let text = if text == "-" { read("token")? } else { Secret::new(text) };
+    let text = without_mark(text.expose()).trim();
+    ensure!(
+        AdminTokenId::new(text).is_none(),
+        "`{text}` is an admin token's id, and those are not rotated: create another with `tollgate token add --admin`, then revoke this one"
+    );
+    let store = context.store().await?;
+    let stored = store.tokens().await?;
+    let Some(old) = find(&stored, text, NOTHING_ROTATED)? else {
+        // The argument may be a whole token.
+        let shown = TokenId::new(text).map_or(shown_prefix(text), |_| text);
+        bail!(
+            "no token is shown as `{shown}`: give its id or its beginning exactly as `tollgate token list` shows them, or all of it; {NOTHING_ROTATED}"
+        );
+    };
+    ensure!(
+        old.paste.is_none(),
+        "`{}` is a paste token, which belongs to a stored login: store the login again for a new one; {NOTHING_ROTATED}",
+        old.id
+    );
+    let until = now_ms() + REPLACED_TOKEN_MS;
+    let (rotated, IssuedToken { token, record }) =
+        match rotate_stored_token(&store, &Actor::command(), &old.user, &old.hash, until).await? {
+            Ok(done) => done,
+            Err(RotateError::Replaced) => {
+                bail!(
+                    "`{}` was replaced before: rotate the token that replaced it; {NOTHING_ROTATED}",
+                    old.id
+                )
+            }
+            Err(RotateError::Gone) => bail!("`{}` has expired or was revoked; {NOTHING_ROTATED}", old.id),
+        };
+    let until = utc(rotated.old_expires_at_ms);
+    let note = format!(
+        "replaced {} of `{}` ({}) by {}, which is shown this once; the old one stays valid until {until}\n",
+        old.id, old.user_name, old.user, record.id
+    );
+    let issued = Issued::Rotated { user: old.user.clone(), token: record.id, until };
+    Ok((Report { out: format!("{}\n", token.expose()), note }, issued))
+}
+
 /// Revokes tokens, but none if one of them is not found.
 async fn revoke(
     tokens: Vec<String>,
@@ -321,7 +382,7 @@ async fn revoke(
             Some(id) if extent == RevokeExtent::WithMade => left_by(&store, &stored, &id).await?,
             Some(_) | None => None,
         };
-        let token = find(&stored, text)?.map(|token| (token.id.clone(), token.user.clone()));
+        let token = find(&stored, text, NOTHING_REVOKED)?.map(|token| (token.id.clone(), token.user.clone()));
         match left.or(token) {
             Some((id, user)) => _ = found.insert(id, user),
             // The argument may be a whole token, so the message quotes only its prefix.
@@ -367,6 +428,7 @@ fn add_counts(total: &mut Revoked, more: Revoked) {
 }
 
 const NOTHING_REVOKED: &str = "nothing was revoked";
+const NOTHING_ROTATED: &str = "nothing was changed";
 
 /// The revocations before one that failed.
 fn so_far(total: &Revoked) -> String {
@@ -399,12 +461,9 @@ fn revocation_note(total: &Revoked, several: bool) -> String {
     format!("revoked {ended}\n{left}")
 }
 
-/// The token with this value, id or shown prefix. Errors if there are several.
-fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<Option<&'t StoredToken>> {
-    ensure!(
-        AdminTokenId::new(text).is_none(),
-        "`{text}` is an admin token's id: add `--admin`; {NOTHING_REVOKED}"
-    );
+/// The token with this value, id or shown prefix. Errors if there are several; `nothing` says what was not done then.
+fn find<'t>(stored: &'t [StoredToken], text: &str, nothing: &str) -> anyhow::Result<Option<&'t StoredToken>> {
+    ensure!(AdminTokenId::new(text).is_none(), "`{text}` is an admin token's id: add `--admin`; {nothing}");
     let hash = TokenHash::of(text);
     // A token in a provider's format has no prefix of its own.
     let begins = |token: &StoredToken| !token.prefix.is_empty() && token.prefix == text;
@@ -415,7 +474,7 @@ fn find<'t>(stored: &'t [StoredToken], text: &str) -> anyhow::Result<Option<&'t 
         [token] => Ok(Some(token)),
         several => {
             let rows: Vec<_> = several.iter().map(|token| row((*token).clone())).collect();
-            let advice = format_args!("several tokens are shown as `{text}`: give an id; {NOTHING_REVOKED}");
+            let advice = format_args!("several tokens are shown as `{text}`: give an id; {nothing}");
             let mut lines = Lines::one(advice);
             lines.extend(&table(COLUMNS, &rows));
             Err(lines.into())

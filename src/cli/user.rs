@@ -1,5 +1,10 @@
 //! `tollgate user`: creates, lists, changes and removes users.
 
+mod access;
+mod import;
+
+use std::path::PathBuf;
+
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -23,17 +28,26 @@ pub struct UserArgs {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// Create a user with a first token, and print the token
+    /// Create a user with a first token, and print the token; or many users
+    ///
+    /// A file of `--from` is CSV. Its first line names the columns: `name`, and if wanted `group` and `ip`. The whole file is
+    /// checked first: with a problem in any line, no user is created. The result is CSV with the columns `name`, `id` and `token`.
     Add {
         /// The user's name
-        name: String,
+        #[arg(required_unless_present = "from")]
+        name: Option<String>,
         /// The group whose shared credentials the user may use
         #[arg(long)]
         group: Option<String>,
         /// A note of the user's address; it restricts nothing
         #[arg(long, value_name = "NOTE")]
         ip: Option<String>,
+        /// Create the users of this CSV file
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "group", "ip"])]
+        from: Option<PathBuf>,
     },
+    /// Show the providers and endpoints that a user may call, with whose key, and at which base URL
+    Access(access::AccessArgs),
     /// List all users
     List,
     /// Rename a user, change the group, or disable all tokens
@@ -88,7 +102,10 @@ enum State {
 /// Runs the command.
 pub async fn run(args: UserArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
-        UserCommand::Add { name, group, ip } => {
+        UserCommand::Access(args) => access::run(&args, context).await?,
+        UserCommand::Add { from: Some(from), .. } => return import::run(&from, context).await,
+        UserCommand::Add { name, group, ip, from: None } => {
+            let name = name.unwrap_or_default();
             let (report, issued) = add(&name, group.as_deref(), ip, context).await?;
             return issued.print(report, context).await;
         }

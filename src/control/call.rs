@@ -62,6 +62,17 @@ pub enum CallError {
     },
 }
 
+/// An answer, which may be a page of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// The status code.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+    /// The path of the next page, if there is one.
+    pub next: Option<String>,
+}
+
 /// Calls the tollgate that serves from `data`. `path` may have a query; `body` is empty for a call without one.
 pub async fn call(
     data: &Path,
@@ -69,6 +80,11 @@ pub async fn call(
     path: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), CallError> {
+    call_page(data, method, path, body).await.map(|Page { status, body, next: _ }| (status, body))
+}
+
+/// The same, with the path of the next page of a list.
+pub async fn call_page(data: &Path, method: Method, path: &str, body: Bytes) -> Result<Page, CallError> {
     let after = if method == Method::GET { READ_TIMEOUT } else { CHANGE_TIMEOUT };
     let exchange = async {
         let stream = connect(data).await.map_err(|error| connect_error(data, &error))?;
@@ -105,12 +121,7 @@ fn denied_by(path: &Path) -> Option<CallError> {
     })
 }
 
-async fn exchange(
-    stream: UnixStream,
-    method: Method,
-    path: &str,
-    body: Bytes,
-) -> Result<(StatusCode, Bytes), String> {
+async fn exchange(stream: UnixStream, method: Method, path: &str, body: Bytes) -> Result<Page, String> {
     let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
     let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
     let (mut sender, connection) =
@@ -118,10 +129,18 @@ async fn exchange(
     let exchange = async move {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
+        let link = response.headers().get(header::LINK).and_then(|link| link.to_str().ok());
+        let next = link.and_then(next_page).map(str::to_owned);
         let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
-        Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        Ok(Page { status, body: body.map_err(|error| error.to_string())?.to_bytes(), next })
     };
     // An error of the connection shows in the exchange too.
     let (result, _) = tokio::join!(exchange, connection);
     result
+}
+
+/// The path in the `Link` to the next page.
+pub fn next_page(link: &str) -> Option<&str> {
+    let (path, kind) = link.strip_prefix('<')?.split_once('>')?;
+    kind.contains("rel=\"next\"").then_some(path)
 }

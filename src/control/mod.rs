@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use call::{CallError, call};
+pub use call::{CallError, Page, call, call_page, next_page};
 
 use crate::{
     accounts::Actor,

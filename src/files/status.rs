@@ -26,9 +26,9 @@ pub struct Status {
     pub hash: String,
     /// Time at which this table began to serve, in UTC.
     pub since: String,
-    /// Address at which the running server takes the requests of clients.
+    /// URL at which clients reach tollgate: the setting `public_url`, or else the address that it listens on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
+    pub url: Option<String>,
     /// Source of the files: a directory, or `built-in`.
     pub source: String,
     /// Detection of file changes.

@@ -20,6 +20,8 @@ use crate::{lint::Levels, variables::EnvAllow};
 pub struct Places {
     given: Arguments<PlaceFlags>,
     file: OnceCell<SettingsFile>,
+    /// The address of the server, from a flag or a variable.
+    listen: Option<String>,
 }
 
 /// The directory of vars with `file = "..."`.
@@ -43,7 +45,21 @@ impl SecretsDir {
 impl Places {
     /// The places that these arguments name.
     pub fn new(given: Arguments<PlaceFlags>) -> Self {
-        Self { given, file: OnceCell::new() }
+        Self { given, file: OnceCell::new(), listen: None }
+    }
+
+    /// The same places, with the address of the server that a flag or a variable gives.
+    pub fn listening_at(self, listen: Option<String>) -> Self {
+        Self { listen, ..self }
+    }
+
+    /// The address that a server would listen on with these settings, for messages.
+    pub fn listen(&self) -> Result<String, SettingsError> {
+        if let Some(listen) = &self.listen {
+            return Ok(listen.clone());
+        }
+        let path = self.file()?.text("listen")?;
+        Ok(path.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()))
     }
 
     /// The settings file.

@@ -124,6 +124,11 @@ impl SettingsFile {
         checked(OsStr::new(text), &self.origin(key)).map(|text| Some(text.into()))
     }
 
+    /// A text, if no error of the file concerns it.
+    pub fn text(&self, key: &str) -> Result<Option<String>, SettingsError> {
+        Ok(self.about(key)?.and_then(Value::as_str).map(str::to_owned))
+    }
+
     /// A list of texts, or the one text that a setting takes in place of a list, if no error of the file concerns it.
     pub fn list(&self, key: &str) -> Result<Option<Vec<String>>, SettingsError> {
         let items = match self.about(key)? {

@@ -210,6 +210,9 @@ impl Failing {
             | Id::ListUsers
             | Id::CountUsers
             | Id::ListUnconfirmedCreds
+            | Id::ListCreds
+            | Id::GetUserAccess
+            | Id::GetMyAccess
             | Id::ListGroups
             | Id::ListEndpoints
             | Id::GetUsage

@@ -36,6 +36,7 @@ mod exporters;
 mod failing_disk;
 mod failures;
 mod field_kinds;
+mod first_commands;
 mod first_day;
 mod forms;
 mod harness;

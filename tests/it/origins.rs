@@ -172,8 +172,26 @@ fn a_key_stays_behind_when_its_provider_moves() {
         (&line["credential"], &line["owners"], &line["to"]),
         (&json!("s.key"), &json!(1), &json!("https://two.example"))
     );
+    let id = place.id("ada");
+    assert_eq!((&line["whose"], &line["from"]), (&json!(id), &json!("https://one.example")));
+    let waits = format!(
+        "1 stored credential of 1 owner waits for a confirmation: requests with them are refused until then\n  \
+         `s.key` of ada ({id}): stored for https://one.example, leads to https://two.example now\n  help: "
+    );
+    for command in ["status", "reload"] {
+        let said = place.home.run(&[command], "");
+        assert!(said.code == 5 && said.out.starts_with("ok: ") && said.out.contains(&waits), "{said:?}");
+    }
+    let said = place.home.run(&["status", "--json"], "");
+    assert!(said.code == 5 && said.err.starts_with(&waits), "{said:?}");
+    place.home.write("bad", "title = 1\n");
+    let said = place.home.run(&["reload"], "");
+    assert!(said.code == 1 && said.out.starts_with("NOT OK: ") && said.out.contains(&waits), "{said:?}");
+    fs::remove_file(place.home.providers().join("bad.toml")).unwrap();
+    assert_eq!(place.home.run(&["reload"], "").code, 5);
     let new = from_to(&["https://one.example"], &["https://two.example"]);
     assert_eq!(place.confirms(), new);
+    assert_eq!(place.home.run(&["status"], "").code, 0);
     place.check("a", &ada, ("two.example", "adas"));
     assert_eq!(place.confirms(), json!({}));
     let audit = place.api().done("GET /admin/audit", &Value::Null);

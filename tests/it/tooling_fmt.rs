@@ -157,6 +157,18 @@ fn every_shipped_file_is_formatted() {
     }
 }
 
+/// The README shows the file that its command writes.
+#[test]
+fn the_readme_has_the_file_that_new_writes() {
+    let home = Home::new(&[]);
+    home.done(&["new", "acme", "--base-url", "https://api.acme.example"], "");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, after) = readme.split_once("tollgate new acme --base-url https://api.acme.example").unwrap();
+    let (_, block) = after.split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    assert_eq!(block, read(&home, "acme.toml"));
+}
+
 #[test]
 fn a_new_file_passes_check_and_serves() {
     let home = Home::new(&[]);

@@ -46,17 +46,17 @@ impl World {
 async fn stored_credentials_are_listed_masked_and_can_be_removed() {
     let world = World::new().await;
     let context = world.context();
-    assert!(list(&ada(), &context).await.unwrap().note.contains("has no credentials yet"));
+    assert!(list::of_owner(&ada(), &context).await.unwrap().note.contains("has no credentials yet"));
     let said = world.set("providers.demo.apiKey", &format!("{CANARY}\n")).await.unwrap();
     assert!(said.starts_with("stored `providers.demo.apiKey` for `ada` (usr_"), "{said}");
     world.set("example.oauth", r#"{"tokens":{"access":"a"},"more":1}"#).await.unwrap();
-    let listed = list(&ada(), &context).await.unwrap().out;
-    let masked = "CREDENTIAL             VALUE\n\
-                  example.oauth          configured\n\
-                  providers.demo.apiKey  sk-canar...6789\n";
+    let listed = list::of_owner(&ada(), &context).await.unwrap().out;
+    let masked = "CREDENTIAL             OWNER  VALUE\n\
+                  example.oauth          own    configured\n\
+                  providers.demo.apiKey  own    sk-canar...6789\n";
     assert_eq!(listed, masked);
     world.set("example.oauth", r#"{"accessToken":"a","expiresAt":1767323045000}"#).await.unwrap();
-    let listed = list(&ada(), &context).await.unwrap().out;
+    let listed = list::of_owner(&ada(), &context).await.unwrap().out;
     assert!(listed.contains("configured, expires 2026-01-02T03:04:05Z"), "{listed}");
 
     // Removal works also without a file that declares the field.
@@ -75,7 +75,7 @@ async fn credentials_are_shared_by_a_group_or_everybody() {
         let place = "providers.demo.apiKey";
         let said = set(owner, place, |_, _| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
         assert_eq!(said, format!("stored `{place}` for {shown}\n"));
-        assert!(list(owner, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
+        assert!(list::of_owner(owner, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
         remove(owner, place, &world.context()).await.unwrap();
     }
 }
@@ -98,7 +98,7 @@ async fn errors_name_the_field_and_never_quote_the_value() {
         .await;
     check("example.oauth", CANARY, "failed to store `example.oauth`: this field holds a login: give its JSON, as in `tollgate credential set usr_").await;
     check("example.oauth", r#"{"accessToken":"canary","more":1}"#, "the key `more` is not known").await;
-    assert!(list(&ada(), &world.context()).await.unwrap().note.contains("has no credentials yet"));
+    assert!(list::of_owner(&ada(), &world.context()).await.unwrap().note.contains("has no credentials yet"));
 }
 
 fn given(key: &Secret) -> KeySources {
@@ -131,11 +131,11 @@ async fn another_key_neither_reads_nor_writes() {
     let asked =
         |_: &str, _: Typed| -> anyhow::Result<Secret> { panic!("a prompt came before the key was checked") };
     for error in [
-        list(&ada(), &context).await.err().unwrap(),
+        list::of_owner(&ada(), &context).await.err().unwrap(),
         set(&ada(), "providers.demo.apiKey", asked, &context).await.err().unwrap(),
     ] {
         assert!(format!("{error:#}").contains("but the store was set up with"), "{error:#}");
     }
-    let listed = list(&ada(), &world.context()).await.unwrap().out;
+    let listed = list::of_owner(&ada(), &world.context()).await.unwrap().out;
     assert!(listed.contains("sk-canar...6789"), "{listed}");
 }

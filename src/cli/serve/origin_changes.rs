@@ -23,6 +23,8 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of logged fields per table.
 const MAX_LOGGED: usize = 20;
+/// Maximum number of named owners per field.
+const MAX_NAMED: usize = 10;
 /// The owners whose values are read to know if their credentials are blocked.
 const MAX_LOOKED_AT: u64 = 1000;
 
@@ -57,6 +59,12 @@ async fn read_changes(
         store.stored_fields().await?.into_iter().partition(|one| has_made(table, one));
     let found = waiting(store, key, &table.fields, &made, None, MAX_LOOKED_AT).await?;
     let mut changes = origin_changes(table, &fixed);
+    if !changes.is_empty() {
+        let owners = waiting(store, key, &table.fields, &fixed, None, MAX_LOOKED_AT).await?;
+        for change in &mut changes {
+            change.whose = whose(&owners, &change.credential);
+        }
+    }
     changes.extend(changes_by_values(table, &found));
     Ok(changes)
 }
@@ -75,35 +83,52 @@ fn changes_by_values(table: &Table, found: &WaitingOwners) -> Vec<OriginChange> 
         let is_fixed = declared.is_ok_and(|field| field.origins.iter().any(|one| one == origin));
         !is_fixed || used.get(&(section, field)).is_some_and(|used| used.contains(origin))
     };
-    let mut by_place: BTreeMap<&str, (u64, BTreeSet<&str>)> = BTreeMap::new();
-    for (place, new) in found.owners.iter().flat_map(|owner| &owner.unconfirmed) {
-        let mut new = new.added().filter(|origin| is_used(place, origin)).peekable();
+    let mut by_place: BTreeMap<&str, (u64, BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    for (place, moved) in found.owners.iter().flat_map(|owner| &owner.unconfirmed) {
+        let mut new = moved.added().filter(|origin| is_used(place, origin)).peekable();
         if new.peek().is_some() {
-            let (owners, to) = by_place.entry(place).or_default();
+            let (owners, from, to) = by_place.entry(place).or_default();
             *owners += 1;
+            from.extend(moved.from.iter().map(String::as_str).take(MAX_LOGGED.saturating_sub(from.len())));
             to.extend(new.take(MAX_LOGGED.saturating_sub(to.len())));
         }
     }
-    let change = |(place, (owners, to)): (&str, (u64, BTreeSet<&str>))| {
-        let to = to.into_iter().collect::<Vec<_>>().join(", ");
-        OriginChange { credential: place.to_owned(), owners, to }
+    let joined = |origins: BTreeSet<&str>| origins.into_iter().collect::<Vec<_>>().join(", ");
+    let change = |(place, (owners, from, to)): (&str, (u64, BTreeSet<&str>, BTreeSet<&str>))| OriginChange {
+        credential: place.to_owned(),
+        owners,
+        whose: whose(found, place),
+        from: joined(from),
+        to: joined(to),
     };
     by_place.into_iter().map(change).collect()
+}
+
+/// The first owners of a field's credentials that wait.
+fn whose(found: &WaitingOwners, place: &str) -> String {
+    let waiting = found.owners.iter().filter(|owner| owner.unconfirmed.contains_key(place));
+    waiting.take(MAX_NAMED).map(|one| one.owner.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A field whose stored credentials would now go to new origins.
 #[derive(Debug, PartialEq, Eq)]
 struct OriginChange {
     credential: String,
+    /// The number of owners.
     owners: u64,
+    /// The first of them.
+    whose: String,
+    from: String,
     to: String,
 }
 
 fn log_changes(changes: &[OriginChange]) {
-    for OriginChange { credential, owners, to } in changes.iter().take(MAX_LOGGED) {
+    for OriginChange { credential, owners, whose, from, to } in changes.iter().take(MAX_LOGGED) {
         tracing::warn!(
             credential,
             owners,
+            whose,
+            from,
             to,
             help = "each owner confirms with `POST /auth/creds/confirm`; for shared ones run `tollgate credential confirm`; or revert the files",
             "stored credentials are blocked: the files name origins that they were not saved for; requests get `credential_moved`"
@@ -144,7 +169,13 @@ fn origin_changes(table: &Table, fields: &[StoredField]) -> Vec<OriginChange> {
             .filter(|origin| !field.origins.iter().any(|saved| saved == origin))
             .collect();
         let credential = format!("{}.{}", field.section, field.field);
-        (!new.is_empty()).then(|| OriginChange { credential, owners: field.owners, to: new.join(", ") })
+        (!new.is_empty()).then(|| OriginChange {
+            credential,
+            owners: field.owners,
+            whose: String::new(),
+            from: field.origins.join(", "),
+            to: new.join(", "),
+        })
     };
     fields.iter().filter_map(one).collect()
 }

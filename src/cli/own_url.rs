@@ -1,0 +1,56 @@
+//! The URL at which clients reach tollgate, for messages: that of the running server, or else the one that the settings give.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use http::Method;
+
+use super::status;
+use crate::{origin::Origin, settings::Places};
+
+/// The URL, without a `/` at its end.
+pub(super) async fn own_url(places: &Places) -> anyhow::Result<String> {
+    let running = status::fetch(&places.data()?, Method::GET, "/admin/providers").await;
+    match running.ok().and_then(|(status, _)| status.url) {
+        Some(url) => Ok(url),
+        None => configured_url(places),
+    }
+}
+
+/// The URL that a server with these settings would have.
+pub(super) fn configured_url(places: &Places) -> anyhow::Result<String> {
+    let listen = places.listen()?;
+    Ok(listen.parse().map_or_else(|_| format!("http://{listen}"), url_of))
+}
+
+/// The URL of a running server.
+pub(super) fn of_server(public_url: Option<&Origin>, address: SocketAddr) -> String {
+    public_url.map_or_else(|| url_of(address), Origin::to_string)
+}
+
+/// The URL of a listener. One on all addresses is reached by the loopback address.
+pub(super) fn url_of(address: SocketAddr) -> String {
+    let mut shown = address;
+    if address.ip().is_unspecified() {
+        shown.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{shown}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_called_on_this_machine() {
+        for (address, url) in [
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:8787", "http://[::1]:8787"),
+            ("10.0.0.1:1", "http://10.0.0.1:1"),
+        ] {
+            assert_eq!(url_of(address.parse().unwrap()), url);
+        }
+    }
+}

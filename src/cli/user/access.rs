@@ -1,0 +1,94 @@
+//! `tollgate user access`: the providers and endpoints that a user may call, with whose key, and at which base URL.
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::super::{
+    api,
+    context::{Context, Report, find_user, table},
+    own_url::own_url,
+};
+use crate::{
+    admin::{AccessibleProvider, UsedKey, UsedKeyFrom},
+    escape,
+};
+
+/// The arguments of `tollgate user access`.
+#[derive(Args)]
+pub(super) struct AccessArgs {
+    /// The user's id or name
+    user: String,
+    /// The id of one of the user's tokens: show only what its scopes reach
+    #[arg(long, value_name = "ID")]
+    token: Option<String>,
+    /// Print the JSON documents of `GET /admin/users/{id}/access` as one
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what a user may call.
+pub(super) async fn run(args: &AccessArgs, context: &Context<'_>) -> anyhow::Result<Report> {
+    let user = find_user(&context.store().await?, &args.user).await?;
+    let token = args.token.as_deref().map(|id| {
+        let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        format!("?token={id}")
+    });
+    let path = format!("/admin/users/{}/access{}", user.id, token.unwrap_or_default());
+    if args.json {
+        let all: Map<String, Value> = api::pages(context, &path).await?.into_iter().collect();
+        let out = escape::json(&format!("{:#}\n", Value::from(all))).into_owned();
+        return Ok(Report { out, note: String::new() });
+    }
+    let all: Vec<(String, AccessibleProvider)> = api::pages(context, &path).await?;
+    let url = own_url(context.places).await?;
+    let rows: Vec<_> = all.iter().flat_map(|(name, one)| rows(name, one, &url)).collect();
+    let mut note = String::new();
+    if user.disabled_at_ms.is_some() {
+        note.push_str(&format!(
+            "`{}` is disabled, so that every call is refused: `tollgate user change {} --state active` ends that\n",
+            user.name, user.id
+        ));
+    }
+    if rows.is_empty() {
+        note.push_str("no provider is in reach\n");
+        return Ok(Report::note(note));
+    }
+    let is_refused = |key: &UsedKey| matches!(key.from, UsedKeyFrom::Missing | UsedKeyFrom::Incomplete);
+    if all.iter().any(|(_, one)| is_refused(&one.key)) {
+        note.push_str(&format!(
+            "calls without a whole key are refused: `tollgate credential fields {}` shows what can be stored\n",
+            user.id
+        ));
+    }
+    Ok(Report { out: table(["PROVIDER", "KEY", "BASE URL", "ENDPOINTS"], &rows), note })
+}
+
+/// The rows of a provider: one for each key that its endpoints use.
+fn rows(name: &str, one: &AccessibleProvider, url: &str) -> Vec<[String; 4]> {
+    let mut keys: Vec<(&UsedKey, Vec<&str>)> = vec![(&one.key, Vec::new())];
+    for endpoint in &one.provider.endpoints {
+        let key = one.other_keys.get(&endpoint.name).unwrap_or(&one.key);
+        match keys.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, endpoints)) => endpoints.push(&endpoint.name),
+            None => keys.push((key, vec![&endpoint.name])),
+        }
+    }
+    let bases: Vec<String> = one.base_paths.iter().map(|path| format!("{url}{path}")).collect();
+    let row = |(key, endpoints): (&UsedKey, Vec<&str>)| {
+        [name.to_owned(), shown(key), bases.join(" "), endpoints.join(",")]
+    };
+    keys.into_iter().map(row).collect()
+}
+
+fn shown(key: &UsedKey) -> String {
+    let UsedKey { from, owner, fields: _, missing, unconfirmed } = key;
+    let owner = owner.as_deref().unwrap_or_default();
+    let from = match from {
+        UsedKeyFrom::Own => "own".to_owned(),
+        UsedKeyFrom::Group | UsedKeyFrom::Everybody => owner.to_owned(),
+        UsedKeyFrom::NotNeeded => "not needed".to_owned(),
+        UsedKeyFrom::Missing => "missing".to_owned(),
+        UsedKeyFrom::Incomplete => format!("incomplete, without {} ({owner})", missing.join(", ")),
+    };
+    if *unconfirmed { format!("{from}, blocked") } else { from }
+}
