@@ -100,14 +100,14 @@ enum Command {
     Routes,
     /// Print or write the JSON schemas of the files
     Schema(schema::Args),
-    /// Add, list and remove users
+    /// Add, list, change and remove users, and show what they may call
     User(user::UserArgs),
-    /// Add, list and revoke users' tokens
+    /// Add, list, rotate and revoke tokens
     Token(token::TokenArgs),
-    /// Set, list and remove users' credentials
+    /// Set, list, confirm and remove credentials of users, groups and everybody
     Credential(credential::CredentialArgs),
     Usage(Box<usage::Args>),
-    /// Verify the audit log
+    /// List the audit log, or verify it
     Audit(audit::AuditArgs),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -175,7 +175,9 @@ fn shown_cause(cause: &(dyn std::error::Error + 'static)) -> String {
 
 /// Runs the parsed command. Returns its exit code.
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let places = Places::new(cli.places).listening_at(cli.given.text("listen")?.map(|(text, _)| text));
+    // For messages alone: a command that does not serve fails on no setting of `serve`.
+    let listen = cli.given.text("listen").ok().flatten().map(|(text, _)| text);
+    let places = Places::new(cli.places).listening_at(listen);
     let places = &places;
     let success = match cli.command {
         None => serve(places, &cli.given),

@@ -130,7 +130,7 @@ impl Serving {
                         escape::value(&format!("{error:#}"))
                     ),
                 };
-                return Ok(Self { url: own_url::configured_url(places)?, line });
+                return Ok(Self { url: own_url::configured_url(places), line });
             }
         };
         let is_it = |file: &&FileStatus| file.provider.as_deref() == Some(name.as_str());
@@ -149,7 +149,7 @@ impl Serving {
                 absolute(dir)
             ),
         };
-        Ok(Self { url: status.url.map_or_else(|| own_url::configured_url(places), Ok)?, line })
+        Ok(Self { url: status.url.unwrap_or_else(|| own_url::configured_url(places)), line })
     }
 }
 

@@ -5,21 +5,23 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use http::Method;
 
 use super::status;
-use crate::{origin::Origin, settings::Places};
+use crate::{
+    origin::Origin,
+    settings::{DEFAULT_LISTEN, Places},
+};
 
 /// The URL, without a `/` at its end.
 pub(super) async fn own_url(places: &Places) -> anyhow::Result<String> {
     let running = status::fetch(&places.data()?, Method::GET, "/admin/providers").await;
-    match running.ok().and_then(|(status, _)| status.url) {
-        Some(url) => Ok(url),
-        None => configured_url(places),
-    }
+    let running = running.ok().and_then(|(status, _)| status.url);
+    Ok(running.unwrap_or_else(|| configured_url(places)))
 }
 
 /// The URL that a server with these settings would have.
-pub(super) fn configured_url(places: &Places) -> anyhow::Result<String> {
-    let listen = places.listen()?;
-    Ok(listen.parse().map_or_else(|_| format!("http://{listen}"), url_of))
+pub(super) fn configured_url(places: &Places) -> String {
+    // An error in the settings is `serve`'s to report.
+    let listen = places.listen().unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
+    listen.parse().map_or_else(|_| format!("http://{listen}"), url_of)
 }
 
 /// The URL of a running server.

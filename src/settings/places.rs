@@ -112,14 +112,6 @@ impl Places {
         !matches!(self.path("data"), Ok(None))
     }
 
-    /// The address of clients at which a server with these settings listens, by the text of its variable, the settings file or
-    /// the default. None if it cannot be read: a hint is not worth an error.
-    pub fn server_address(&self, variable: Option<&str>) -> Option<SocketAddr> {
-        let file = self.file().ok()?.all().ok()?;
-        let text = variable.or(file.listen.as_deref()).unwrap_or(DEFAULT_LISTEN);
-        text.trim().parse().ok()
-    }
-
     /// The directory of vars with `file = "..."`. One that is named has to exist: without it, every such var would be
     /// unset, and requests would bypass the gateways and egresses that depend on one.
     pub fn secrets(&self) -> Result<SecretsDir, SettingsError> {
