@@ -35,7 +35,8 @@ pub mod systemd;
 pub mod telemetry;
 pub mod mock;
 
-// floor: accounts, usage, exporters
+// floor: the listeners' certificate, accounts, usage, exporters
+pub mod listener_tls;
 pub mod accounts;
 pub mod ledger;
 pub mod exporters;

@@ -145,6 +145,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The separate admin address, if any.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate of the listeners and its key; none for plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may send any header.
@@ -223,6 +225,15 @@ pub struct Settings {
     pub lints: Levels,
     /// The environment variables that provider files may read.
     pub env_allow: EnvAllow,
+}
+
+/// The files of the listeners' TLS. One file may hold both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, followed by its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// A value, and the place that it comes from.
@@ -315,6 +326,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
     Ok(Settings {
         listen,
         admin_listen,
+        tls: read.tls(pick!(tls_cert), pick!(tls_key))?,
         trusted_proxies: read.trusted_proxies(&pick!(trusted_proxies).unwrap_or_default())?,
         cors_trusted_origins: read.cors_trusted_origins(pick!(cors_trusted_origins))?,
         public_url: pick!(public_url).map(|text| read.public_url(&text)).transpose()?,

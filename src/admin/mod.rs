@@ -84,6 +84,7 @@ use crate::{
     fault::{Fault, FaultKind},
     fields::DeclaredFields,
     files::{Found, Live, ReloadError, ServingFiles, Status},
+    listener_tls::ListenerTls,
     ledger::{Ledger, UsageBacklog},
     name::Owner,
     recorder::Drops,
@@ -135,6 +136,8 @@ pub struct LiveFiles {
     pub exporters: ExporterStates,
     /// Its outgoing proxies by scheme, without credentials.
     pub outgoing_proxies: BTreeMap<String, String>,
+    /// The certificate of its listeners, if they take TLS.
+    pub tls: Option<ListenerTls>,
     /// The usage that waits.
     pub ledger: Ledger,
     /// The figures of finished calls.
@@ -351,7 +354,11 @@ impl ProviderFiles {
         match operation {
             FileOperation::Status => {
                 let status = files.with_load(&files.live.status());
-                let ok = status.ok && status.usage_pending.is_none() && status.sink_problems.is_empty();
+                let is_current = status.certificate.as_ref().is_none_or(|one| one.problem.is_none());
+                let ok = status.ok
+                    && status.usage_pending.is_none()
+                    && status.sink_problems.is_empty()
+                    && is_current;
                 let (status, _) = with_store(Status { ok, ..status }, store).await;
                 Ok(Response::json(StatusCode::OK, &status))
             }
@@ -411,6 +418,7 @@ impl LiveFiles {
             exporters: self.exporters.status(),
             outgoing_proxies: self.outgoing_proxies.clone(),
             url: Some(self.url.clone()),
+            certificate: self.tls.as_ref().map(ListenerTls::status),
             usage_pending: self.ledger.backlog(),
             ..status.clone()
         }

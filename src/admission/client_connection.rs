@@ -58,6 +58,8 @@ pub struct BodyReads {
     pub unframed: AtomicUsize,
     /// Those of the request's body, without its framing.
     pub content: AtomicU64,
+    /// The counters of the connection, if this is one of several requests on it.
+    connection: Option<Arc<BodyReads>>,
 }
 
 impl BodyReads {
@@ -65,6 +67,9 @@ impl BodyReads {
     pub fn add_frame(&self, bytes: usize) {
         self.unframed.store(0, Ordering::Relaxed);
         self.content.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(connection) = &self.connection {
+            connection.unframed.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -91,23 +96,32 @@ pub struct ClientConnection {
 }
 
 impl ClientConnection {
-    pub(super) fn new(place: Place, refusal: Option<Cause>) -> Self {
-        Self::with(Some(place), refusal)
+    pub(super) fn new(place: Place, refusal: Option<Cause>, of: Option<&Self>) -> Self {
+        Self::with(Some(place), refusal, of)
+    }
+
+    /// That of a request beside others on this connection. It has no place of its own: see [`Admission::stream`].
+    ///
+    /// [`Admission::stream`]: super::Admission::stream
+    pub fn stream(&self, refusal: Option<Cause>) -> Arc<Self> {
+        Arc::new(Self::with(None, refusal.or(self.refusal), Some(self)))
     }
 
     /// That of a request which tollgate makes itself: it is none of a client, and counted nowhere.
     pub fn of_tollgate() -> Arc<Self> {
-        Arc::new(Self::with(None, None))
+        Arc::new(Self::with(None, None, None))
     }
 
-    fn with(place: Option<Place>, refusal: Option<Cause>) -> Self {
+    /// `of`: the connection that carries this request beside others.
+    fn with(place: Option<Place>, refusal: Option<Cause>, of: Option<&Self>) -> Self {
+        let connection = of.map(|of| Arc::clone(&of.reads));
         Self {
             state: AtomicU64::new(0),
             has_received: AtomicBool::new(false),
             is_pipelined: AtomicBool::new(false),
             has_rest: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
-            reads: Arc::default(),
+            reads: Arc::new(BodyReads { connection, ..BodyReads::default() }),
             body: Mutex::default(),
             reader: Mutex::default(),
             has_reader: AtomicBool::new(false),
@@ -164,7 +178,7 @@ impl ClientConnection {
         !self.has_rest.load(Ordering::Relaxed) && self.awaited().is_some_and(|awaited| !awaited.has_begun)
     }
 
-    /// No further request is served. The connection is idle until it is closed.
+    /// No request is served any more: the connection is idle until it is closed, or until another of several requests at a time.
     pub fn end_requests(self: &Arc<Self>) {
         self.set((self.state() & !OF_REQUEST) + REQUEST);
         self.mark_idle();
@@ -176,6 +190,11 @@ impl ClientConnection {
     pub fn received(&self, bytes: usize) {
         self.has_received.store(true, Ordering::Relaxed);
         self.reads.unframed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A handshake is over, or a request beside others moves: what was read before is accounted for.
+    pub fn progress(&self) {
+        self.reads.unframed.store(0, Ordering::Relaxed);
     }
 
     /// The counters of the bytes that were read of the current request.
@@ -301,7 +320,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::admission::{Admission, Admitted, Entrance, Limits, Overrides, Resources};
+    use crate::admission::{Admission, Admitted, Arrival, Entrance, Limits, Overrides, Resources};
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -314,7 +333,7 @@ mod tests {
     }
 
     fn connect(admission: &Arc<Admission>, listener: usize) -> Option<Admitted> {
-        admission.connect(Entrance::Clients, listener, PEER, true)
+        admission.connect(Arrival { entrance: Entrance::Clients, listener, peer: PEER, exempt: true })
     }
 
     fn is_evicted(admitted: &Admitted) -> bool {
@@ -436,6 +455,24 @@ mod tests {
         one.end_response();
         one.flushed();
         assert_eq!(one.refusal(), None);
+    }
+
+    #[test]
+    fn a_request_beside_others_has_a_place_of_its_own() {
+        let admission = admission();
+        let one = connect(&admission, 0).unwrap();
+        one.connection.begin_request();
+        let arrival = Arrival { entrance: Entrance::Clients, listener: 0, peer: PEER, exempt: true };
+        let beside: Vec<_> = (0..3).map_while(|_| admission.stream(arrival, &one.connection)).collect();
+        let refusals: Vec<_> = beside.iter().map(|one| one.connection.refusal()).collect();
+        assert_eq!(refusals, [None, None, Some(Cause::Connections)]);
+        assert_eq!(one.connection.stream(None).refusal(), None, "the first of a connection has its place");
+        // What is read of one of them is progress of the connection.
+        one.connection.received(100);
+        beside[0].connection.reads().add_frame(1);
+        assert_eq!(one.connection.reads().unframed.load(Ordering::Relaxed), 0);
+        drop(beside);
+        assert_eq!(admission.load().connections.now, 1);
     }
 
     #[test]

@@ -58,6 +58,19 @@ pub enum Entrance {
     Admin,
 }
 
+/// Where a connection came from, and to.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The kind of its listener.
+    pub entrance: Entrance,
+    /// The number of its listener.
+    pub listener: usize,
+    /// The address that it comes from.
+    pub peer: IpAddr,
+    /// True if that is a trusted proxy, which has the connections of many clients.
+    pub exempt: bool,
+}
+
 /// A counted connection. Dropping it gives its place back.
 #[derive(Debug)]
 pub struct Admitted {
@@ -87,19 +100,16 @@ impl Admission {
         &self.limits
     }
 
-    /// Takes a connection that listener number `listener` accepted. Beyond a limit, an idle connection is closed for it,
-    /// or else it is only there to be refused. None if even that is too much: close it.
-    ///
-    /// `exempt`: the address is that of a trusted proxy, which has the connections of many clients.
-    pub fn connect(
-        self: &Arc<Self>,
-        entrance: Entrance,
-        listener: usize,
-        peer: IpAddr,
-        exempt: bool,
-    ) -> Option<Admitted> {
+    /// Takes a connection that a listener accepted. Beyond a limit, an idle connection is closed for it, or else it is only
+    /// there to be refused. None if even that is too much: close it.
+    pub fn connect(self: &Arc<Self>, arrival: Arrival) -> Option<Admitted> {
+        self.take(arrival, None)
+    }
+
+    fn take(self: &Arc<Self>, arrival: Arrival, of: Option<&ClientConnection>) -> Option<Admitted> {
+        let Arrival { entrance, listener, peer, exempt } = arrival;
         if entrance == Entrance::Admin {
-            return self.open(&self.admin, listener, None, None).or_else(|| {
+            return self.open(&self.admin, listener, None, None, of).or_else(|| {
                 self.shedding.refused(Cause::Connections, Some(self.limits.reserve), || "admins".to_owned());
                 None
             });
@@ -109,9 +119,9 @@ impl Admission {
             && !self.peers.acquire(peer)
         {
             self.shedding.refused(Cause::Address, self.limits.connections_per_address, || peer.to_string());
-            return self.open(&self.refused, listener, None, Some(Cause::Address));
+            return self.open(&self.refused, listener, None, Some(Cause::Address), of);
         }
-        let admitted = self.open(&self.clients, listener, peer, None);
+        let admitted = self.open(&self.clients, listener, peer, None, of);
         match (&admitted, peer) {
             (Some(admitted), Some(peer)) => self.peers.add(peer, &admitted.connection),
             (None, Some(peer)) => self.peers.release(peer),
@@ -124,7 +134,13 @@ impl Admission {
             // A proxy's connections are not counted by address.
             self.peers.largest().map_or_else(|| "trusted proxies".to_owned(), largest)
         });
-        self.open(&self.refused, listener, None, Some(Cause::Connections))
+        self.open(&self.refused, listener, None, Some(Cause::Connections), of)
+    }
+
+    /// Takes a place for a request beside others on a connection, as a connection of its own would: an address has as many
+    /// requests at a time on one connection as it has connections.
+    pub fn stream(self: &Arc<Self>, arrival: Arrival, of: &ClientConnection) -> Option<Admitted> {
+        self.take(arrival, Some(of))
     }
 
     fn open(
@@ -133,8 +149,9 @@ impl Admission {
         listener: usize,
         peer: Option<IpAddr>,
         refusal: Option<Cause>,
+        of: Option<&ClientConnection>,
     ) -> Option<Admitted> {
-        let connection = Arc::new(ClientConnection::new(pool.open(listener)?, refusal));
+        let connection = Arc::new(ClientConnection::new(pool.open(listener)?, refusal, of));
         connection.mark_idle();
         Some(Admitted { connection, admission: Arc::clone(self), peer })
     }

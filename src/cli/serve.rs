@@ -32,6 +32,7 @@ use crate::{
     files::{Live, Reloader},
     gateway::{EventStreams, Readiness},
     ledger::Ledger,
+    listener_tls::ListenerTls,
     metrics::{self, Metrics},
     server::Shared,
     settings::Settings,
@@ -92,6 +93,7 @@ struct Base {
     lock: File,
     upstream: Arc<upstream::Shared>,
     bound: BoundSockets,
+    tls: Option<ListenerTls>,
     admission: Arc<Admission>,
     live: Arc<Live>,
     reloader: Reloader,
@@ -122,6 +124,7 @@ async fn start(
         drops: drops.clone(),
         exporters: exporters.states(),
         outgoing_proxies: base.upstream.proxies_shown(),
+        tls: base.tls.clone(),
         ledger: ledger.clone(),
         traffic: traffic.clone(),
         refreshes: refresher.problems().clone(),
@@ -136,6 +139,7 @@ async fn start(
         drops,
         ledger: ledger.clone(),
         exporters: exporters.states(),
+        tls: base.tls.clone(),
         started_at_ms,
     };
     let inputs = sinks::Inputs {
@@ -151,6 +155,7 @@ async fn start(
     let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
     let shared = shared(settings, &base, queue, (authenticator, refresher), (metrics, traffic));
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
+    let certificate = base.tls.as_ref().map(ListenerTls::watch).transpose()?;
     let Base { lock, bound, live, reloader, store, key, .. } = base;
     let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), key, stop.clone()));
     let control = [lookups, scrapes, changes].into_iter().chain(api_tasks).collect();
@@ -178,6 +183,7 @@ async fn start(
         logins,
         end_refreshes,
         control,
+        certificate,
     };
     Ok((lock, running, watchdog))
 }
@@ -187,6 +193,8 @@ async fn start(
 async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<Base> {
     let limits = resources::limits(settings);
     let upstream = Arc::new(upstream::Shared::new(resources::upstream_config(settings, &limits)?)?);
+    let tls = settings.tls.clone().map(ListenerTls::open).transpose();
+    let tls = tls.context("the listeners cannot take TLS (settings `tls_cert`, `tls_key`)")?;
     // First, so that a second process changes nothing.
     let is_new = !settings.data.exists();
     let lock = lock(&settings.data).await?;
@@ -197,7 +205,7 @@ async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Re
     let (bound, live, reloader) = prepared?;
     let (store, key) = open_store(settings, keys, &live).await?;
     let admission = Admission::new(limits, bound.listeners.len());
-    Ok(Base { lock, upstream, bound, admission, live, reloader, store, key })
+    Ok(Base { lock, upstream, bound, tls, admission, live, reloader, store, key })
 }
 
 /// Creates the data directory if it is missing, and locks it for this process.
@@ -326,6 +334,7 @@ fn shared(
         trace_context: settings.trace_context,
         max_head: settings.max_head,
         grace: settings.grace,
+        tls: base.tls.clone(),
         stop: CancellationToken::new(),
     }
 }

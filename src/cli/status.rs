@@ -13,6 +13,7 @@ use crate::{
     diag::Severity,
     escape::Lines,
     exporters::ExporterStatus,
+    listener_tls::CertificateStatus,
     files::{self, FileState, FileStatus, Finding, RelatedLocation, Status, Watching},
     numbers::counted,
     output::{self, Document},
@@ -153,6 +154,12 @@ fn report(status: &Status, all: bool) -> Lines {
     }
     for (scheme, proxy) in &status.outgoing_proxies {
         text.push(format_args!("outgoing proxy for {scheme}: {proxy}"));
+    }
+    if let Some(CertificateStatus { file, expires, problem }) = &status.certificate {
+        text.push(format_args!("certificate: {file}, expires {expires}"));
+        if let Some(problem) = problem {
+            text.push(format_args!("certificate: the new files are not used: {problem}"));
+        }
     }
     if !status.dropped.is_empty() {
         let dropped: Vec<_> =

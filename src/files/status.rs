@@ -13,6 +13,7 @@ use crate::{
     diag::{Diagnostic, Location, Severity, Sources},
     exporters::ExporterStatus,
     ledger::UsageBacklog,
+    listener_tls::CertificateStatus,
 };
 
 /// The providers that serve, and the state of each file.
@@ -64,6 +65,9 @@ pub struct Status {
     /// Outgoing proxies by the scheme of the origins that are reached through them, without credentials.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outgoing_proxies: BTreeMap<String, String>,
+    /// Certificate of the listeners, if they take TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
     /// All files, by path.
     pub files: Vec<FileStatus>,
     /// Number of findings beyond the limit of 1,000, which are left out.

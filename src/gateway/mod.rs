@@ -78,6 +78,8 @@ use relay::{CallBody, Outbound};
 pub struct Worker {
     /// The requests that its listener serves.
     pub role: ListenerRole,
+    /// True if its listener takes TLS alone.
+    pub is_tls: bool,
     /// The current route table.
     pub live: Arc<Live>,
     /// The queues of API calls to the control runtime.

@@ -1,7 +1,8 @@
 //! The address by which a client called tollgate, for URLs that it is to follow.
 //!
 //! `Host` is the client's own, and the URL goes to that client alone. But whether TLS ended before tollgate is not in it, and
-//! a client must not follow an `https` call over plain HTTP with its token: where that is not known, there is no address.
+//! a client must not follow an `https` call over plain HTTP with its token: where that is not known, there is no address. It
+//! is known where the listener itself takes TLS.
 
 use http::{HeaderMap, header};
 
@@ -16,24 +17,25 @@ pub(super) fn find(request: InFlight<'_>) -> Option<Origin> {
     }
     let peer = peer.to_canonical();
     let is_trusted = worker.trusted_proxies.iter().any(|net| net.contains(&peer));
-    of_host(&head.headers, is_trusted)
+    of_host(&head.headers, is_trusted, worker.is_tls)
 }
 
 /// The host of a request, with the scheme that a trusted proxy names. Nobody ends TLS before a loopback host, unless a proxy
 /// says so.
-fn of_host(headers: &HeaderMap, is_from_proxy: bool) -> Option<Origin> {
+fn of_host(headers: &HeaderMap, is_from_proxy: bool, is_tls: bool) -> Option<Origin> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let mut protocols = headers.get_all("x-forwarded-proto").iter();
     let scheme = match (protocols.next().filter(|_| is_from_proxy), protocols.next()) {
         (Some(protocol), None) if protocol == "https" => "https",
         (Some(protocol), None) if protocol == "http" => "http",
+        (None, _) if is_tls => "https",
         (None, _) if !is_from_proxy => "http",
         (None | Some(_), _) => return None,
     };
     let url = format!("{scheme}://{host}");
     let (origin, _) = Origin::split(&url).ok().filter(|(_, rest)| rest.is_empty())?;
     let is_loopback = origin.host() == "localhost" || origin.ip().is_some_and(|ip| ip.is_loopback());
-    (is_from_proxy || is_loopback).then_some(origin)
+    (is_from_proxy || is_loopback || is_tls).then_some(origin)
 }
 
 #[cfg(test)]
@@ -48,8 +50,13 @@ mod tests {
             for protocol in protocols {
                 headers.append("x-forwarded-proto", protocol.parse().unwrap());
             }
-            let found = of_host(&headers, is_from_proxy).map(|origin| origin.to_string());
+            let found = of_host(&headers, is_from_proxy, false).map(|origin| origin.to_string());
             assert_eq!(found.as_deref(), expected, "{host} {protocols:?} {is_from_proxy}");
+            // What a trusted proxy says counts also where it calls over TLS.
+            let found = of_host(&headers, is_from_proxy, true).map(|origin| origin.to_string());
+            let over_tls = format!("https://{host}");
+            let expected = if is_from_proxy && !protocols.is_empty() { expected } else { Some(&*over_tls) };
+            assert_eq!(found.as_deref(), expected, "{host} {protocols:?} {is_from_proxy} over TLS");
         };
         check("127.0.0.1:8787", &[], false, Some("http://127.0.0.1:8787"));
         check("[::1]:8787", &[], false, Some("http://[::1]:8787"));

@@ -133,7 +133,7 @@ fn public_url(InFlight { worker, head, .. }: InFlight<'_>) -> String {
         .into_iter()
         .flat_map(|cookie| cookie.all(&head.headers))
         .any(|(name, _)| name.starts_with("__Host-"));
-    format!("{}://{host}", if is_tls { "https" } else { "http" })
+    format!("{}://{host}", if is_tls || worker.is_tls { "https" } else { "http" })
 }
 
 /// Calls the API in the name of a session.

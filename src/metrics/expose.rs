@@ -13,6 +13,7 @@ use crate::{
     clock,
     fault::{Blame, FaultKind},
     files::{Status, Watching},
+    listener_tls::ListenerTls,
     usage::{Counter, NotCounted},
 };
 
@@ -27,6 +28,7 @@ pub(super) fn text(counts: &Counts, workers: &[WorkerCounts], sources: &Sources,
     load(&mut text, &sources.admission.load(), workers);
     upstreams(&mut text, workers);
     config(&mut text, &sources.live.status());
+    certificate(&mut text, sources.tls.as_ref());
     process(&mut text, sources);
     text.finish()
 }
@@ -173,6 +175,17 @@ fn load(text: &mut Exposition, load: &Load, workers: &[WorkerCounts]) {
     let mut family = text.family(&table::LOCAL_ERRORS);
     for (cause, number) in load.local_errors.all_by_cause() {
         family.sample(&[cause], number);
+    }
+}
+
+fn certificate(text: &mut Exposition, tls: Option<&ListenerTls>) {
+    let mut family = text.family(&table::CERTIFICATE_END);
+    if let Some(tls) = tls {
+        family.sample(&[], tls.expires_ms() / 1000);
+    }
+    let mut family = text.family(&table::CERTIFICATE_OK);
+    if let Some(tls) = tls {
+        family.sample(&[], u8::from(tls.is_current()));
     }
 }
 

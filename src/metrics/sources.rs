@@ -8,6 +8,7 @@ use crate::{
     exporters::ExporterStates,
     files::Live,
     ledger::Ledger,
+    listener_tls::ListenerTls,
     recorder::Drops,
     upstream::ConnectionCounts,
 };
@@ -27,6 +28,8 @@ pub struct Sources {
     pub ledger: Ledger,
     /// The state of all exporters.
     pub exporters: ExporterStates,
+    /// The certificate of the listeners, if they take TLS.
+    pub tls: Option<ListenerTls>,
     /// The start of the process, in milliseconds since 1970.
     pub started_at_ms: u64,
 }

@@ -89,6 +89,10 @@ metrics! {
         "Connections of clients at this moment.";
     CONNECTIONS_LIMIT Gauge "tollgate_client_connections_limit" []
         "Limit of connections of clients.";
+    CERTIFICATE_END Gauge "tollgate_certificate_expiry_timestamp_seconds" []
+        "End of the certificate of the listeners, if they take TLS.";
+    CERTIFICATE_OK Gauge "tollgate_certificate_last_reload_successful" []
+        "1 if the newest files of that certificate are in use, else 0.";
     REFUSED Counter "tollgate_admission_refused_total" ["limit"]
         "Requests and connections that were refused, by the setting of the limit.";
     LOCAL_ERRORS Counter "tollgate_local_errors_total" ["cause"]

@@ -2,11 +2,14 @@
 //! the response's body learns when everything is written, and an idle connection ends when it has to go. A client that
 //! stops reading holds its upstream connection; TCP keeps such a peer for as long as it lives.
 //!
+//! The first bytes are looked at, and put back, to find the protocol. With several requests at a time (HTTP/2) the
+//! connection's own task sees to its idle time: nothing here ends one.
+//!
 //! The read of a request's body has a timeout of its own: that of the upload. The socket is closed by
 //! `gateway::staged_close`, never here.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     mem::MaybeUninit,
     pin::{Pin, pin},
@@ -15,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -37,6 +41,9 @@ const TURN_BYTES: usize = 32 << 10;
 /// head, and than what is read of a body that is not sent. It ends chunk sizes without end wherever no upload watches.
 const MAX_UNFRAMED: usize = 4 << 20;
 
+/// Bytes that decide about the protocol: those of HTTP/2's preface.
+pub(super) const LOOK_AHEAD: usize = 24;
+
 /// The timeouts of a client's connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientTimeouts {
@@ -55,6 +62,10 @@ pub(super) struct ClientStream {
     connection: Arc<ClientConnection>,
     timeouts: ClientTimeouts,
     wait: RequestWait,
+    /// Bytes that were looked at, and are read again first.
+    looked_at: Bytes,
+    /// Several requests at a time: the waits for one are not watched here.
+    is_shared: bool,
     /// The client closed its side, the socket failed, or a deadline has passed: there is nothing left to read or write.
     is_over: bool,
     /// The number of bytes without a head or a frame at which the turn ends.
@@ -74,6 +85,8 @@ impl ClientStream {
         Self {
             stream,
             wait: RequestWait::new(),
+            looked_at: Bytes::new(),
+            is_shared: false,
             connection,
             timeouts,
             is_over: false,
@@ -86,6 +99,33 @@ impl ClientStream {
     /// The socket, to be closed in stages. None if its client is gone: then closing it at once loses nothing.
     pub(super) fn into_socket(self) -> Option<TcpStream> {
         (!self.is_over).then_some(self.stream)
+    }
+
+    /// Reads the first bytes, until `is_enough` of them, and puts them back. It can be dropped and called again. Returns those
+    /// that came, which may be too few at the end of the connection.
+    pub(super) async fn look_ahead(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> io::Result<Bytes> {
+        while !is_enough(&self.looked_at) {
+            let mut space = [0; LOOK_AHEAD];
+            let mut piece = ReadBuf::new(&mut space);
+            // As much as may be needed: the rest is left to the protocol.
+            let mut piece = piece.take(LOOK_AHEAD - self.looked_at.len());
+            poll_fn(|cx| self.poll_socket(cx, &mut piece)).await?;
+            if piece.filled().is_empty() {
+                break;
+            }
+            self.looked_at = [&self.looked_at, piece.filled()].concat().into();
+        }
+        Ok(self.looked_at.clone())
+    }
+
+    /// True if the client has sent nothing so far.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.looked_at.is_empty()
+    }
+
+    /// Several requests at a time follow.
+    pub(super) fn share(&mut self) {
+        self.is_shared = true;
     }
 
     /// Ends the connection, as if the client had: hyper closes one that waits for a request then.
@@ -123,14 +163,9 @@ impl ClientStream {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))
         })
     }
-}
 
-impl AsyncRead for ClientStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    /// Reads from the socket, within the turn of the task.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let unframed = self.connection.reads().unframed.load(Ordering::Relaxed);
         if unframed > MAX_UNFRAMED {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "framing without content")));
@@ -150,10 +185,28 @@ impl AsyncRead for ClientStream {
             self.is_over |= result.is_err() || bytes == 0 && buf.remaining() > 0;
             return read;
         }
+        if self.is_shared {
+            return Poll::Pending;
+        }
         let Self { connection, wait, timeouts, .. } = &mut *self;
         let is_due =
             connection.poll_evicted(cx).is_ready() || wait.poll(connection, cx, *timeouts).is_ready();
         if is_due && self.has_nothing_unread() { self.end() } else { read }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.looked_at.is_empty() {
+            let bytes = self.looked_at.len().min(buf.remaining());
+            buf.put_slice(&self.looked_at.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_socket(cx, buf)
     }
 }
 
@@ -193,8 +246,6 @@ impl AsyncWrite for ClientStream {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -202,7 +253,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::admission::{Admission, Admitted, Entrance, Limits, Overrides, Resources};
+    use crate::admission::{Admission, Admitted, Arrival, Entrance, Limits, Overrides, Resources};
 
     /// The socket of a client, and the client.
     async fn connected(limit: Duration) -> (ClientStream, TcpStream, Admitted) {
@@ -211,7 +262,7 @@ mod tests {
         let (stream, peer) = listener.accept().await.unwrap();
         let resources = Resources { open_files: 1000, memory: 1 << 30 };
         let admission = Admission::new(Limits::derive(resources, &Overrides::default(), 1, 8 << 10), 1);
-        let admitted = admission.connect(Entrance::Clients, 0, peer.ip(), false).unwrap();
+        let admitted = admission.connect(Arrival { entrance: Entrance::Clients, listener: 0, peer: peer.ip(), exempt: false }).unwrap();
         let timeouts = ClientTimeouts { head: limit, idle: limit * 10, stall: limit };
         (ClientStream::new(stream, admitted.connection.clone(), timeouts), client, admitted)
     }

@@ -3,11 +3,15 @@
 //!
 //! Each accepted connection is counted by `admission`, which may close an idle one for it or have it refused.
 //!
-//! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`.
+//! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`. Read next:
+//! `connection`.
 
 mod client_stream;
+mod connection;
+mod http2;
 pub mod listen;
 mod request_wait;
+mod streams;
 
 use std::{
     io,
@@ -20,22 +24,22 @@ use std::{
 };
 
 use http::HeaderValue;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use client_stream::{ClientStream, ClientTimeouts};
+use client_stream::ClientTimeouts;
+use connection::{Client, Protocols};
 
 use crate::{
     accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::ApiQueue,
-    admission::{Admission, Admitted, Entrance, LocalError},
+    admission::{Admission, Arrival, Entrance, LocalError},
     cors::TrustedOrigins,
     decide::ListenerRole,
     files::Live,
-    gateway::{self, DecodingBudget, EventStreams, Readiness, WebSocketSlot, WebSockets, Worker},
+    listener_tls::ListenerTls,
+    gateway::{DecodingBudget, EventStreams, Readiness, WebSockets, Worker},
     metrics::{Metrics, WorkerCounts},
     origin::Origin,
     recorder::Recorder,
@@ -101,6 +105,8 @@ pub struct Shared {
     pub max_head: usize,
     /// Grace period for streams after `stop`.
     pub grace: Duration,
+    /// The certificate of the listeners; none for plain HTTP.
+    pub tls: Option<ListenerTls>,
     /// Cancelled to stop accepting connections.
     pub stop: CancellationToken,
 }
@@ -157,6 +163,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
     let tasks = TaskTracker::new();
     let worker = Arc::new(Worker {
         role: config.role,
+        is_tls: shared.tls.is_some(),
         live: shared.live.clone(),
         api_queue: shared.api_queue.clone(),
         ready: shared.ready.clone(),
@@ -203,7 +210,7 @@ struct Listener {
 }
 
 async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
-    let http = http(shared);
+    let protocols = Protocols::new(shared);
     let timeouts =
         ClientTimeouts { head: shared.head_timeout, idle: shared.idle_timeout, stall: CLIENT_STALL };
     let brief = |timeout: Duration| timeout.min(REFUSAL_TIMEOUT);
@@ -216,13 +223,14 @@ async fn accept(listener: Listener, shared: &Shared, worker: &Arc<Worker>) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Some(admitted) = admit(worker, listener.number, peer.ip()) {
+                let arrival = arrival(worker, listener.number, peer.ip());
+                if let Some(admitted) = worker.admission.connect(arrival) {
                     let is_served = admitted.connection.refusal().is_none();
                     tune(&stream);
                     let timeouts = if is_served { timeouts } else { refusing };
-                    let client = Client { stream, peer: peer.ip(), admitted, timeouts };
-                    worker.tasks.spawn(serve_client(
-                        http.clone(),
+                    let client = Client { stream, peer: peer.ip(), arrival, admitted, timeouts };
+                    worker.tasks.spawn(connection::serve(
+                        protocols.clone(),
                         client,
                         worker.clone(),
                         shared.stop.clone(),
@@ -254,28 +262,15 @@ fn keep_alive(idle_timeout: Duration) -> Option<HeaderValue> {
     (seconds > 0).then(|| HeaderValue::try_from(format!("timeout={seconds}")).ok())?
 }
 
-fn http(shared: &Shared) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        // `ClientStream` has that timeout: hyper takes an idle connection for one with a slow head.
-        .header_read_timeout(None)
-        .half_close(shared.half_closed == HalfClosed::Answer)
-        .max_buf_size(shared.max_head.max(64 << 10))
-        .max_header_size(shared.max_head)
-        // RFC 9110, section 6.6.1: adds a `Date` to responses without one.
-        .auto_date_header(true);
-    http
-}
-
-/// Counts a new connection. Trusted proxies have the connections of many clients, and no limit of their own.
-fn admit(worker: &Worker, listener: usize, peer: IpAddr) -> Option<Admitted> {
+/// The origin of a new connection. Trusted proxies have the connections of many clients, and no limit of their own.
+fn arrival(worker: &Worker, listener: usize, peer: IpAddr) -> Arrival {
     let entrance = match worker.role {
         ListenerRole::Admin => Entrance::Admin,
         ListenerRole::Public | ListenerRole::All => Entrance::Clients,
     };
     let address = peer.to_canonical();
-    let is_proxy = worker.trusted_proxies.iter().any(|net| net.contains(&address));
-    worker.admission.connect(entrance, listener, address, is_proxy)
+    let exempt = worker.trusted_proxies.iter().any(|net| net.contains(&address));
+    Arrival { entrance, listener, peer: address, exempt }
 }
 
 fn tune(stream: &tokio::net::TcpStream) {
@@ -283,75 +278,3 @@ fn tune(stream: &tokio::net::TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
-/// A client's connection.
-struct Client {
-    stream: tokio::net::TcpStream,
-    peer: IpAddr,
-    admitted: Admitted,
-    timeouts: ClientTimeouts,
-}
-
-/// Serves one client's connection, to its end.
-async fn serve_client(http: http1::Builder, client: Client, worker: Arc<Worker>, stop: CancellationToken) {
-    let Client { stream, peer, admitted, timeouts } = client;
-    let state = &admitted.connection;
-    let slot = WebSocketSlot::default();
-    let switched = &slot;
-    let service = service_fn(|request| {
-        // Here, not in the future: hyper polls the socket once more before it polls that, and an idle connection may end.
-        state.begin_request();
-        let (worker, state) = (worker.clone(), state.clone());
-        async move {
-            Ok::<_, std::convert::Infallible>(gateway::handle(worker, peer, state, switched, request).await)
-        }
-    });
-    let mut stream = ClientStream::new(stream, state.clone(), timeouts);
-    let mut is_unused = false;
-    let (ended, early) = {
-        let mut connection = http.serve_connection(TokioIo::new(&mut stream), service);
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = stop.cancelled() => {
-                is_unused = state.is_between_requests();
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
-            }
-        };
-        (ended, connection.into_parts().read_buf)
-    };
-    let websocket = slot.take().filter(|_| ended.is_ok());
-    log_end(peer, ended);
-    let mut remains = None;
-    if let Some(websocket) = websocket {
-        // Boxed, since few connections become one.
-        remains = Some(Box::pin(websocket.run(&mut stream, early)).await);
-    }
-    let (remains, running) = remains.unzip();
-    let upstream = async {
-        if let Some(remains) = remains {
-            remains.close().await;
-        }
-    };
-    // An unused one has no response that could be lost.
-    if let Some(socket) = stream.into_socket()
-        && !(is_unused && state.is_between_requests())
-    {
-        state.end_requests();
-        let client = gateway::staged_close(socket, |cx| state.poll_evicted(cx), stop.cancelled());
-        tokio::join!(client, upstream);
-    } else {
-        upstream.await;
-    }
-    drop(running);
-}
-
-fn log_end(peer: IpAddr, ended: hyper::Result<()>) {
-    match ended {
-        // hyper answers such requests itself: this line is their only trace.
-        Err(error) if error.is_parse() => {
-            tracing::info!(peer = %peer, %error, "a request was refused: not valid HTTP, or its head is too large");
-        }
-        Err(error) => tracing::debug!(peer = %peer, %error, "a client's connection ended early"),
-        Ok(()) => {}
-    }
-}

@@ -22,11 +22,20 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8787")]
     pub listen: Option<String>,
-    /// A separate address for `/admin`, `/console` and `/metrics`. Plain HTTP: keep it on loopback or a private network
-    /// [default: they are served at the address of `--listen`]
+    /// A separate address for `/admin`, `/console` and `/metrics`. Keep it on loopback or a private network, the more so without
+    /// TLS [default: they are served at the address of `--listen`]
     #[arg(long, env = "TOLLGATE_ADMIN_LISTEN", hide_env_values = true, value_name = "ADDRESS:PORT")]
     #[schemars(example = &"127.0.0.1:8789")]
     pub admin_listen: Option<String>,
+    /// A PEM file with the certificate of the listeners, followed by its chain: they take TLS alone then. It is read again when
+    /// it changes. Needs `--tls-key` [default: no TLS]
+    #[arg(long, env = "TOLLGATE_TLS_CERT", hide_env_values = true, value_name = "PEM")]
+    #[schemars(example = &"/etc/tollgate/tls.crt")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the private key of that certificate, not encrypted: PKCS#8, PKCS#1 or SEC1
+    #[arg(long, env = "TOLLGATE_TLS_KEY", hide_env_values = true, value_name = "PEM")]
+    #[schemars(example = &"/etc/tollgate/tls.key")]
+    pub tls_key: Option<PathBuf>,
     /// Trusted proxies, as a CIDR network (`10.0.0.0/8`) or an address: their `X-Forwarded-For` gives the client's
     /// address (repeatable) [default: none]
     #[arg(

@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    AccessLog, Arguments, Bypass, DEFAULT_LISTEN, ExporterTable, Given, Origin, SettingsError, Sourced,
+    AccessLog, Arguments, Bypass, DEFAULT_LISTEN, ExporterTable, Given, Origin, SettingsError, Sourced, TlsFiles,
     UserOrigins, arguments::checked, bypass, settings_file::SettingsFile, user_origins,
 };
 use crate::{
@@ -164,6 +164,27 @@ impl Reader<'_> {
     pub(super) fn address(self, name: &str, text: &str) -> Result<SocketAddr, SettingsError> {
         let problem = || "write an IP address and a port, as `127.0.0.1:8787`".to_owned();
         text.parse().map_err(|_| self.refused(name, text, problem()))
+    }
+
+    /// The files of the listeners' TLS: both, or none.
+    pub(super) fn tls(
+        self,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> Result<Option<TlsFiles>, SettingsError> {
+        let alone = |name: &str, other: &str| {
+            let problem = format!("needs `{other}` beside it: TLS takes a certificate and its private key");
+            SettingsError::Text { origin: self.origin(name), problem }
+        };
+        match (certificate, key) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(alone("tls_cert", "tls_key")),
+            (None, Some(_)) => Err(alone("tls_key", "tls_cert")),
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
+                certificate: usable_path(certificate, &self.origin("tls_cert"))?,
+                key: usable_path(key, &self.origin("tls_key"))?,
+            })),
+        }
     }
 
     /// The addresses of the public and of the admin listener, which differ.

@@ -50,7 +50,7 @@ impl Identity {
     pub fn new(texts: &TlsTexts<'_>) -> Result<Self, TlsProblem> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let TlsTexts { ca, roots, client } = *texts;
-        let client = client.map(|(certificate, key)| certified(certificate, key)).transpose()?;
+        let client = client.map(|(certificate, key)| certified_key(certificate, key)).transpose()?;
         let client = client.map(|key| Arc::new(SingleCertAndKey::from(key)) as Arc<dyn ResolvesClientCert>);
         Ok(Self {
             id: IdentityId(NEXT.fetch_add(1, Ordering::Relaxed)),
@@ -109,8 +109,8 @@ fn no_certificate(part: TlsPart, what: &str) -> TlsProblem {
     problem(part, format!("holds no certificate: {what}"), help)
 }
 
-/// The certificate with its chain, and its key.
-fn certified(certificate: &str, key: &str) -> Result<CertifiedKey, TlsProblem> {
+/// The certificate with its chain, and its key, from PEM texts. One text may hold both.
+pub fn certified_key(certificate: &str, key: &str) -> Result<CertifiedKey, TlsProblem> {
     let chain = certificates_beside_keys(certificate)?;
     let key = private_key(key)?;
     let certified = CertifiedKey::new(chain, key);
@@ -118,12 +118,12 @@ fn certified(certificate: &str, key: &str) -> Result<CertifiedKey, TlsProblem> {
         Ok(()) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(_)) => Err(problem(
             TlsPart::Key,
-            "holds another key than that of the client certificate",
+            "holds another key than that of the certificate",
             "the certificate of the key itself comes first, and its chain follows; if both were just replaced, replace both files",
         )),
         Err(error) => Err(problem(
             TlsPart::Certificate,
-            format!("holds a client certificate that cannot be used: {error}"),
+            format!("holds a certificate that cannot be used: {error}"),
             "the certificate of the key itself comes first, and its chain follows",
         )),
     }
@@ -161,7 +161,7 @@ fn private_key(pem: &str) -> Result<Arc<dyn rustls::sign::SigningKey>, TlsProble
             if found.is_some() || open.is_some() {
                 return Err(bad(
                     "holds more than one private key",
-                    "keep the key of the client certificate alone",
+                    "keep the key of the certificate alone",
                 ));
             }
             open = Some((label, Zeroizing::new(String::with_capacity(pem.len()))));
@@ -176,7 +176,7 @@ fn private_key(pem: &str) -> Result<Arc<dyn rustls::sign::SigningKey>, TlsProble
         return Err(bad(what, written));
     };
     if kind == "ENCRYPTED PRIVATE KEY" || text.contains("ENCRYPTED") {
-        let help = "decrypt it: `openssl pkey -in FILE -out FILE.plain`; the secrets directory protects it";
+        let help = "decrypt it: `openssl pkey -in FILE -out FILE.plain`; the rights of the file protect it";
         return Err(bad("holds an encrypted private key", help));
     }
     let mut der = Zeroizing::new(vec![0; text.len()]);

@@ -55,7 +55,7 @@ pub use self::{
     counts::ConnectionCounts,
     download::{CutError, Download},
     error::SendError,
-    identity::{Identity, make_tls},
+    identity::{Identity, certified_key, make_tls},
     proxy::{Proxies, Proxy, ProxyError},
     rule::{ConnectRule, RuleError},
     tls::{CaError, load_ca_file},

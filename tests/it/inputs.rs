@@ -64,6 +64,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_STORE_GRACE", "1h"),
     ("TOLLGATE_STRICT", "true"),
     ("TOLLGATE_SWEEP", "15s"),
+    ("TOLLGATE_TLS_CERT", "DIR/tls.crt"),
+    ("TOLLGATE_TLS_KEY", "DIR/tls.key"),
     ("TOLLGATE_TRACE_CONTEXT", "own"),
     ("TOLLGATE_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8"),
     ("TOLLGATE_USAGE_DETAIL_RETENTION", "0"),

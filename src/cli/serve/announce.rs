@@ -48,10 +48,11 @@ next, in another terminal:
   tollgate routes                              # what can be called
 ";
     let next = if no_users { first } else { "" };
-    let admin = admin_address.map(|admin| format!("  admin      http://{admin}\n")).unwrap_or_default();
+    let http = if settings.tls.is_some() { "https" } else { "http" };
+    let admin = admin_address.map(|admin| format!("  admin      {http}://{admin}\n")).unwrap_or_default();
     let console = admin_address.unwrap_or(address);
     let text = format!(
-        "\ntollgate listens on http://{address}\n{admin}  operators  http://{console}/console\n  users      http://{address}/config\n  providers  {providers}\n  data       {data}\n{next}"
+        "\ntollgate listens on {http}://{address}\n{admin}  operators  {http}://{console}/console\n  users      {http}://{address}/config\n  providers  {providers}\n  data       {data}\n{next}"
     );
     output::note(&Lines::split(&text)).context("failed to print")
 }

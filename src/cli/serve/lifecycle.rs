@@ -21,6 +21,7 @@ use crate::{
     files::{Live, Reloader, StatusCounts},
     gateway::{LEAVE_TIME, Readiness},
     ledger::Ledger,
+    listener_tls::Watching,
     numbers::millis,
     recorder::Records,
     settings::Settings,
@@ -64,6 +65,8 @@ pub(super) struct Running {
     pub(super) end_refreshes: CancellationToken,
     /// Tasks that end by themselves after the workers and the control socket.
     pub(super) control: Vec<JoinHandle<()>>,
+    /// The thread that reads the listeners' certificate. It ends with this.
+    pub(super) certificate: Option<Watching>,
 }
 
 /// The worker threads: each holds a sender until it ends.
@@ -176,8 +179,9 @@ async fn close(records: Records, usage: JoinHandle<()>, ledger: &Ledger, limit: 
 
 /// Hands the last access records on and closes the store. Exporters have what is left of the grace period, within bounds.
 async fn finish(running: Running, deadline: Instant) {
-    let Running { reloader, store, records, usage, ledger, deliveries, socket, logins, control, .. } =
+    let Running { reloader, store, records, usage, ledger, deliveries, socket, logins, control, certificate, .. } =
         running;
+    drop(certificate);
     // Within the grace period, no record is lost.
     let left = deadline.saturating_duration_since(Instant::now());
     close(records, usage, &ledger, left.max(TASK_TIMEOUT)).await;

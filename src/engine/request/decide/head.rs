@@ -1,4 +1,8 @@
-//! HTTP that a proxy can pass on without guessing: framing and `Host` (RFC 9112, sections 3.2 and 6.1).
+//! HTTP that a proxy can pass on without guessing: framing and `Host` (RFC 9112, sections 3.2 and 6.1; RFC 9113, sections
+//! 8.2 and 8.3).
+//!
+//! The library of HTTP/2 refuses the rest before: headers of a connection, pseudo-headers out of place, a body of another
+//! length than announced.
 
 use http::{HeaderValue, Method, Version, header, request::Parts};
 
@@ -19,6 +23,9 @@ pub(super) fn check(head: &Parts) -> Result<(), Fault> {
     if head.method == Method::CONNECT {
         return Err(malformed("CONNECT is not served here"));
     }
+    if head.version == Version::HTTP_2 {
+        check_http2(head)?;
+    }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let is_good = |host: &HeaderValue| host.to_str().is_ok_and(is_host);
     match (hosts.next(), hosts.next()) {
@@ -30,6 +37,38 @@ pub(super) fn check(head: &Parts) -> Result<(), Fault> {
     }
 }
 
+/// What HTTP/1.1 cannot express, or its parser refuses. The server adds `Host` where there is none, from `:authority`.
+fn check_http2(head: &Parts) -> Result<(), Fault> {
+    let has_space_around = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        [bytes.first(), bytes.last()].into_iter().flatten().any(|byte| matches!(byte, b' ' | b'\t'))
+    };
+    if head.headers.values().any(has_space_around) {
+        return Err(malformed("A header of the request begins or ends with a space"));
+    }
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_number = |length: &HeaderValue| {
+        let digits = length.as_bytes();
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    };
+    if lengths.next().is_some_and(|length| lengths.next().is_some() || !is_number(length)) {
+        return Err(malformed("The request's Content-Length is not one number"));
+    }
+    let is_called = |host: &HeaderValue| {
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        authority.is_none_or(|authority| authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+    };
+    if !head.headers.get_all(header::HOST).iter().all(is_called) {
+        return Err(malformed("The request's Host header differs from its :authority"));
+    }
+    let path = head.uri.path();
+    let is_of_server = path == "*" && head.method == Method::OPTIONS;
+    if !path.starts_with('/') && !is_of_server {
+        return Err(malformed("The request's :path does not begin with `/`"));
+    }
+    Ok(())
+}
+
 fn malformed(message: &'static str) -> Fault {
     Fault::new(FaultKind::MalformedRequest, message)
 }
@@ -38,4 +77,47 @@ fn malformed(message: &'static str) -> Fault {
 pub fn body_bytes(head: &Parts) -> u64 {
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     length.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn check_http2(uri: &str, lines: &[(&str, &str)], expected: Result<(), &str>) {
+        let mut request = Request::builder().version(Version::HTTP_2).uri(uri);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        match (check(&head), expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(fault), Err(part)) => assert!(fault.message.contains(part), "{}, not {part}", fault.message),
+            (found, expected) => panic!("{uri} {lines:?}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn http2_is_as_strict_as_the_parser_of_http1() {
+        const HOST: (&str, &str) = ("host", "a.example");
+        const URI: &str = "https://a.example/t/get";
+        check_http2(URI, &[HOST], Ok(()));
+        check_http2(URI, &[("host", "A.example")], Ok(()));
+        check_http2("/t/get", &[HOST], Ok(()));
+        check_http2(URI, &[HOST, ("x", "a b"), ("y", "")], Ok(()));
+        check_http2(URI, &[], Err("has no Host header"));
+        check_http2(URI, &[("host", "b.example")], Err("differs from its :authority"));
+        check_http2(URI, &[("host", "a.example:443")], Err("differs from its :authority"));
+        check_http2(URI, &[HOST, HOST], Err("more than one Host header"));
+        check_http2("https://a@b.example/", &[("host", "a@b.example")], Err("Host header is malformed"));
+        check_http2(URI, &[HOST, ("x", " a")], Err("begins or ends with a space"));
+        check_http2(URI, &[HOST, ("x", "a\t")], Err("begins or ends with a space"));
+        check_http2(URI, &[HOST, ("content-length", "5")], Ok(()));
+        for lengths in [&["5", "5"][..], &["5", "6"], &["5, 5"], &["+5"], &[""], &["5.0"]] {
+            let lengths = lengths.iter().map(|length| ("content-length", *length));
+            let lines: Vec<_> = [HOST].into_iter().chain(lengths).collect();
+            check_http2(URI, &lines, Err("is not one number"));
+        }
+    }
 }
