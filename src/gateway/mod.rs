@@ -51,7 +51,7 @@ pub use events::{EventStreams, Events};
 pub use fault::refuse;
 pub use readiness::Readiness;
 pub use session::PageRequest;
-pub use staged_close::staged_close;
+pub use staged_close::{brief_close, staged_close};
 pub use websocket::{LEAVE_TIME, WebSocket, WebSocketSlot, WebSockets};
 
 use crate::{

@@ -45,6 +45,9 @@ const BOUNDS: Bounds = Bounds {
     at_stop: Duration::from_secs(2),
 };
 
+/// Those of a connection whose client broke the protocol, or sent too much: time for it to read why.
+const BRIEF: Bounds = Bounds { bytes: 1 << 20, time: Duration::from_secs(2), ..BOUNDS };
+
 /// Bytes of one read.
 const READ_BYTES: usize = 16 << 10;
 /// Bytes after which other tasks have a turn.
@@ -89,6 +92,15 @@ pub async fn staged_close<S: AsyncRead + AsyncWrite + SendQueue + Unpin>(
     stop: impl Future<Output = ()>,
 ) {
     close_within(BOUNDS, stream, evicted, stop).await;
+}
+
+/// Closes a connection whose client broke the protocol: it has a moment to read that.
+pub async fn brief_close<S: AsyncRead + AsyncWrite + SendQueue + Unpin>(
+    stream: S,
+    evicted: impl Fn(&Context<'_>) -> Poll<()>,
+    stop: impl Future<Output = ()>,
+) {
+    close_within(BRIEF, stream, evicted, stop).await;
 }
 
 async fn close_within<S: AsyncRead + AsyncWrite + SendQueue + Unpin>(

@@ -115,8 +115,7 @@ impl ListenerTls {
     /// Reads the pair.
     pub fn open(files: TlsFiles) -> Result<Self, PairError> {
         let served = Served::read(&files).1?;
-        let pair =
-            Arc::new(Pair { files, served: ArcSwap::from_pointee(served), problem: Mutex::default() });
+        let pair = Arc::new(Pair { files, served: ArcSwap::from_pointee(served), problem: Mutex::default() });
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])

@@ -113,7 +113,8 @@ fn a_changed_pair_is_used_and_a_bad_one_is_not() {
     };
     link("one");
     let dir = place.0.path().join("data");
-    let tls = ListenerTls::open(TlsFiles { certificate: dir.join("tls.crt"), key: dir.join("tls.key") }).unwrap();
+    let tls =
+        ListenerTls::open(TlsFiles { certificate: dir.join("tls.crt"), key: dir.join("tls.key") }).unwrap();
     link("two");
     Watch::new(&tls.pair).look(now);
     assert!(tls.status().expires.starts_with("2097"));

@@ -262,7 +262,9 @@ mod tests {
         let (stream, peer) = listener.accept().await.unwrap();
         let resources = Resources { open_files: 1000, memory: 1 << 30 };
         let admission = Admission::new(Limits::derive(resources, &Overrides::default(), 1, 8 << 10), 1);
-        let admitted = admission.connect(Arrival { entrance: Entrance::Clients, listener: 0, peer: peer.ip(), exempt: false }).unwrap();
+        let admitted = admission
+            .connect(Arrival { entrance: Entrance::Clients, listener: 0, peer: peer.ip(), exempt: false })
+            .unwrap();
         let timeouts = ClientTimeouts { head: limit, idle: limit * 10, stall: limit };
         (ClientStream::new(stream, admitted.connection.clone(), timeouts), client, admitted)
     }

@@ -4,7 +4,7 @@
 //! It guarantees: the handshake has the timeout of a request's head; a connection without a request ends at the begin of a
 //! graceful shutdown. Read next: `http2`, `client_stream`.
 
-use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, task::Context};
 
 use bytes::Bytes;
 use hyper::{server::conn::http1, service::service_fn};
@@ -72,11 +72,22 @@ struct Serving<'c> {
     stop: &'c CancellationToken,
 }
 
+/// The close of a connection.
+#[derive(Default, PartialEq, Eq)]
+enum Close {
+    /// In stages, so that the client gets the last response.
+    #[default]
+    Staged,
+    /// The same, within tight bounds: the client broke the protocol.
+    Brief,
+    /// At once: no response could be lost by that, or its client has forfeited it.
+    Now,
+}
+
 /// What is left of a connection that has served its last request.
 #[derive(Default)]
 struct Left {
-    /// It is closed at once: no response could be lost by that, or its client has forfeited it.
-    is_void: bool,
+    close: Close,
     /// The upstream's connection of its WebSocket, and the place among those that run.
     websocket: Option<(Remains, TaskTrackerToken)>,
 }
@@ -191,15 +202,15 @@ impl Serving<'_> {
             max_head: self.protocols.max_head,
             stop: self.stop,
         };
-        let is_void = match http2::serve(stream, served).await {
-            http2::Ended::InOrder => false,
+        let close = match http2::serve(stream, served).await {
+            http2::Ended::InOrder => Close::Staged,
             http2::Ended::Broken(error) => {
                 tracing::debug!(peer = %self.peer, %error, "a client's connection ended early");
-                false
+                Close::Brief
             }
-            http2::Ended::Dropped => true,
+            http2::Ended::Dropped => Close::Now,
         };
-        Left { is_void, websocket: None }
+        Left { close, websocket: None }
     }
 
     async fn http1(self, stream: &mut impl Io) -> Left {
@@ -219,7 +230,7 @@ impl Serving<'_> {
                 ended = &mut connection => ended,
                 () = stop.cancelled() => {
                     is_unused = state.is_between_requests();
-                    Pin::new(&mut connection).graceful_shutdown();
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
                     (&mut connection).await
                 }
             };
@@ -233,7 +244,8 @@ impl Serving<'_> {
             remains = Some(Box::pin(websocket.run(stream, early)).await);
         }
         // An unused one has no response that could be lost.
-        Left { is_void: is_unused && state.is_between_requests(), websocket: remains }
+        let close = if is_unused && state.is_between_requests() { Close::Now } else { Close::Staged };
+        Left { close, websocket: remains }
     }
 
     async fn close(self, stream: ClientStream, left: Left) {
@@ -244,15 +256,16 @@ impl Serving<'_> {
                 remains.close().await;
             }
         };
-        if let Some(socket) = stream.into_socket()
-            && !left.is_void
-        {
+        let client = async {
+            let Some(socket) = stream.into_socket().filter(|_| left.close != Close::Now) else { return };
             state.end_requests();
-            let client = gateway::staged_close(socket, |cx| state.poll_evicted(cx), stop.cancelled());
-            tokio::join!(client, upstream);
-        } else {
-            upstream.await;
-        }
+            let evicted = |cx: &Context<'_>| state.poll_evicted(cx);
+            match left.close {
+                Close::Staged | Close::Now => gateway::staged_close(socket, evicted, stop.cancelled()).await,
+                Close::Brief => gateway::brief_close(socket, evicted, stop.cancelled()).await,
+            }
+        };
+        tokio::join!(client, upstream);
         drop(running);
     }
 }

@@ -38,8 +38,8 @@ use crate::{
     cors::TrustedOrigins,
     decide::ListenerRole,
     files::Live,
-    listener_tls::ListenerTls,
     gateway::{DecodingBudget, EventStreams, Readiness, WebSockets, Worker},
+    listener_tls::ListenerTls,
     metrics::{Metrics, WorkerCounts},
     origin::Origin,
     recorder::Recorder,
@@ -277,4 +277,3 @@ fn tune(stream: &tokio::net::TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
-

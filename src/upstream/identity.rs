@@ -159,10 +159,7 @@ fn private_key(pem: &str) -> Result<Arc<dyn rustls::sign::SigningKey>, TlsProble
     for line in pem.lines() {
         if let Some(label) = label(line, "BEGIN").filter(|label| label.ends_with("PRIVATE KEY")) {
             if found.is_some() || open.is_some() {
-                return Err(bad(
-                    "holds more than one private key",
-                    "keep the key of the certificate alone",
-                ));
+                return Err(bad("holds more than one private key", "keep the key of the certificate alone"));
             }
             open = Some((label, Zeroizing::new(String::with_capacity(pem.len()))));
         } else if label(line, "END").is_some() {

@@ -179,8 +179,19 @@ async fn close(records: Records, usage: JoinHandle<()>, ledger: &Ledger, limit: 
 
 /// Hands the last access records on and closes the store. Exporters have what is left of the grace period, within bounds.
 async fn finish(running: Running, deadline: Instant) {
-    let Running { reloader, store, records, usage, ledger, deliveries, socket, logins, control, certificate, .. } =
-        running;
+    let Running {
+        reloader,
+        store,
+        records,
+        usage,
+        ledger,
+        deliveries,
+        socket,
+        logins,
+        control,
+        certificate,
+        ..
+    } = running;
     drop(certificate);
     // Within the grace period, no record is lost.
     let left = deadline.saturating_duration_since(Instant::now());

@@ -33,7 +33,7 @@ mod tests;
 
 use std::{borrow::Cow, fmt};
 
-use http::{HeaderMap, Method, Uri, request::Parts};
+use http::{HeaderMap, Method, Uri, Version, request::Parts};
 
 use super::{
     rewrite::{self, Answered, Fresh, Outgoing, OwnAddress, TokenPart, TokenSearch, Withheld},
@@ -258,8 +258,13 @@ fn routed<'r>(
     let path = head.uri.path();
     let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
     if hit.endpoint().upgrade.is_some() {
-        let message = "This endpoint is a WebSocket: open it as one. \
-            A proxy in front of tollgate has to pass `Upgrade` and `Connection` on";
+        let message = match head.version {
+            Version::HTTP_2 => "This endpoint is a WebSocket: open it as one, over HTTP/1.1",
+            _ => {
+                "This endpoint is a WebSocket: open it as one. \
+                 A proxy in front of tollgate has to pass `Upgrade` and `Connection` on"
+            }
+        };
         return Err(Fault::new(FaultKind::UpgradeRequired, message));
     }
     Ok(Routed { head, table, token, caller, hit })

@@ -1,0 +1,404 @@
+//! HTTP/2 on the listener: requests and answers pass as with HTTP/1.1, each with its own end; what a client may send is
+//! bounded; a connection ends with GOAWAY, and running requests are finished.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{
+    Broken, Http2, KEY, Message, Wire, World, eventually,
+    http2::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block,
+        frame, opening,
+    },
+    pause,
+};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn client(world: &World) -> (Http2, String) {
+    (Http2::connect(world.gateway.address), format!("Bearer {}", world.token))
+}
+
+/// The next request at the upstream, which gets this answer.
+fn serve(world: &mut World, answer: &str) -> Message {
+    let (request, mut wire) = world.upstream.request();
+    wire.send(answer);
+    world.upstream.keep(wire);
+    request
+}
+
+#[test]
+fn requests_and_answers_pass() {
+    let mut world = World::new();
+    let (mut client, bearer) = client(&world);
+    let headers = [("authorization", &*bearer), ("x-a", "1"), ("accept", "*/*")];
+
+    let answering = client.send("GET /t/get?q=1", &headers, b"");
+    let request = serve(
+        &mut world,
+        "HTTP/1.1 201 Made\r\nX-B: 2\r\nConnection: x-c\r\nX-C: 3\r\nContent-Length: 2\r\n\r\nok",
+    );
+    assert_eq!(request.head.start, "GET /get?q=1 HTTP/1.1");
+    assert_eq!(request.head.get("host"), Some(&*world.host));
+    assert_eq!(request.head.get("authorization"), Some(&*format!("Bearer {KEY}")));
+    assert_eq!(request.head.all("x-a"), ["1"]);
+    let answer = client.head(answering);
+    assert_eq!((answer.status, &answer.headers["x-b"]), (201, &"2".parse().unwrap()));
+    for name in ["connection", "keep-alive", "x-c", "transfer-encoding", "upgrade"] {
+        assert!(!answer.headers.contains_key(name), "{name}: {:?}", answer.headers);
+    }
+    assert!(answer.headers.contains_key("tollgate-request-id") && answer.headers.contains_key("date"));
+    assert_eq!(client.rest(answer).0, b"ok");
+
+    // A body without an announced length is sent in chunks, one with a length has that length.
+    let body = vec![b'x'; 300_000];
+    let answering = client.send("POST /t/post", &headers, &body);
+    let request = serve(&mut world, OK);
+    assert_eq!(
+        (request.head.all("transfer-encoding"), request.body),
+        (vec!["chunked".to_owned()], body.clone())
+    );
+    assert_eq!(client.answer(answering), (200, b"ok".to_vec()));
+    let headers = [("authorization", &*bearer), ("content-length", "300000")];
+    let answering = client.send("POST /t/post", &headers, &body);
+    let request = serve(&mut world, OK);
+    assert_eq!((request.head.get("content-length"), request.body.len()), (Some("300000"), 300_000));
+    assert_eq!(client.answer(answering), (200, b"ok".to_vec()));
+
+    // A HEAD has the head of a GET, and no body.
+    let answering = client.send("HEAD /health", &[], b"");
+    let answer = client.head(answering);
+    assert_eq!((answer.status, &answer.headers["content-length"]), (200, &"15".parse().unwrap()));
+    assert_eq!(client.rest(answer).0, b"");
+    // Own faults have the shape that they have with HTTP/1.1.
+    let (status, body) = client.answer(client.send("GET /t/nowhere", &headers[..1], b""));
+    assert!(status == 404 && String::from_utf8_lossy(&body).contains("route_not_found"), "{status}");
+    assert_eq!(world.upstream.connections, 1, "the upstream's connection is kept");
+}
+
+#[test]
+fn requests_run_beside_each_other_and_stream() {
+    let mut world = World::new();
+    let (mut client, bearer) = client(&world);
+    let headers = [("authorization", &*bearer), ("te", "trailers")];
+    let (first, second) =
+        (client.send("GET /t/get?1", &headers, b""), client.send("GET /t/get?2", &headers, b""));
+    let mut wires: Vec<_> = (0..2).map(|_| world.upstream.request()).collect();
+    wires.sort_by_key(|(request, _)| request.head.start.clone());
+    let (mut wire_of_first, mut wire_of_second) = (wires.remove(0).1, wires.remove(0).1);
+    // The second is answered while the first streams.
+    wire_of_first.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n1\r\na\r\n");
+    let mut streaming = client.head(first);
+    assert_eq!(client.piece(&mut streaming).unwrap().unwrap(), "a");
+    wire_of_second.send(OK);
+    assert_eq!(client.answer(second), (200, b"ok".to_vec()));
+    wire_of_first.send("1\r\nb\r\n");
+    assert_eq!(client.piece(&mut streaming).unwrap().unwrap(), "b");
+    wire_of_first.send("0\r\nx-sum: 5\r\n\r\n");
+    let (rest, trailers) = client.rest(streaming);
+    assert_eq!((rest, &trailers.unwrap()["x-sum"]), (vec![], &"5".parse().unwrap()));
+    // An answer that breaks off looks broken.
+    let answering = client.send("GET /t/get", &headers, b"");
+    let (_, mut wire) = world.upstream.request();
+    wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    let mut answer = client.head(answering);
+    assert_eq!(client.piece(&mut answer).unwrap().unwrap(), "a");
+    drop(wire);
+    let error = client.piece(&mut answer).unwrap().unwrap_err();
+    assert!(error.contains("INTERNAL_ERROR"), "{error}");
+}
+
+#[test]
+fn a_cancelled_request_is_cancelled_upstream() {
+    let mut world = World::new();
+    let (mut client, bearer) = client(&world);
+    let headers = [("authorization", &*bearer)];
+    // Before the answer.
+    let answering = client.send("GET /t/get", &headers, b"");
+    let (_, mut wire) = world.upstream.request();
+    drop(answering);
+    wire.ends();
+    // In its body.
+    let answering = client.send("GET /t/get", &headers, b"");
+    let (_, mut wire) = world.upstream.request();
+    wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    let mut answer = client.head(answering);
+    assert_eq!(client.piece(&mut answer).unwrap().unwrap(), "a");
+    drop(answer);
+    wire.ends();
+    // With the connection.
+    let answering = client.send("GET /t/get", &headers, b"");
+    let (_, mut wire) = world.upstream.request();
+    drop((answering, client));
+    wire.ends();
+    eventually("the records", || world.gateway.logged("client_left").len() == 3);
+}
+
+#[test]
+fn neither_side_is_read_ahead_of_the_other() {
+    const MOST: usize = 64 << 20;
+    const PAUSE: Duration = Duration::from_millis(300);
+    let mut world = World::new();
+    let (mut client, bearer) = client(&world);
+    let headers = [("authorization", &*bearer)];
+    // A client that takes nothing of an answer, and another request beside it.
+    let answering = client.send("GET /t/get", &headers, b"");
+    let (_, mut wire) = world.upstream.request();
+    wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {MOST}\r\n\r\n"));
+    let stalled = client.head(answering);
+    assert!(wire.push(MOST, PAUSE) < 16 << 20, "most of it waits at the upstream");
+    let beside = client.send("GET /health", &[], b"");
+    assert_eq!(client.head(beside).status, 200);
+    drop(stalled);
+    // An upstream that takes nothing of an upload.
+    let (_answering, pieces) = client.begin("POST /t/post", &headers);
+    for _ in 0..MOST >> 20 {
+        pieces.send(vec![b'x'; 1 << 20].into()).unwrap();
+    }
+    let mut wire = world.upstream.next();
+    wire.head().unwrap();
+    let before = world.gateway.resident_bytes();
+    pause(PAUSE);
+    assert!(world.gateway.resident_bytes() < before + (4 << 20), "the upload is not held in memory");
+}
+
+/// What HTTP/1.1 cannot express, and what its parser refuses, never reaches the upstream.
+#[test]
+fn malformed_requests_are_refused() {
+    const PROTOCOL_ERROR: Option<u8> = Some(1);
+    let mut world = World::new();
+    let bearer = format!("Bearer {}", world.token);
+    // `None` is a 400 of tollgate, `Some` a reset with this code by the library.
+    let mut check =
+        |pseudo: &[(&str, &str)], more: &[(&str, &str)], data: Option<&str>, expected: Option<u8>| {
+            let mut wire = Wire::connect(world.gateway.address);
+            let lines = [pseudo, &[("authorization", &bearer)], more].concat();
+            let flags = END_HEADERS | if data.is_none() { END_STREAM } else { 0 };
+            wire.send([opening(), frame(HEADERS, flags, 1, &block(&lines))].concat());
+            if let Some(data) = data {
+                wire.send(frame(DATA, END_STREAM, 1, data.as_bytes()));
+            }
+            let seen = wire.frame_of(&[HEADERS, RST_STREAM, GOAWAY]).unwrap();
+            let found = if seen.kind == HEADERS { (None, seen.status()) } else { (Some(seen.code()), None) };
+            let wanted = (expected, expected.is_none().then_some(400));
+            assert_eq!(found, wanted, "{pseudo:?} {more:?} {data:?}: {seen:?}");
+            world.upstream.saw_nothing();
+        };
+    const POST: [(&str, &str); 4] =
+        [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/t/post")];
+    for (line, expected) in [
+        (("connection", "close"), PROTOCOL_ERROR),
+        (("transfer-encoding", "chunked"), PROTOCOL_ERROR),
+        (("upgrade", "websocket"), PROTOCOL_ERROR),
+        (("keep-alive", "timeout=5"), PROTOCOL_ERROR),
+        (("proxy-connection", "keep-alive"), PROTOCOL_ERROR),
+        (("te", "gzip"), PROTOCOL_ERROR),
+        (("X-Upper", "1"), PROTOCOL_ERROR),
+        (("x a", "1"), PROTOCOL_ERROR),
+        (("x-a", "1\r\nx-b: 2"), PROTOCOL_ERROR),
+        (("x-a", "\0"), PROTOCOL_ERROR),
+        ((":path", "/t/get"), PROTOCOL_ERROR),
+        ((":unknown", "1"), PROTOCOL_ERROR),
+        ((":status", "200"), PROTOCOL_ERROR),
+        (("x-a", " 1"), None),
+        (("host", "b"), None),
+        (("content-length", "4x"), PROTOCOL_ERROR),
+    ] {
+        check(&POST, &[line], Some("body"), expected);
+    }
+    check(&POST, &[("content-length", "5")], Some("body"), PROTOCOL_ERROR);
+    check(&POST, &[("content-length", "3")], Some("body"), PROTOCOL_ERROR);
+    check(&POST, &[("content-length", "4"), ("content-length", "5")], Some("body"), None);
+    check(&POST, &[("content-length", "4"), ("content-length", "4")], Some("body"), None);
+    check(&POST, &[("content-length", "4")], None, PROTOCOL_ERROR);
+    for missing in 0..POST.len() {
+        let some: Vec<_> =
+            POST.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, line)| *line).collect();
+        let expected = if POST[missing].0 == ":authority" { None } else { PROTOCOL_ERROR };
+        check(&some, &[], None, expected);
+    }
+    let with = |name: &str, value: &'static str| {
+        POST.map(|line| if line.0 == name { (line.0, value) } else { line })
+    };
+    check(&with(":authority", "a@b"), &[], None, None);
+    check(&with(":authority", "a b"), &[], None, PROTOCOL_ERROR);
+    check(&with(":path", ""), &[], None, PROTOCOL_ERROR);
+    check(&with(":path", "*"), &[], None, None);
+    check(&[(":method", "CONNECT"), (":authority", "a:443")], &[], None, None);
+    // A WebSocket over HTTP/2 was not offered.
+    let connect = [(":method", "CONNECT"), (":protocol", "websocket"), POST[1], POST[2], POST[3]];
+    check(&connect, &[], None, PROTOCOL_ERROR);
+}
+
+#[test]
+fn a_websocket_needs_http1() {
+    let world =
+        World::with("[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n", &[]);
+    let (mut client, bearer) = client(&world);
+    let answering = client.send("GET /t/live", &[("authorization", &bearer)], b"");
+    let answer = client.head(answering);
+    assert!(answer.status == 426 && !answer.headers.contains_key("upgrade"), "{:?}", answer.headers);
+    let body = String::from_utf8(client.rest(answer).0).unwrap();
+    assert!(body.contains("upgrade_required") && body.contains("HTTP/1.1"), "{body}");
+}
+
+#[test]
+fn a_drain_lets_requests_end() {
+    let mut world = World::new();
+    let (mut client, bearer) = client(&world);
+    let answering = client.send("GET /t/get", &[("authorization", &bearer)], b"");
+    let (_, mut wire) = world.upstream.request();
+    wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    let mut answer = client.head(answering);
+    assert_eq!(client.piece(&mut answer).unwrap().unwrap(), "a");
+    let idle = Http2::connect(world.gateway.address);
+    world.gateway.signal(Signal::TERM);
+    world.gateway.wait_for_log("draining: no new connections; open streams continue");
+    idle.ends().unwrap();
+    wire.send("1\r\nb\r\n0\r\n\r\n");
+    assert_eq!(client.rest(answer).0, b"b");
+    client.ends().unwrap();
+    assert!(world.gateway.exit().success());
+}
+
+#[test]
+fn an_idle_connection_ends_in_order() {
+    let mut world = World::with("", &["--idle-timeout", "1s", "--head-timeout", "1s"]);
+    Http2::connect(world.gateway.address).ends().unwrap();
+    let (mut client, bearer) = client(&world);
+    let answering = client.send("GET /t/get", &[("authorization", &bearer)], b"");
+    let (_, mut wire) = world.upstream.request();
+    // A request that takes longer is not idle time.
+    assert!(wire.is_quiet_for(Duration::from_millis(1500)));
+    wire.send(OK);
+    assert_eq!(client.answer(answering), (200, b"ok".to_vec()));
+    client.ends().unwrap();
+    // A client that does not answer the ping of GOAWAY is left, and so is one that sends a part of the preface.
+    let mut silent = Wire::connect(world.gateway.address);
+    silent.send(opening());
+    assert_eq!(silent.frame_of(&[GOAWAY]).unwrap().code(), 0);
+    assert!(silent.frame_of(&[]) == Err(Broken::Cut));
+    let mut partial = Wire::connect(world.gateway.address);
+    partial.send(&opening()[..10]);
+    partial.rest();
+}
+
+#[test]
+fn the_preface_may_come_in_pieces() {
+    let world = World::new();
+    let get = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/health")];
+    let bytes = [opening(), frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&get))].concat();
+    let mut wire = Wire::connect(world.gateway.address);
+    for byte in bytes {
+        wire.send([byte]);
+    }
+    assert_eq!(wire.frame_of(&[HEADERS]).unwrap().status(), Some(200));
+    // What only begins like it is HTTP/1.1.
+    for (sent, expected) in [
+        ("PRI * HTTP/2.1\r\n\r\n", "HTTP/1.1 400 "),
+        ("PRI /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 401 "),
+    ] {
+        let mut wire = Wire::connect(world.gateway.address);
+        wire.send(sent);
+        let answer = String::from_utf8(wire.rest()).unwrap();
+        assert!(answer.starts_with(expected), "{sent}: {answer}");
+    }
+    let mut wire = Wire::connect(world.gateway.address);
+    wire.send("P");
+    wire.finish();
+    assert_eq!(wire.rest(), b"");
+}
+
+#[test]
+fn requests_at_a_time_count_as_connections_of_an_address() {
+    let mut world = World::with("", &["--max-connections-per-address", "3"]);
+    let (mut client, bearer) = client(&world);
+    let headers = [("authorization", &*bearer)];
+    let mut wires = Vec::new();
+    let running: Vec<_> = (0..3)
+        .map(|_| {
+            let answering = client.send("GET /t/get", &headers, b"");
+            wires.push(world.upstream.request().1);
+            answering
+        })
+        .collect();
+    let (status, body) = client.answer(client.send("GET /t/get", &headers, b""));
+    assert!(status == 429 && String::from_utf8_lossy(&body).contains("too_many_connections"), "{status}");
+    // A health check is answered all the same.
+    assert_eq!(client.answer(client.send("GET /health", &[], b"")).0, 200);
+    for wire in &mut wires {
+        wire.send(OK);
+    }
+    for answering in running {
+        assert_eq!(client.answer(answering).0, 200);
+    }
+    for wire in wires {
+        world.upstream.keep(wire);
+    }
+    let answering = client.send("GET /t/get", &headers, b"");
+    serve(&mut world, OK);
+    assert_eq!(client.answer(answering).0, 200);
+}
+
+/// What ends the connection of a client that abuses it.
+fn is_cut(world: &World, opening_bytes: &[u8], flood: impl Fn(u32) -> Vec<u8>) {
+    let mut wire = Wire::connect(world.gateway.address);
+    wire.send(opening_bytes);
+    let mut reader = wire.twin();
+    // The answers are read, so that nothing but a bound ends it.
+    let read = std::thread::spawn(move || reader.rest().len());
+    let is_ended = (0..2_000_000_u32).any(|count| wire.try_send(&flood(count)).is_err());
+    drop(wire);
+    read.join().unwrap();
+    assert!(is_ended);
+    assert_eq!(Http2::connect(world.gateway.address).health(), 200, "others are served");
+}
+
+#[test]
+fn floods_end_their_connection() {
+    let world = World::new();
+    let get = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/t/get")];
+    let open = opening();
+    let many = |frame: Vec<u8>| frame.repeat(50);
+    // Requests that are cancelled at once (CVE-2023-44487).
+    is_cut(&world, &open, |count| {
+        let id = 2 * count + 1;
+        let headers = frame(HEADERS, END_HEADERS | END_STREAM, id, &block(&get));
+        [headers, frame(RST_STREAM, 0, id, &[0, 0, 0, 8])].concat()
+    });
+    assert!(!world.gateway.logged("began and cancelled requests without end").is_empty());
+    // Frames that say nothing.
+    is_cut(&world, &open, |_| many(frame(PING, 0, 0, &[0; 8])));
+    is_cut(&world, &open, |_| many(frame(SETTINGS, 0, 0, &[])));
+    is_cut(&world, &open, |_| many(frame(0xbe, 0, 0, &[0; 8])));
+    let begun = [open.clone(), frame(HEADERS, END_HEADERS, 1, &block(&get))].concat();
+    is_cut(&world, &begun, |_| many(frame(DATA, 0, 1, &[])));
+    // A head without end (CVE-2024-27316), and one that is too large.
+    let begun = [open.clone(), frame(HEADERS, 0, 1, &block(&get))].concat();
+    is_cut(&world, &begun, |_| frame(CONTINUATION, 0, 1, &[]));
+    is_cut(&world, &begun, |_| frame(CONTINUATION, 0, 1, &block(&[("x-a", &"a".repeat(100))]).repeat(100)));
+    // Errors of streams without end.
+    is_cut(&world, &open, |count| {
+        let lines = [&get[..], &[("connection", "close")]].concat();
+        frame(HEADERS, END_HEADERS | END_STREAM, 2 * count + 1, &block(&lines))
+    });
+    assert!(world.gateway.peak_bytes() < 200 << 20);
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_refused() {
+    let world = World::new();
+    let (mut client, bearer) = client(&world);
+    let large = "a".repeat(20_000);
+    let headers: Vec<_> =
+        std::iter::once(("authorization", &*bearer)).chain((0..5).map(|_| ("x-a", &*large))).collect();
+    let answering = client.send("GET /t/get", &headers, b"");
+    // The library answers with 431, or resets the stream.
+    let error = client.outcome(answering);
+    assert!(
+        error.as_ref().map_or_else(|error| error.contains("REFUSED"), |status| *status == 431),
+        "{error:?}"
+    );
+    assert_eq!(client.health(), 200, "the connection goes on");
+}
