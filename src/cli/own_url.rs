@@ -6,8 +6,8 @@ use http::Method;
 
 use super::status;
 use crate::{
-    origin::Origin,
-    settings::{DEFAULT_LISTEN, Places},
+    origin::{Origin, Scheme},
+    settings::{DEFAULT_LISTEN, Places, Settings},
 };
 
 /// The URL, without a `/` at its end.
@@ -21,16 +21,20 @@ pub(super) async fn own_url(places: &Places) -> anyhow::Result<String> {
 pub(super) fn configured_url(places: &Places) -> String {
     // An error in the settings is `serve`'s to report.
     let listen = places.listen().unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
-    listen.parse().map_or_else(|_| format!("http://{listen}"), url_of)
+    let scheme = if places.has_tls() { Scheme::Https } else { Scheme::Http };
+    listen
+        .parse()
+        .map_or_else(|_| format!("{}://{listen}", scheme.as_str()), |address| url_of(scheme, address))
 }
 
 /// The URL of a running server.
-pub(super) fn of_server(public_url: Option<&Origin>, address: SocketAddr) -> String {
-    public_url.map_or_else(|| url_of(address), Origin::to_string)
+pub(super) fn of_server(settings: &Settings, address: SocketAddr) -> String {
+    let scheme = if settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    settings.public_url.as_ref().map_or_else(|| url_of(scheme, address), Origin::to_string)
 }
 
 /// The URL of a listener. One on all addresses is reached by the loopback address.
-pub(super) fn url_of(address: SocketAddr) -> String {
+fn url_of(scheme: Scheme, address: SocketAddr) -> String {
     let mut shown = address;
     if address.ip().is_unspecified() {
         shown.set_ip(match address {
@@ -38,7 +42,7 @@ pub(super) fn url_of(address: SocketAddr) -> String {
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{shown}")
+    format!("{}://{shown}", scheme.as_str())
 }
 
 #[cfg(test)]
@@ -47,12 +51,12 @@ mod tests {
 
     #[test]
     fn a_listener_on_all_addresses_is_called_on_this_machine() {
-        for (address, url) in [
-            ("0.0.0.0:80", "http://127.0.0.1:80"),
-            ("[::]:8787", "http://[::1]:8787"),
-            ("10.0.0.1:1", "http://10.0.0.1:1"),
+        for (scheme, address, url) in [
+            (Scheme::Http, "0.0.0.0:80", "http://127.0.0.1:80"),
+            (Scheme::Https, "[::]:8787", "https://[::1]:8787"),
+            (Scheme::Http, "10.0.0.1:1", "http://10.0.0.1:1"),
         ] {
-            assert_eq!(url_of(address.parse().unwrap()), url);
+            assert_eq!(url_of(scheme, address.parse().unwrap()), url);
         }
     }
 }

@@ -32,7 +32,8 @@ pub struct Args {
 
 /// All providers of the catalogue, by name.
 pub fn all() -> anyhow::Result<Vec<Entry>> {
-    let mut loaded = files::load(&Source::Embedded(Catalogue::All)).context("failed to read the built-in files")?;
+    let mut loaded =
+        files::load(&Source::Embedded(Catalogue::All)).context("failed to read the built-in files")?;
     loaded.files.drop_tests();
     let compiled = compile::compile(&loaded.files);
     Ok(catalogue::entries(&loaded.files, compiled.providers.iter().map(|provider| &**provider)))
@@ -83,7 +84,14 @@ fn table(found: &[&Entry]) -> String {
             _ => hosts.concat(),
         };
         let doubts = if one.doubts.is_empty() { String::new() } else { one.doubts.len().to_string() };
-        [one.name.clone(), one.title.clone(), one.class.name().to_owned(), hosts, one.endpoints.len().to_string(), doubts]
+        [
+            one.name.clone(),
+            one.title.clone(),
+            one.class.name().to_owned(),
+            hosts,
+            one.endpoints.len().to_string(),
+            doubts,
+        ]
     };
     let rows: Vec<_> = found.iter().map(row).collect();
     context::table(["NAME", "TITLE", "CLASS", "HOST", "ENDPOINTS", "DOUBTS"], &rows)
@@ -101,7 +109,8 @@ fn details(one: &Entry) -> Lines {
             lines.push(format_args!("  {label:<13} {text}"));
         }
     };
-    let list = |items: &std::collections::BTreeSet<String>| items.iter().cloned().collect::<Vec<_>>().join(", ");
+    let list =
+        |items: &std::collections::BTreeSet<String>| items.iter().cloned().collect::<Vec<_>>().join(", ");
     line("class:", one.class.name());
     line("group:", one.group.as_deref().unwrap_or_default());
     line("hosts:", &list(&one.origins));

@@ -129,7 +129,7 @@ async fn start(
         traffic: traffic.clone(),
         refreshes: refresher.problems().clone(),
         overview: StoredFacts::default(),
-        url: super::own_url::of_server(settings.public_url.as_ref(), base.bound.address),
+        url: super::own_url::of_server(settings, base.bound.address),
     }));
     let OwnApi { queue, socket, tasks: api_tasks } = start_api(settings, keys, &base, files)?;
     let sources = metrics::Sources {

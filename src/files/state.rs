@@ -168,7 +168,9 @@ impl ReloadState {
             (Ok(tree), _) if tree.has_providers() && !(has_own && tree.has_built_in_providers()) => Ok(tree),
             (Ok(_), Source::Directory(dir)) => Err(format!("`{}` has no provider file", dir.display())),
             (Ok(_), Source::Embedded(_)) => Err("`catalogue` names no provider".to_owned()),
-            (Err(error), Source::Directory(dir)) => Err(format!("`{}` cannot be read: {error}", dir.display())),
+            (Err(error), Source::Directory(dir)) => {
+                Err(format!("`{}` cannot be read: {error}", dir.display()))
+            }
             (Err(error), Source::Embedded(_)) => Err(error.to_string()),
         }
     }

@@ -11,8 +11,8 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    AccessLog, Arguments, Bypass, DEFAULT_LISTEN, ExporterTable, Given, Origin, SettingsError, Sourced, TlsFiles,
-    UserOrigins, arguments::checked, bypass, settings_file::SettingsFile, user_origins,
+    AccessLog, Arguments, Bypass, DEFAULT_LISTEN, ExporterTable, Given, Origin, SettingsError, Sourced,
+    TlsFiles, UserOrigins, arguments::checked, bypass, settings_file::SettingsFile, user_origins,
 };
 use crate::{
     compile::{duration, size, span},

@@ -62,6 +62,11 @@ impl Places {
         Ok(path.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()))
     }
 
+    /// True if a server with these settings speaks TLS, as far as its settings file and variables say. For messages.
+    pub fn has_tls(&self) -> bool {
+        std::env::var_os("TOLLGATE_TLS_CERT").is_some() || self.file().is_ok_and(|file| file.has("tls_cert"))
+    }
+
     /// The settings file.
     pub(super) fn file(&self) -> Result<&SettingsFile, SettingsError> {
         if let Some(file) = self.file.get() {
@@ -98,7 +103,11 @@ impl Places {
             None => self.file()?.list("catalogue")?,
         };
         Ok(names.map(|names| {
-            if names.iter().any(|name| name == "all") { Catalogue::All } else { Catalogue::Named(names.into_iter().collect()) }
+            if names.iter().any(|name| name == "all") {
+                Catalogue::All
+            } else {
+                Catalogue::Named(names.into_iter().collect())
+            }
         }))
     }
 

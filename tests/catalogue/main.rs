@@ -68,7 +68,8 @@ fn shipped() -> Compiled {
                     dirs.extend(folder.has_folders().then_some(path));
                     continue;
                 }
-                let below = path.strip_prefix(root().join("providers.d")).unwrap().to_str().unwrap().to_owned();
+                let below =
+                    path.strip_prefix(root().join("providers.d")).unwrap().to_str().unwrap().to_owned();
                 let (folder, name) = Folder::of_path(&below).unwrap();
                 let name = folder.file_name(name.trim_end_matches(".toml"));
                 texts.push((Arc::<str>::from(below), folder, name, fs::read_to_string(&path).unwrap()));
@@ -107,7 +108,11 @@ fn covers(pattern: &str, url: &str) -> bool {
     let texts: Vec<&str> = texts.collect();
     for (index, text) in texts.iter().enumerate() {
         let is_last = index + 1 == texts.len();
-        let found = if is_last && text.is_empty() { Some(rest.len()) } else { rest.get(1..).and_then(|rest| rest.find(text)).map(|at| at + 1) };
+        let found = if is_last && text.is_empty() {
+            Some(rest.len())
+        } else {
+            rest.get(1..).and_then(|rest| rest.find(text)).map(|at| at + 1)
+        };
         let Some(found) = found.filter(|found| *found > 0) else { return false };
         rest = &rest[found + text.len()..];
     }
@@ -149,12 +154,14 @@ fn each_endpoint_of_a_vendor_is_in_its_file() {
             (Some(provider), false) => {
                 for (name, Endpoint(method, path, ..)) in &facts.endpoints {
                     let wanted = url_of_facts(&facts, path);
-                    let is_reached = provider.endpoints.iter().any(|one| {
-                        one.method.as_str() == method && covers(&url(provider, one), &wanted)
-                    });
+                    let is_reached = provider
+                        .endpoints
+                        .iter()
+                        .any(|one| one.method.as_str() == method && covers(&url(provider, one), &wanted));
                     let is_listed = listed(id, &format!("endpoint {name}"));
                     if is_reached == is_listed {
-                        let what = if is_listed { "is reached: take it off the list" } else { "is not reached" };
+                        let what =
+                            if is_listed { "is reached: take it off the list" } else { "is not reached" };
                         wrong.insert(format!("{id}: {name}: {method} {wanted} {what}"));
                     }
                 }
@@ -228,7 +235,9 @@ fn each_file_of_the_catalogue_is_whole() {
 
 #[test]
 fn a_name_covers_segments() {
-    let check = |pattern: &str, url: &str, expected: bool| assert_eq!(covers(pattern, url), expected, "{pattern} {url}");
+    let check = |pattern: &str, url: &str, expected: bool| {
+        assert_eq!(covers(pattern, url), expected, "{pattern} {url}")
+    };
     check("https://a.example/v1/chat", "https://a.example/v1/chat", true);
     check("https://a.example/v1/chat", "https://a.example/v1/chats", false);
     check("https://{region}.example/v1/{id}", "https://{place}.example/v1/{file_id}", true);

@@ -119,7 +119,8 @@ pub fn entries<'p>(files: &Files, providers: impl IntoIterator<Item = &'p Provid
 fn known<'f>(files: &'f Files, provider: &Provider) -> Option<&'f syntax::Catalogue> {
     let own = &files.providers.get(&provider.name)?.as_ref().ok()?.document;
     let of_preset = || {
-        let (_, preset) = files.presets.iter().find(|(name, _)| Some(name.as_str()) == own.extends.as_deref())?;
+        let (_, preset) =
+            files.presets.iter().find(|(name, _)| Some(name.as_str()) == own.extends.as_deref())?;
         preset.as_ref().ok()?.document.catalogue.as_ref()
     };
     own.catalogue.as_ref().or_else(of_preset)
@@ -129,8 +130,11 @@ fn entry(provider: &Provider, known: Option<&syntax::Catalogue>) -> Entry {
     let known = known.cloned().unwrap_or_default();
     let syntax::Catalogue { env, models, sources, checked, unconfirmed, doubts } = known;
     let apis = provider.endpoints.iter().filter_map(|one| one.api.as_ref());
-    let origins: BTreeSet<String> =
-        provider.endpoints.iter().map(|endpoint| origin(provider, &provider.base_of(endpoint).value)).collect();
+    let origins: BTreeSet<String> = provider
+        .endpoints
+        .iter()
+        .map(|endpoint| origin(provider, &provider.base_of(endpoint).value))
+        .collect();
     Entry {
         name: provider.name.to_string(),
         title: provider.shown.title.clone(),
@@ -160,7 +164,8 @@ fn class(provider: &Provider, origins: &BTreeSet<String>) -> Class {
     };
     let is_chat = |one: &Endpoint| {
         let path = one.paths.first().map_or("", |path| &path.text);
-        one.api.as_ref().is_some_and(|api| api.name.as_str() == "chat-completions") && path.ends_with("/v1/chat/completions")
+        one.api.as_ref().is_some_and(|api| api.name.as_str() == "chat-completions")
+            && path.ends_with("/v1/chat/completions")
     };
     if origins.iter().all(|origin| origin.starts_with("http://")) {
         Class::Local
@@ -191,7 +196,9 @@ fn origin(provider: &Provider, base: &ProviderTemplate) -> String {
             Part::Placeholder { name, .. } => {
                 let written = name.written(&[]);
                 let default = match name {
-                    Placeholder::Field(_) => field(provider, Some(written)).and_then(|field| field.default.as_deref()),
+                    Placeholder::Field(_) => {
+                        field(provider, Some(written)).and_then(|field| field.default.as_deref())
+                    }
                     _ => None,
                 };
                 match default {
@@ -251,7 +258,8 @@ impl Entry {
         let lists = self.origins.iter().chain(&self.apis).chain(&self.models);
         let lists = lists.chain(self.fields.iter().flat_map(|field| &field.env)).chain(&self.group);
         let own = [self.name.as_str(), &self.title, self.class.name()];
-        let text = own.into_iter().chain(lists.map(String::as_str)).collect::<Vec<_>>().join("\n").to_lowercase();
+        let text =
+            own.into_iter().chain(lists.map(String::as_str)).collect::<Vec<_>>().join("\n").to_lowercase();
         words.to_lowercase().split_whitespace().all(|word| text.contains(word))
     }
 }
@@ -266,13 +274,20 @@ pub fn markdown(entries: &[Entry]) -> String {
          |---|---|---|---|---|---|---|---|\n",
     );
     for one in entries {
-        let title = one.docs.as_deref().map_or_else(|| cell(&one.title), |docs| format!("[{}]({docs})", cell(&one.title)));
-        let hosts: Vec<String> = one.origins.iter().map(|origin| format!("`{}`", origin.trim_start_matches("https://"))).collect();
+        let title = one
+            .docs
+            .as_deref()
+            .map_or_else(|| cell(&one.title), |docs| format!("[{}]({docs})", cell(&one.title)));
+        let hosts: Vec<String> =
+            one.origins.iter().map(|origin| format!("`{}`", origin.trim_start_matches("https://"))).collect();
         let endpoints: Vec<&str> = one.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         let env = one.fields.iter().flat_map(|field| &field.env).map(|name| format!("`{name}`"));
         let mut doubts: Vec<String> = one.doubts.iter().map(|doubt| cell(doubt)).collect();
         if !one.unconfirmed.is_empty() {
-            doubts.push(format!("Unconfirmed: {}.", one.unconfirmed.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")));
+            doubts.push(format!(
+                "Unconfirmed: {}.",
+                one.unconfirmed.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+            ));
         }
         let columns = [
             format!("`{}`", one.name),

@@ -22,7 +22,8 @@ impl Compiler<'_> {
             self.check_variables(field, variables, section);
         }
         self.each("models", models.as_deref(), |name| {
-            let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+            let is_word =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
             let is_name = !name.is_empty() && name.bytes().all(is_word);
             (!is_name).then_some("is not the name of a family of models: use `[a-z0-9._-]+`")
         });
@@ -69,7 +70,9 @@ impl Compiler<'_> {
         }
         self.each(&format!("env/{field}"), Some(variables), |name| {
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            let is_name = !name.is_empty() && name.bytes().all(is_word) && !name.starts_with(|c: char| c.is_ascii_digit());
+            let is_name = !name.is_empty()
+                && name.bytes().all(is_word)
+                && !name.starts_with(|c: char| c.is_ascii_digit());
             (!is_name).then_some("is not the name of an environment variable: use `[A-Za-z_][A-Za-z0-9_]*`")
         });
     }
