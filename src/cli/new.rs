@@ -1,5 +1,5 @@
-//! `tollgate new`: creates a provider file that extends a preset, with two tests. Writes it only if `check` has no
-//! findings, and never replaces a file.
+//! `tollgate new`: creates a provider file, that of the catalogue or one that extends a preset, with two tests. Writes it only if
+//! `check` has no findings, and never replaces a file.
 
 use std::{
     fs,
@@ -19,6 +19,7 @@ use crate::{
     escape::{self, Lines},
     files::{self, FileState, FileStatus},
     name::FileName,
+    numbers::counted,
     output,
     pipeline::{self, Loaded},
     settings::{Places, Source},
@@ -30,7 +31,9 @@ use crate::{
 /// The providers directory to create if there is none.
 const DIRECTORY: &str = "providers.d";
 
-/// Create a provider file from a preset, with two tests, ready to serve
+/// Create a provider file, from the catalogue or from a preset, ready to serve
+///
+/// Without `--base-url`, NAME is a provider of the catalogue (`tollgate providers`), and its file is written.
 ///
 /// A running server is asked to read its files again, as by `tollgate reload`: what is printed then works at once.
 ///
@@ -43,9 +46,9 @@ pub struct Args {
     /// The base URL of the upstream, such as `https://api.example.com`. A name in braces, as in `https://{region}.example.com`,
     /// becomes a field that each user fills in
     #[arg(long, value_name = "URL")]
-    base_url: String,
+    base_url: Option<String>,
     /// The preset [default: the one with `default = true`]
-    #[arg(long, value_name = "PRESET")]
+    #[arg(long, value_name = "PRESET", requires = "base_url")]
     extends: Option<String>,
 }
 
@@ -66,9 +69,10 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     }
     let what = check::describe(default);
     let mut loaded = files::load(default).with_context(|| format!("cannot read {what}: create it first"))?;
-    let (extends, preset) = preset(args.extends.as_deref(), &loaded)?;
-    let text = starter::text(&args.name, &args.base_url, &extends, &preset)
-        .map_err(|problem| anyhow::anyhow!("`{}` cannot be a base URL: {problem}", args.base_url))?;
+    let (text, template) = match &args.base_url {
+        Some(base_url) => from_preset(args, base_url, &loaded)?,
+        None => (of_catalogue(&args.name)?.to_owned(), "the catalogue".to_owned()),
+    };
     let shown: Arc<str> = path.to_string_lossy().into();
     let header = fmt::schema_line(&path, FileKind::Provider);
     let text = crate::format::format(&shown, &text, syntax::schema(FileKind::Provider), Some(&header))
@@ -99,8 +103,26 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     }
     whole_file::create(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
     let serving = Serving::ask(places, &dir, &args.name)?;
-    print_summary(&args.name, &shown, &extends, &loaded, &header, &serving)?;
+    print_summary(&args.name, &shown, &template, &loaded, &header, &serving)?;
     Ok(true)
+}
+
+/// The text of a file that extends a preset, and the preset for messages.
+fn from_preset(args: &Args, base_url: &str, loaded: &Loaded) -> anyhow::Result<(String, String)> {
+    let (extends, preset) = preset(args.extends.as_deref(), loaded)?;
+    let text = starter::text(&args.name, base_url, &extends, &preset)
+        .map_err(|problem| anyhow::anyhow!("`{base_url}` cannot be a base URL: {problem}"))?;
+    Ok((text, format!("preset `{extends}`")))
+}
+
+/// The text of a file of the catalogue.
+fn of_catalogue(name: &FileName) -> anyhow::Result<&'static str> {
+    files::built_in_provider(name.as_str()).map_err(|near| {
+        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        anyhow::anyhow!(
+            "the catalogue has no provider `{name}`: {near}`tollgate providers` searches it; for another provider, name its base URL: --base-url https://api.example.com"
+        )
+    })
 }
 
 /// What became of the file in the running server.
@@ -192,14 +214,15 @@ fn findings(loaded: &mut Loaded, name: &FileName, shown: &Arc<str>, text: &str) 
 fn print_summary(
     name: &FileName,
     shown: &str,
-    extends: &FileName,
+    template: &str,
     loaded: &Loaded,
     header: &str,
     serving: &Serving,
 ) -> anyhow::Result<()> {
     let compiled = crate::compile::compile(&loaded.files);
     let provider = compiled.providers.iter().find(|provider| provider.name == *name);
-    let mut out = Lines::one(format_args!("{shown}: created from preset `{extends}`, with 2 tests"));
+    let tests = provider.map_or(0, |provider| provider.tests.len());
+    let mut out = Lines::one(format_args!("{shown}: created from {template}, with {}", counted(tests, "test")));
     let Some(provider) = provider else { return Ok(output::print(&out)?) };
     if let Some(line) = credential_line(provider) {
         out.push(format_args!("  {line}"));

@@ -11,7 +11,7 @@ use std::{
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::Folder;
+use crate::{pipeline::Folder, suggest::nearest};
 
 /// A SHA-256. That of a text is what `sha256sum` prints.
 pub type Hash = [u8; 32];
@@ -76,6 +76,13 @@ pub(super) fn provider_names() -> Vec<&'static str> {
     let mut names: Vec<&str> = providers.filter_map(|file| file.path.file_stem()?.to_str()).collect();
     names.sort_unstable();
     names
+}
+
+/// The text of a built-in provider. The error is the nearest name, if there is one.
+pub fn provider(name: &str) -> Result<&'static str, Option<&'static str>> {
+    let mut providers = FILES.iter().filter(|file| file.folder == Folder::Providers);
+    let found = providers.find(|file| file.path.file_stem().is_some_and(|stem| stem == name));
+    found.map(|file| file.text).ok_or_else(|| nearest(name, provider_names()))
 }
 
 /// The built-in file of a folder with a text of this hash.

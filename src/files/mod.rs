@@ -51,7 +51,7 @@ mod change_events;
 
 mod reload;
 
-pub use built_in::BUILT_IN;
+pub use built_in::{BUILT_IN, provider as built_in_provider};
 pub use config::{Config, InitialDiagnostics, StartError};
 pub use found::{Found, RenderedFinding};
 pub use last_good_dir::has_last_good;
