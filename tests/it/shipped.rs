@@ -51,6 +51,8 @@ fn routes() -> Vec<Route> {
         route("GET", "/anthropic/v1/models", anthropic, "/v1/models", "/anthropic/v1/models"),
         route("POST", "/openai/v1/codex/responses", "chatgpt.com", "/backend-api/codex/responses", ""),
         route("POST", "/openai-codex/codex/responses", "chatgpt.com", "/backend-api/codex/responses", ""),
+        route("GET", "/openai-codex/codex/models", "chatgpt.com", "/backend-api/codex/models", ""),
+        route("GET", "/openai/v1/codex/models", "chatgpt.com", "/backend-api/codex/models", ""),
     ];
     for (name, host, base, gateway) in ADDITIONAL {
         for (method, path) in [("POST", "/chat/completions"), ("POST", "/embeddings"), ("GET", "/models")] {
