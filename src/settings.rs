@@ -22,7 +22,7 @@ use serde::Deserialize;
 use crate::{
     admission::Overrides,
     compile::{age, age_of_a_day, span},
-    cors::TrustedOrigins,
+    cors::{Readers, TrustedOrigins},
     escape::Lines,
     lint::Levels,
     origin,
@@ -151,6 +151,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may send any header.
     pub cors_trusted_origins: TrustedOrigins,
+    /// The pages that may read responses of providers.
+    pub cors_origins: Readers,
     /// The address at which people reach tollgate in a browser.
     pub public_url: Option<origin::Origin>,
     /// Lifetime of a browser's session.
@@ -323,12 +325,14 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
     };
     let access_log = read.access_log(pick!(access_log_sample), pick!(access_log_rate))?;
     let (listen, admin_listen) = read.listeners(pick!(listen), pick!(admin_listen))?;
+    let cors_trusted_origins = read.cors_trusted_origins(pick!(cors_trusted_origins))?;
     Ok(Settings {
         listen,
         admin_listen,
         tls: read.tls(pick!(tls_cert), pick!(tls_key))?,
         trusted_proxies: read.trusted_proxies(&pick!(trusted_proxies).unwrap_or_default())?,
-        cors_trusted_origins: read.cors_trusted_origins(pick!(cors_trusted_origins))?,
+        cors_origins: read.cors_origins(pick!(cors_origins), &cors_trusted_origins)?,
+        cors_trusted_origins,
         public_url: pick!(public_url).map(|text| read.public_url(&text)).transpose()?,
         session_lifetime: read
             .lasting(session_lifetime, "session_lifetime", pick!(session_lifetime))?

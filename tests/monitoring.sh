@@ -117,7 +117,7 @@ expect 'sum(tollgate_requests_total{provider="two",status="2xx",outcome="success
 expect 'sum(tollgate_requests_total{provider="two",status="4xx",outcome="upstream_limited"})' 2
 expect 'sum by (reason) (tollgate_upstream_failures_total{provider="two",reason="upstream_error"})' 1
 expect 'tollgate_upstream_failures_total{provider="two",reason="upstream_reset"}' 1
-expect 'sum(tollgate_faults_total{provider="",code="invalid_token",blame="client"})' 1
+expect 'sum(tollgate_faults_total{provider="",code="missing_token",blame="client"})' 1
 expect 'sum(tollgate_request_duration_seconds_count{provider="one"})' 7
 expect 'sum(tollgate_request_duration_seconds_bucket{provider="two",le="+Inf"})' 9
 expect 'sum(tollgate_time_to_first_byte_seconds_count{provider="one"})' 7

@@ -180,16 +180,24 @@ pub(super) fn faults_of(operation: &Operation) -> Vec<FaultKind> {
     let mut all = vec![FaultKind::MalformedRequest];
     all.extend(match operation.access {
         Access::Public => &[][..],
-        Access::Admin => {
-            &[FaultKind::InvalidAdminToken, FaultKind::TooManyAttempts, FaultKind::StoreUnavailable]
-        }
+        Access::Admin => &[
+            FaultKind::MissingToken,
+            FaultKind::ForeignToken,
+            FaultKind::InvalidAdminToken,
+            FaultKind::TooManyAttempts,
+            FaultKind::StoreUnavailable,
+        ],
         Access::Local => &[
+            FaultKind::MissingToken,
+            FaultKind::ForeignToken,
             FaultKind::InvalidAdminToken,
             FaultKind::TooManyAttempts,
             FaultKind::StoreUnavailable,
             FaultKind::NotFound,
         ],
         Access::User => &[
+            FaultKind::MissingToken,
+            FaultKind::ForeignToken,
             FaultKind::InvalidToken,
             FaultKind::TokenKind,
             FaultKind::UserDisabled,

@@ -320,6 +320,7 @@ fn shared(
         accounts,
         refresher,
         trusted_origins: Arc::new(settings.cors_trusted_origins.clone()),
+        page_readers: Arc::new(settings.cors_origins.clone()),
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         admission: base.admission.clone(),
         upstream: base.upstream.clone(),

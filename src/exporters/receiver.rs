@@ -186,6 +186,7 @@ fn not_sent(error: &SendError) -> PostError {
         | SendError::BodyTooLarge { .. }
         | SendError::BodyStalled(_)
         | SendError::Handshake(_)
+        | SendError::HeadTooLarge
         | SendError::ClientGone => error.to_string(),
     })
 }

@@ -6,11 +6,12 @@ use std::{net::IpAddr, sync::Arc};
 use super::Worker;
 use crate::{
     accounts::{Authenticated, TooManyDelayed},
-    decide::Presented,
+    decide::{Presented, TokenOf},
     fault::{Fault, FaultKind},
     name::AdminTokenId,
     secret::Secret,
     store::StoreError,
+    table::Table,
     telemetry::shown,
 };
 
@@ -21,6 +22,8 @@ pub(super) struct Client<'c> {
     pub(super) address: IpAddr,
     /// The id of its request.
     pub(super) request_id: &'c str,
+    /// The files that its request is decided with: they know the beginnings of vendors' keys.
+    pub(super) table: &'c Table,
 }
 
 /// The user whose token it is, and the part of the text that is the token.
@@ -30,7 +33,7 @@ pub(super) async fn user(
     client: Client<'_>,
 ) -> Result<Authenticated, Fault> {
     let found = worker.accounts.authenticate(&worker.cache, token.expose()).await;
-    known(worker, found, Fault::invalid_token, client).await
+    known(worker, found, || TokenOf::User.unknown(token.expose(), client.table), client).await
 }
 
 /// The user whose token or session it is.
@@ -55,7 +58,7 @@ pub(super) async fn admin_token(
     client: Client<'_>,
 ) -> Result<Arc<AdminTokenId>, Fault> {
     let found = worker.accounts.authenticate_admin(&worker.cache, token.expose()).await;
-    known(worker, found, Fault::invalid_admin_token, client).await
+    known(worker, found, || TokenOf::Admin.unknown(token.expose(), client.table), client).await
 }
 
 /// The admin token or the admin's session that it is.
@@ -76,7 +79,7 @@ pub(super) async fn admin(
 async fn known<T>(
     worker: &Worker,
     found: Result<Option<T>, StoreError>,
-    unknown: fn() -> Fault,
+    unknown: impl FnOnce() -> Fault,
     client: Client<'_>,
 ) -> Result<T, Fault> {
     match found {

@@ -16,6 +16,7 @@ use crate::{
     accounts::Caller,
     admission::{ClientConnection, LocalError, RequestGuard},
     clock::now_ms,
+    cors::Readers,
     decide::{self, ListenerRole},
     fault::FaultKind,
     hex,
@@ -70,6 +71,8 @@ pub(super) enum Persistence {
 #[derive(Debug)]
 pub(super) struct RequestContext {
     audience: Audience,
+    /// The origin of the page that sent the request, where only some may read the response.
+    page: Option<HeaderValue>,
     /// The response has no body, even where its head announces one.
     is_head: bool,
     client: IpAddr,
@@ -112,7 +115,11 @@ impl RequestContext {
             admitted: None,
         };
         let (audience, is_head) = (Audience::of(worker, head), head.method == Method::HEAD);
-        Self { audience, is_head, client, guard, switched: None }
+        let page = match *worker.page_readers {
+            Readers::All => None,
+            Readers::Only(_) => head.headers.get(header::ORIGIN).cloned(),
+        };
+        Self { audience, page, is_head, client, guard, switched: None }
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -125,8 +132,8 @@ impl RequestContext {
     }
 
     /// The client, for authentication.
-    pub(super) fn sender(&self) -> Client<'_> {
-        Client { address: self.client, request_id: self.request_id() }
+    pub(super) fn sender<'c>(&'c self, table: &'c Table) -> Client<'c> {
+        Client { address: self.client, request_id: self.request_id(), table }
     }
 
     /// The connection that the request came on.
@@ -337,7 +344,9 @@ impl RequestContext {
     fn mark(&mut self, response: &mut Response<Body>, table: &Table) {
         let headers = response.headers_mut();
         match self.audience {
-            Audience::Pages => table.cors.mark(headers),
+            Audience::Pages => {
+                table.cors.mark(headers, self.page.as_ref(), &self.guard.worker.page_readers);
+            }
             Audience::Preflight => {}
             Audience::Clients => {
                 headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

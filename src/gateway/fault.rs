@@ -19,7 +19,7 @@ const CALLS_PAUSE_S: &str = "1";
 /// The challenge of a 401. Browsers show no dialog for this scheme.
 const CHALLENGE: &str = "Bearer realm=\"tollgate\"";
 
-/// The response for a fault, in the error shape of the endpoint that the request was for, if there is one.
+/// The response for a fault, in the error shape of the API that the request was for, as far as that is known.
 pub(super) fn response(
     fault: &Fault,
     table: &Table,
@@ -28,10 +28,8 @@ pub(super) fn response(
 ) -> Response<Body> {
     context.set_fault(fault.kind);
     context.hide_token(head, table);
-    let path = head.uri.path();
-    let hit = table.find_canonical(&head.method, path);
     let words = ErrorValues::of(fault, context.request_id());
-    build(&words, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()), fault.kind, None)
+    build(&words, table.error_format(head).as_deref(), fault.kind, None)
 }
 
 /// The response that a rule of the provider's file puts in place of the upstream's.
@@ -67,8 +65,8 @@ fn build(
         headers.insert("x-request-id", id.clone());
         headers.insert("request-id", id);
     }
-    // Client libraries retry by status alone; this stops them where a retry cannot help.
-    if words.status.is_server_error() && !kind.retry_may_help() {
+    // Client libraries and agents retry by status, some also after a 401; this stops them where a retry cannot help.
+    if kind.is_final(words.status) {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     add_required(headers, words.status, kind, allowed);
@@ -99,8 +97,8 @@ fn add_required(headers: &mut HeaderMap, status: StatusCode, kind: FaultKind, al
                 add(header::SEC_WEBSOCKET_VERSION, websocket::VERSION);
             }
         }
-        // Section 15.6.4, and RFC 6585, section 4.
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+        // Section 15.6.4, and RFC 6585, section 4. There is no time to name where a retry cannot help.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if !kind.is_final(status) => {
             add(header::RETRY_AFTER, if kind == FaultKind::TooManyCalls { CALLS_PAUSE_S } else { PAUSE_S });
         }
         // Section 15.5.6. Only a rule of a file makes such a response.

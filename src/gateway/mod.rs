@@ -58,7 +58,7 @@ use crate::{
     accounts::{Actor, AuthRateLimit, Authenticated, Authenticator, Caller, LocalCache, Refresher},
     admin::{ApiQueue, Principal},
     admission::{Admission, ClientConnection},
-    cors::TrustedOrigins,
+    cors::{Readers, TrustedOrigins},
     decide::{self, Begun, ListenerRole, Routed},
     fault::Fault,
     files::Live,
@@ -114,6 +114,8 @@ pub struct Worker {
     pub websockets: WebSockets,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
+    /// The pages that may read responses of providers.
+    pub page_readers: Arc<Readers>,
     /// The address at which people reach tollgate in a browser.
     pub public_url: Option<Origin>,
     /// The treatment of the trace context that clients send.
@@ -247,12 +249,12 @@ async fn answer(
         // Boxed, since it is rare: other requests should not carry its state.
         Begun::Page(cookie) => Ok(Box::pin(pages::answer(request, incoming, cookie, context)).await),
         Begun::Metrics(call) => {
-            authenticate::admin_token(worker, call.token()?, context.sender()).await?;
+            authenticate::admin_token(worker, call.token()?, context.sender(table)).await?;
             own_answers::metrics(request).await
         }
         Begun::Admin(call) => {
             let presented = call.presented()?.clone();
-            let admin = authenticate::admin(worker, &presented, context.sender()).await?;
+            let admin = authenticate::admin(worker, &presented, context.sender(table)).await?;
             let call = call.authenticated()?;
             let actor = Actor::admin(&admin, context.client());
             if events::is_asked(request) {
@@ -262,14 +264,14 @@ async fn answer(
         }
         Begun::SelfService(call) => {
             let Authenticated { caller, part } =
-                authenticate::self_service(worker, call.presented()?, context.sender()).await?;
+                authenticate::self_service(worker, call.presented()?, context.sender(table)).await?;
             let call = call.authenticated(caller.facts(part))?;
             let actor = Actor::user(&caller, context.client());
             api::call(request, incoming, call, Principal::User(caller), actor, context.connection()).await
         }
         Begun::Provider(call) => {
             let Authenticated { caller, part } =
-                authenticate::user(worker, call.token()?, context.sender()).await?;
+                authenticate::user(worker, call.token()?, context.sender(table)).await?;
             context.set_caller(&caller);
             let routed = call.authenticated(caller.facts(part))?;
             forward(request, &caller, routed, CallBody::Client(incoming), context).await

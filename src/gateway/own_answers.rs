@@ -26,7 +26,8 @@ fn preflight(worker: &Worker, table: &Table, head: &Parts) -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     // Pages of other origins may not use tollgate's own paths.
     if Audience::of(worker, head) == Audience::Preflight {
-        *response.headers_mut() = table.cors.preflight(&head.headers, &worker.trusted_origins);
+        *response.headers_mut() =
+            table.cors.preflight(&head.headers, &worker.trusted_origins, &worker.page_readers);
     }
     response
 }

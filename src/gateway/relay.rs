@@ -374,6 +374,9 @@ pub(super) fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext)
         SendError::Local { cause, .. } => return local_fault(*cause, error, hit, context),
         SendError::Tls { .. } => "the TLS handshake failed",
         SendError::Reset(_) => "it closed the connection before it answered",
+        SendError::HeadTooLarge => {
+            "the head of its answer is too large: it may have 256 header fields and 64 KiB"
+        }
         SendError::Malformed(_) => "its answer is not valid HTTP",
         SendError::Handshake(_) => "it answered the handshake of the WebSocket wrongly",
         SendError::TooManyInterim { .. } => "it sent too many interim (1xx) responses",

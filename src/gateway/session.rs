@@ -73,7 +73,7 @@ impl Worker {
     }
 
     async fn authenticated(&self, page: PageRequest<'_>, presented: &Presented) -> Result<SignedIn, Fault> {
-        let client = Client { address: page.client, request_id: page.request_id };
+        let client = Client { address: page.client, request_id: page.request_id, table: page.table };
         match page.cookie {
             SessionCookie::User => {
                 let Authenticated { caller, part } =

@@ -138,7 +138,12 @@ pub(super) fn sign_in(area: Area, then: &str, problem: Option<&SignInProblem>) -
         ),
         Some(SignInProblem::Refused(fault)) => {
             let message = match fault.kind {
-                FaultKind::InvalidToken | FaultKind::InvalidAdminToken => "This token is not valid here",
+                FaultKind::InvalidToken | FaultKind::InvalidAdminToken | FaultKind::MissingToken => {
+                    "This token is not valid here"
+                }
+                FaultKind::ForeignToken => {
+                    "This token is not valid here: it does not look like one of tollgate's"
+                }
                 _ => &*fault.message,
             };
             (fault.kind.status(), Some(message))

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     admission::{Admitted, Arrival, ClientConnection},
+    decide::MAX_FIELDS,
     fault::{Fault, FaultKind},
     gateway::{self, WebSocketSlot, Worker},
     listener_tls::ListenerTls,
@@ -45,6 +46,8 @@ impl Protocols {
             .half_close(shared.half_closed == HalfClosed::Answer)
             .max_buf_size(shared.max_head.max(64 << 10))
             .max_header_size(shared.max_head)
+            // Up to this number, `decide` refuses what is beyond its limit, in the format of the API that is called.
+            .max_headers(2 * MAX_FIELDS)
             // RFC 9110, section 6.6.1: adds a `Date` to responses without one.
             .auto_date_header(true);
         Self { http1, max_head: shared.max_head, tls: shared.tls.clone() }
@@ -119,6 +122,7 @@ impl Serving<'_> {
             stream.share();
             Box::pin(self.http2(&mut stream)).await
         } else {
+            stream.replace_refusals();
             self.http1(&mut stream).await
         };
         self.close(stream, left).await;

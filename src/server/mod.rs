@@ -3,12 +3,13 @@
 //!
 //! Each accepted connection is counted by `admission`, which may close an idle one for it or have it refused.
 //!
-//! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`. Read next:
-//! `connection`.
+//! It decides nothing about a request. Requests that hyper refuses (`400`, `414`, `431`) never reach `gateway`: `refusal` has
+//! their answers. Read next: `connection`.
 
 mod client_stream;
 mod connection;
 mod http2;
+mod refusal;
 pub mod listen;
 mod request_wait;
 mod streams;
@@ -35,7 +36,7 @@ use crate::{
     accounts::{AuthRateLimit, Authenticator, LocalCache, Refresher},
     admin::ApiQueue,
     admission::{Admission, Arrival, Entrance, LocalError},
-    cors::TrustedOrigins,
+    cors::{Readers, TrustedOrigins},
     decide::ListenerRole,
     files::Live,
     gateway::{DecodingBudget, EventStreams, Readiness, WebSockets, Worker},
@@ -79,6 +80,8 @@ pub struct Shared {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Origins whose pages may send any header.
     pub trusted_origins: Arc<TrustedOrigins>,
+    /// The pages that may read responses of providers.
+    pub page_readers: Arc<Readers>,
     /// Admission control.
     pub admission: Arc<Admission>,
     /// Configuration of the HTTP client.
@@ -177,6 +180,7 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         decoding: DecodingBudget::default(),
         tasks: tasks.clone(),
         trusted_origins: shared.trusted_origins.clone(),
+        page_readers: shared.page_readers.clone(),
         public_url: shared.public_url.clone(),
         trace_context: shared.trace_context,
         keep_alive: keep_alive(shared.idle_timeout),

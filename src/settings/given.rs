@@ -58,6 +58,16 @@ pub struct Given {
     )]
     #[schemars(example = ["https://app.example"])]
     pub cors_trusted_origins: Option<Vec<String>>,
+    /// Origins of pages, as `https://app.example`, that may read responses of providers; `*` for all (repeatable) [default: all]
+    #[arg(
+        long,
+        env = "TOLLGATE_CORS_ORIGINS",
+        hide_env_values = true,
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    #[schemars(example = ["https://app.example"])]
+    pub cors_origins: Option<Vec<String>>,
     /// The address at which people reach tollgate in a browser, as `https://gateway.example.com`: needed behind a proxy that
     /// changes `Host` [default: the host that the browser names]
     #[arg(long, env = "TOLLGATE_PUBLIC_URL", hide_env_values = true, value_name = "URL")]

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     compile::{duration, size, span},
-    cors::TrustedOrigins,
+    cors::{Readers, TrustedOrigins},
     origin,
 };
 
@@ -123,6 +123,18 @@ impl Reader<'_> {
     ) -> Result<TrustedOrigins, SettingsError> {
         TrustedOrigins::parse(&texts.unwrap_or_default())
             .map_err(|(text, problem)| self.refused("cors_trusted_origins", &text, problem))
+    }
+
+    /// The pages that may read responses of providers: all if nothing is given.
+    pub(super) fn cors_origins(
+        self,
+        texts: Option<Vec<String>>,
+        trusted: &TrustedOrigins,
+    ) -> Result<Readers, SettingsError> {
+        let Some(texts) = texts else { return Ok(Readers::All) };
+        let listed = TrustedOrigins::parse(&texts)
+            .map_err(|(text, problem)| self.refused("cors_origins", &text, problem))?;
+        Ok(Readers::new(listed, trusted))
     }
 
     pub(super) fn max_head(self, text: Option<String>) -> Result<usize, SettingsError> {

@@ -115,6 +115,9 @@ pub enum SendError {
     /// The connection broke before a response.
     #[error("the upstream {0}")]
     Reset(Box<str>),
+    /// The head of the response has more fields or bytes than one may have.
+    #[error("the head of the upstream's answer is too large")]
+    HeadTooLarge,
     /// The response is not HTTP, or not safe to relay.
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(Box<str>),
@@ -165,6 +168,7 @@ impl SendError {
             Self::ConnectTimeout { .. } => FaultKind::UpstreamConnectTimeout,
             Self::Tls { .. } => FaultKind::UpstreamTls,
             Self::Reset(_) => FaultKind::UpstreamReset,
+            Self::HeadTooLarge => FaultKind::UpstreamHeadTooLarge,
             Self::Malformed(_) => FaultKind::UpstreamMalformed,
             Self::Handshake(_) => FaultKind::UpstreamHandshake,
             Self::TooManyInterim { .. } => FaultKind::UpstreamInterim,
@@ -205,6 +209,7 @@ impl SendError {
             }
             // With TLS 1.3, a server judges a client's certificate after the handshake.
             None if let Some(alert) = tls_alert(error) => Self::Tls { host: host.into(), error: alert },
+            None if error.is_parse_too_large() => Self::HeadTooLarge,
             None if error.is_parse() => Self::Malformed(Chain(error).to_string().into()),
             None => Self::Reset(format!("broke the connection before an answer: {}", Chain(error)).into()),
         }

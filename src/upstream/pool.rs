@@ -19,7 +19,7 @@ use bytes::Bytes;
 use hyper::client::conn::http1::{self, Parts, SendRequest};
 use tokio::time::Instant;
 
-use crate::origin::Origin;
+use crate::{decide::MAX_FIELDS, origin::Origin};
 
 use super::{
     Config, ConnectionCounts, Target,
@@ -56,7 +56,9 @@ impl Heads {
     fn builder(self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         match self {
-            Self::Strict => builder.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_BUFFER_BYTES),
+            Self::Strict => {
+                builder.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_BUFFER_BYTES).max_headers(MAX_FIELDS)
+            }
             Self::Lenient => builder
                 .max_header_size(MAX_LENIENT_HEAD_BYTES)
                 .max_buf_size(MAX_LENIENT_HEAD_BYTES)

@@ -38,11 +38,11 @@ fn a_line_has_the_exchange() {
     assert_eq!(fields(&line, &names), json!(["GET", 429, 0, 0, "upstream_limited"]));
     assert!(line["first_byte_ms"].is_u64(), "without a body, its head counts: {line}");
 
-    let refused = Fault(401, "invalid_token", "Invalid or missing auth credentials");
+    let refused = Fault(401, "foreign_token", "Invalid or missing auth credentials");
     world.fault("GET /t/get HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer x\r\n\r\n", refused);
     let line = world.gateway.wait_for_log("request");
     let names = ["status", "fault", "outcome", "user", "key_owner"];
-    assert_eq!(fields(&line, &names), json!([401, "invalid_token", "refused", null, null]));
+    assert_eq!(fields(&line, &names), json!([401, "foreign_token", "refused", null, null]));
 }
 
 #[test]

@@ -11,9 +11,8 @@ use std::{
 use rustix::process::Signal;
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
-use crate::harness::{Exchange, Fault, Home, KEY, LIMIT, Next, Wire, World};
+use crate::harness::{Exchange, Fault, Home, KEY, LIMIT, Next, WRONG_TOKEN, Wire, World};
 
-const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_KEY: Fault<'_> = Fault(401, "credential_missing", "No API key configured for t");
 
 /// A request that begins later than this after a change must see it.
@@ -110,7 +109,7 @@ fn a_stream_continues_when_its_token_is_revoked() {
     becomes(&mut world, &token, "invalid_token");
     wire.send(exchange.answer.bytes());
     world.receive(&mut client, &exchange);
-    world.fault(exchange.bytes(), NO_CALLER);
+    world.fault(exchange.bytes(), WRONG_TOKEN);
 }
 
 #[test]

@@ -16,10 +16,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    Exchange, Fault, Home, PROVIDER, Wire, World, connect, eventually, over_socket, provider,
+    Exchange, Fault, Home, NO_ADMIN, PROVIDER, WRONG_ADMIN, Wire, World, connect, eventually, over_socket,
+    provider,
 };
 
-const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
 const NOT_FOUND: Fault<'_> = Fault(404, "not_found", "Not found");
 /// A file with one mistake, on its line 6.
 const BROKEN: &str = "title = \"Broken\"\nbase_url = \"https://broken.example\"\npath_prefix = \"/broken\"\n[endpoint.one]\nmethod = \"GET\"\npaht = \"/one\"\n";
@@ -77,7 +77,7 @@ fn only_admins_get_the_status_over_http() {
     let (user, admin) = (world.token.clone(), admin_token(&world));
     for line in ["GET /admin/providers", "POST /admin/reload", "GET /admin/nowhere"] {
         world.fault(format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"), NO_ADMIN);
-        world.fault(request(line, &user), NO_ADMIN);
+        world.fault(request(line, &user), WRONG_ADMIN);
     }
     let others =
         ["GET /admin", "GET /admin/", "POST /admin/providers", "GET /admin/reload", "GET /admin/providers/"];

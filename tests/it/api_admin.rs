@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, KEY, Wire, World, over_socket};
+use crate::harness::{Api, KEY, WRONG_ADMIN, WRONG_TOKEN, Wire, World, over_socket};
 
 const NO_USER: (u16, &str, &str) = (404, "not_found", "User not found");
 const NO_TOKEN: (u16, &str, &str) = (404, "not_found", "Token not found");
-const NO_ADMIN: (u16, &str, &str) = (401, "invalid_admin_token", "Invalid or missing admin credentials");
-const NO_CALLER: (u16, &str, &str) = (401, "invalid_token", "Invalid or missing auth credentials");
 const NOT_FOUND: (u16, &str, &str) = (404, "not_found", "Not found");
 const NOBODY: &str = "usr_0000000000000000";
 
@@ -63,7 +61,7 @@ fn a_users_life() {
 
     assert_eq!(api.done(&format!("DELETE /admin/users/{id}"), &Value::Null), json!({ "ok": true }));
     assert_eq!(proxied(&world, token), 401);
-    api.with(token).fails("GET /auth/me", &Value::Null, NO_CALLER);
+    api.with(token).fails("GET /auth/me", &Value::Null, WRONG_TOKEN);
     for line in [
         format!("GET /admin/users/{id}"),
         format!("DELETE /admin/users/{id}"),
@@ -373,7 +371,7 @@ fn tokens_are_made_listed_and_revoked() {
 
     let revoked = api.done(&format!("DELETE {tokens}/{first_id}"), &Value::Null);
     assert_eq!(revoked, json!({ "ok": true, "tokens": 1, "pasteTokens": 0, "sessions": 0, "remaining": 0 }));
-    api.with(&token).fails("GET /auth/me", &Value::Null, NO_CALLER);
+    api.with(&token).fails("GET /auth/me", &Value::Null, WRONG_TOKEN);
     api.fails(&format!("DELETE {tokens}/{first_id}"), &Value::Null, NO_TOKEN);
     api.fails(&format!("DELETE {tokens}/nonsense"), &Value::Null, NO_TOKEN);
     let (other, _) = api.user("eve");
@@ -399,13 +397,13 @@ fn the_last_admin_token_stays() {
     let expected =
         json!({ "ok": true, "tokens": 0, "pasteTokens": 0, "adminTokens": 1, "sessions": 0, "remaining": 1 });
     assert_eq!(revoked, expected, "the first one created the second");
-    api.fails("GET /admin/tokens", &Value::Null, NO_ADMIN);
+    api.fails("GET /admin/tokens", &Value::Null, WRONG_ADMIN);
     second.fails(&format!("DELETE /admin/tokens/{first}"), &Value::Null, NO_TOKEN);
-    second.with("tg_nothing").fails("GET /admin/nowhere", &Value::Null, NO_ADMIN);
+    second.with("tg_nothing").fails("GET /admin/nowhere", &Value::Null, WRONG_ADMIN);
     second.fails("GET /admin/nowhere", &Value::Null, NOT_FOUND);
     // An admin is no user, and a user no admin.
-    second.fails("GET /auth/me", &Value::Null, NO_CALLER);
-    second.with(&world.token).fails("GET /admin/users", &Value::Null, NO_ADMIN);
+    second.fails("GET /auth/me", &Value::Null, WRONG_TOKEN);
+    second.with(&world.token).fails("GET /admin/users", &Value::Null, WRONG_ADMIN);
 }
 
 #[test]

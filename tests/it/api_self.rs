@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, Exchange, World};
+use crate::harness::{Api, Exchange, FOREIGN_TOKEN, WRONG_TOKEN, World};
 
-const NO_CALLER: (u16, &str, &str) = (401, "invalid_token", "Invalid or missing auth credentials");
 const NO_TOKEN: (u16, &str, &str) = (404, "not_found", "Token not found");
 const FOR_PROVIDERS: (u16, &str, &str) = (
     403,
@@ -45,8 +44,14 @@ fn who_am_i() {
     let me = caller(&world).done("GET /auth/me", &Value::Null);
     assert_eq!((text(&me, "name"), text(&me["token"], "kind")), ("ada", "both"));
     assert!(text(&me, "id").starts_with("usr_") && text(&me["token"], "id").starts_with("tok_"));
-    for token in ["", "tg_nothing", "Basic", &world.token[..20], &format!("{}x", world.token)] {
-        caller(&world).with(token).fails("GET /auth/me", &Value::Null, NO_CALLER);
+    for (token, fault) in [
+        ("", crate::harness::NO_TOKEN),
+        ("tg_nothing", WRONG_TOKEN),
+        ("Basic", FOREIGN_TOKEN),
+        (&world.token[..20], WRONG_TOKEN),
+        (&format!("{}x", world.token), WRONG_TOKEN),
+    ] {
+        caller(&world).with(token).fails("GET /auth/me", &Value::Null, fault);
     }
     // A vendor's prefix is removed here too.
     caller(&world).with(&format!("sk-vendor-{}", world.token)).done("GET /auth/me", &Value::Null);
@@ -346,7 +351,7 @@ fn users_revoke_their_own_tokens_alone() {
     assert_eq!(proxied(&world, text(&made, "token"), "GET /t/get"), (401, "invalid_token".into()));
     let mine = own.done("GET /auth/me", &Value::Null);
     own.done(&format!("DELETE /auth/tokens/{}", text(&mine["token"], "id")), &Value::Null);
-    own.fails("GET /auth/me", &Value::Null, NO_CALLER);
+    own.fails("GET /auth/me", &Value::Null, WRONG_TOKEN);
     let page = stranger.get("GET /auth/tokens?limit=0");
     assert_eq!((page.body, page.link), (json!({}), None));
 }

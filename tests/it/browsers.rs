@@ -116,6 +116,46 @@ fn a_trusted_page_may_send_anything() {
 }
 
 #[test]
+fn only_listed_pages_may_read_answers() {
+    let own = "https://app.example";
+    let mut world = World::with("", &["--cors-origins", &format!("{own},http://localhost:3000")]);
+    let known = format!("Authorization: Bearer {}\r\n", world.token);
+    for (origin, allowed) in [
+        (own, true),
+        ("http://localhost:3000", true),
+        ("https://app.example.evil.example", false),
+        ("http://app.example", false),
+        ("null", false),
+    ] {
+        let asked = format!("Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n");
+        let answer = preflight(&mut world, "/t/post", &asked);
+        let reader = |head: &crate::harness::Message| {
+            let allowed = head.head.get("access-control-allow-origin").map(str::to_owned);
+            let others =
+                head.head.lines.iter().filter(|(name, _)| name.starts_with("access-control-")).count();
+            assert_eq!(allowed.is_some(), others > 0, "{:?}", head.head);
+            assert!(head.head.all("vary").iter().any(|line| line.contains("Origin")), "{:?}", head.head);
+            allowed
+        };
+        assert_eq!(reader(&answer).as_deref(), allowed.then_some(origin), "{origin}");
+        // An error, and an answer of the upstream.
+        let mut client = world.client();
+        client.send(format!("GET /t/nowhere HTTP/1.1\r\nHost: a\r\n{known}Origin: {origin}\r\n\r\n"));
+        assert_eq!(reader(&client.answer().unwrap()).as_deref(), allowed.then_some(origin), "{origin}");
+        let exchange = world.known(Exchange::get().removed("Origin", origin));
+        client.send(exchange.bytes());
+        world.serve(&exchange);
+        assert_eq!(reader(&client.answer().unwrap()).as_deref(), allowed.then_some(origin), "{origin}");
+    }
+    let refused = world.home.run(&["serve", "--listen", "127.0.0.1:0", "--cors-origins", "app.example"], "");
+    assert!(
+        refused.err.contains("`--cors-origins` cannot be `app.example`: write origins"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
 fn a_page_may_read_every_header_and_every_error() {
     let mut world = World::new();
     let answer = Answer::new("429 Too Many Requests")
@@ -148,6 +188,8 @@ fn the_shipped_files_allow_what_sdks_send() {
         "anthropic-beta",
         "anthropic-dangerous-direct-browser-access",
         "user-agent",
+        "x-stainless-timeout",
+        "idempotency-key",
         "x-title",
         "http-referer",
     ];

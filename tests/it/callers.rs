@@ -9,10 +9,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Row, sqlite::SqliteConnectOptions};
 
-use crate::harness::{Answer, Api, Exchange, Fault, Home, Wire, World, eventually};
+use crate::harness::{
+    Answer, Api, Exchange, FOREIGN_ADMIN, FOREIGN_TOKEN, Fault, Home, NO_TOKEN, WRONG_ADMIN, WRONG_TOKEN,
+    Wire, World, eventually,
+};
 
-const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
-const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
 const TOO_MANY: Fault<'_> =
     Fault(429, "too_many_attempts", "Too many wrong tokens came from your network: try again later");
 
@@ -41,7 +42,7 @@ fn peer(world: &World) -> String {
 fn only_trusted_proxies_set_the_client_address() {
     let mut world = World::with("", &["--trusted-proxies", "127.0.0.0/8,2001:db8::/32"]);
     let mut check = |from: &str, expected: &str| {
-        world.fault(request("GET /t/get", "wrong", from), NO_CALLER);
+        world.fault(request("GET /t/get", "wrong", from), FOREIGN_TOKEN);
         assert_eq!(peer(&world), expected, "{from}");
     };
     check("203.0.113.9", "203.0.113.9");
@@ -49,7 +50,7 @@ fn only_trusted_proxies_set_the_client_address() {
     check("198.51.100.7:4711", "198.51.100.7");
     check("nonsense", "127.0.0.1");
     let mut world = World::new();
-    world.fault(request("GET /t/get", "wrong", "203.0.113.9"), NO_CALLER);
+    world.fault(request("GET /t/get", "wrong", "203.0.113.9"), FOREIGN_TOKEN);
     assert_eq!(peer(&world), "127.0.0.1");
 }
 
@@ -60,7 +61,8 @@ fn the_access_log_has_no_generated_token() {
     let token = world.token.clone();
     let encoded: String = token.bytes().map(|byte| ["%", &tollgate::hex::encode(&[byte])].concat()).collect();
     let mut check = |line: &str, header: &str, path: &str| {
-        world.fault(format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{header}\r\n"), NO_CALLER);
+        let fault = if header.contains("tg_wrong") { WRONG_TOKEN } else { NO_TOKEN };
+        world.fault(format!("{line} HTTP/1.1\r\nHost: gateway.test\r\n{header}\r\n"), fault);
         assert_eq!(world.gateway.wait_for_log("request")["path"], path, "{line}");
     };
     for header in ["", &format!("Authorization: Token {token}\r\n"), "Authorization: Basic dTpw\r\n"] {
@@ -96,7 +98,7 @@ fn guess(world: &World, count: usize, from: &str) -> Vec<Wire> {
 fn refused(world: &World, client: &mut Wire) -> bool {
     let answer = client.answer().unwrap();
     let too_many = answer.head.status() == 429;
-    world.check_fault(STATUS, if too_many { TOO_MANY } else { NO_ADMIN }, &answer);
+    world.check_fault(STATUS, if too_many { TOO_MANY } else { FOREIGN_ADMIN }, &answer);
     too_many
 }
 
@@ -123,7 +125,7 @@ fn wrong_tokens_are_rate_limited_and_valid_ones_never() {
     let mut client = world.client();
     world.exchange_on(&mut client, &exchange);
     assert!(!refused(&world, &mut guess(&world, 1, elsewhere)[0]));
-    world.fault("GET /t/get HTTP/1.1\r\nHost: gateway.test\r\n\r\n", NO_CALLER);
+    world.fault("GET /t/get HTTP/1.1\r\nHost: gateway.test\r\n\r\n", NO_TOKEN);
     let waiting = held_back.iter().filter(|client| client.is_quiet_for(Duration::from_millis(1))).count();
     assert!(waiting > DELAYED - SHORT, "{waiting}");
 }
@@ -232,9 +234,9 @@ fn a_token_revoked_during_its_call_changes_nothing() {
     let made = admin.done("POST /admin/tokens", &json!({ "label": "second" }));
     let admin_token = made["token"].as_str().unwrap();
     let mut slow = [
-        (begin("POST /auth/tokens", &second), NO_CALLER.1),
-        (begin("PUT /auth/creds", &second), NO_CALLER.1),
-        (begin("POST /admin/tokens", admin_token), NO_ADMIN.1),
+        (begin("POST /auth/tokens", &second), WRONG_TOKEN.1),
+        (begin("PUT /auth/creds", &second), WRONG_TOKEN.1),
+        (begin("POST /admin/tokens", admin_token), WRONG_ADMIN.1),
     ];
     let own = (me["id"].as_str().unwrap(), me["token"]["id"].as_str().unwrap());
     admin.done(&format!("DELETE /admin/users/{}/tokens/{}", own.0, own.1), &Value::Null);
@@ -263,13 +265,13 @@ fn a_token_with_a_scheme_of_the_file() {
     for refused in
         [format!("Basic {token}"), format!("Tokens {token}"), "Token".into(), format!("Key a {token}")]
     {
-        world.fault(format!("GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: {refused}\r\n\r\n"), NO_CALLER);
+        world.fault(format!("GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: {refused}\r\n\r\n"), NO_TOKEN);
     }
     // Not outside of the provider's prefix.
     for path in ["/auth/me", "/tt/get", "/t"] {
         world.fault(
             format!("GET {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Token {token}\r\n\r\n"),
-            NO_CALLER,
+            NO_TOKEN,
         );
     }
 }

@@ -60,8 +60,30 @@ use At::{Admin as AdminListener, Only, Public};
 use Caller::{Admin, Bearer, Console, Disabled, Known, Manage, Nobody, Proxy, Scoped, Session, Unknown};
 use Decision::{Api as Called, Own, Refused, Sent};
 
-const NO_TOKEN: Decision = Refused(401, "invalid_token", "Invalid or missing auth credentials");
-const NO_ADMIN: Decision = Refused(401, "invalid_admin_token", "Invalid or missing admin credentials");
+const NO_TOKEN: Decision = Refused(
+    401,
+    "missing_token",
+    "Invalid or missing auth credentials. No token was found in the request: send yours as `Authorization: Bearer TOKEN`, \
+     or where the client has its API key",
+);
+const WRONG_TOKEN: Decision = Refused(
+    401,
+    "invalid_token",
+    "Invalid or missing auth credentials. The token is not valid here: it was revoked, has expired, or belongs to \
+     an admin or another tollgate",
+);
+const NO_ADMIN: Decision = Refused(
+    401,
+    "missing_token",
+    "Invalid or missing admin credentials. No token was found in the request: send yours as \
+     `Authorization: Bearer TOKEN`, or where the client has its API key",
+);
+const WRONG_ADMIN: Decision = Refused(
+    401,
+    "invalid_admin_token",
+    "Invalid or missing admin credentials. The token is no admin token that is valid here: it was revoked, has expired, \
+     or belongs to a user or another tollgate",
+);
 const DISABLED: Decision =
     Refused(403, "user_disabled", "This user is disabled: ask the operator of this tollgate");
 const FOR_SELF_SERVICE: Decision = Refused(
@@ -127,8 +149,8 @@ const ROWS: &[Row] = &[
     Row("On any path, before the rights of the caller", Only, "GET /nowhere/{token}", &["Upgrade: websocket"], Disabled, TOKEN_IN_PATH),
     Row("", Only, "GET /auth/{token}", &[], Known, TOKEN_IN_PATH),
     Row("", Only, "GET /admin/{token}", &[], Admin, TOKEN_IN_PATH),
-    Row("A wrong token is refused first", Only, "GET /t/get/{token}", &[], Unknown, NO_TOKEN),
-    Row("", Only, "GET /admin/{token}", &[], Known, NO_ADMIN),
+    Row("A wrong token is refused first", Only, "GET /t/get/{token}", &[], Unknown, WRONG_TOKEN),
+    Row("", Only, "GET /admin/{token}", &[], Known, WRONG_ADMIN),
     // The listener.
     Row("Admin work at the public listener", Public, "GET /admin/users", &[], Admin, NOT_HERE),
     Row("", Public, "OPTIONS /console", &[], Nobody, NOT_HERE),
@@ -150,30 +172,30 @@ const ROWS: &[Row] = &[
     Row("", Only, "GET /console", &[], Known, Own(200)),
     Row("", Only, "GET /config/", &[], Known, Own(200)),
     Row("Nothing is there: as any other path", Only, "POST /health", &[], Nobody, NO_TOKEN),
-    Row("", Only, "POST /health", &[], Known, no_route("Route not implemented in AI Gateway: /health")),
-    Row("", Only, "PUT /console", &[], Known, no_route("Route not implemented in AI Gateway: /console")),
-    Row("", Only, "DELETE /config/", &[], Known, no_route("Route not implemented in AI Gateway: /config/")),
+    Row("", Only, "POST /health", &[], Known, no_route("Route not implemented in AI Gateway: /health. `GET /auth/providers` and `tollgate routes` list all")),
+    Row("", Only, "PUT /console", &[], Known, no_route("Route not implemented in AI Gateway: /console. `GET /auth/providers` and `tollgate routes` list all")),
+    Row("", Only, "DELETE /config/", &[], Known, no_route("Route not implemented in AI Gateway: /config/. `GET /auth/providers` and `tollgate routes` list all")),
     // The metrics.
     Row("Metrics, for a program of this machine", Only, "GET /metrics", &["Host: localhost"], Nobody, Own(200)),
     Row("", Only, "HEAD /metrics", &["Host: 127.0.0.1:8787"], Nobody, Own(200)),
     Row("What comes through a proxy or a browser needs an admin token", Only, "GET /metrics", &["Host: localhost", "X-Forwarded-For: 127.0.0.1"], Nobody, NO_ADMIN),
-    Row("", Only, "GET /metrics", &["Host: localhost", "Forwarded: for=127.0.0.1"], Known, NO_ADMIN),
+    Row("", Only, "GET /metrics", &["Host: localhost", "Forwarded: for=127.0.0.1"], Known, WRONG_ADMIN),
     Row("", Only, "GET /metrics", &["Host: localhost", "Origin: http://localhost"], Nobody, NO_ADMIN),
     Row("", Only, "GET /metrics", &[], Nobody, NO_ADMIN),
     Row("", Only, "GET /metrics", &["X-Forwarded-For: 127.0.0.1"], Admin, Own(200)),
     Row("At the admin listener, it needs none", AdminListener, "GET /metrics", &["X-Forwarded-For: 192.0.2.1"], Nobody, Own(200)),
     Row("The public listener has none then", Public, "GET /metrics", &["Host: localhost"], Admin, NOT_HERE),
     Row("Nothing is there", Only, "POST /metrics", &["Host: localhost"], Nobody, NO_TOKEN),
-    Row("", Only, "GET /metrics/x", &[], Known, no_route("Route not implemented in AI Gateway: /metrics/x")),
+    Row("", Only, "GET /metrics/x", &[], Known, no_route("Route not implemented in AI Gateway: /metrics/x. `GET /auth/providers` and `tollgate routes` list all")),
     // The admin API.
     Row("The admin API takes an admin token", Only, "GET /admin/users", &[], Nobody, NO_ADMIN),
-    Row("", Only, "GET /admin/users", &[], Unknown, NO_ADMIN),
-    Row("", Only, "GET /admin/users", &[], Known, NO_ADMIN),
+    Row("", Only, "GET /admin/users", &[], Unknown, WRONG_ADMIN),
+    Row("", Only, "GET /admin/users", &[], Known, WRONG_ADMIN),
     Row("", Only, "GET /admin/users", &["Upgrade: websocket"], Admin, Called(200)),
     Row("", Only, "GET /admin/nowhere", &[], Admin, NOT_HERE),
     // Self-service.
     Row("Self-service takes a user's token", Only, "GET /auth/me", &[], Nobody, NO_TOKEN),
-    Row("", Only, "GET /auth/me", &[], Admin, NO_TOKEN),
+    Row("", Only, "GET /auth/me", &[], Admin, WRONG_TOKEN),
     Row("", Only, "GET /auth/me", &[], Known, Called(200)),
     Row("", Only, "GET /auth/me", &["Upgrade: websocket"], Manage, Called(200)),
     Row("", Only, "GET /auth/me", &[], Scoped, Called(200)),
@@ -198,16 +220,16 @@ const ROWS: &[Row] = &[
     Row("", Only, "POST /auth/tokens", &["Origin: http://gateway.test", "Sec-Fetch-Site: same-site"], Session, CROSS_SITE),
     Row("", Only, "PUT /auth/nowhere", &["Cookie: tollgate=wrong"], Nobody, CROSS_SITE),
     Row("", Only, "DELETE /admin/session", &["Sec-Fetch-Site: cross-site"], Console, CROSS_SITE),
-    Row("A token counts before it", Only, "GET /auth/me", &["x-api-key: tg_unknown"], Session, NO_TOKEN),
+    Row("A token counts before it", Only, "GET /auth/me", &["x-api-key: tg_unknown"], Session, WRONG_TOKEN),
     Row("On a provider's path, it is nothing", Only, "GET /t/get", &[], Session, NO_TOKEN),
     Row("", Only, "GET /nowhere", &["Sec-Fetch-Site: same-origin"], Session, NO_TOKEN),
-    Row("As a bearer, it is a wrong token", Only, "GET /auth/me", &[], Bearer, NO_TOKEN),
-    Row("", Only, "GET /t/get", &[], Bearer, NO_TOKEN),
+    Row("As a bearer, it is a wrong token", Only, "GET /auth/me", &[], Bearer, WRONG_TOKEN),
+    Row("", Only, "GET /t/get", &[], Bearer, WRONG_TOKEN),
     Row("In the path", Only, "GET /auth/{token}", &[], Session, TOKEN_IN_PATH),
     // Providers: the caller.
     Row("A provider's path takes a user's token", Only, "GET /t/get", &[], Nobody, NO_TOKEN),
-    Row("", Only, "GET /t/get", &[], Unknown, NO_TOKEN),
-    Row("", Only, "GET /t/get", &[], Admin, NO_TOKEN),
+    Row("", Only, "GET /t/get", &[], Unknown, WRONG_TOKEN),
+    Row("", Only, "GET /t/get", &[], Admin, WRONG_TOKEN),
     Row("The caller comes before the path", Only, "GET /nowhere", &["Upgrade: websocket"], Nobody, NO_TOKEN),
     Row("A disabled user", Only, "GET /t/get", &["Upgrade: websocket"], Disabled, DISABLED),
     Row("", Only, "GET /nowhere", &[], Disabled, DISABLED),
@@ -225,9 +247,9 @@ const ROWS: &[Row] = &[
     Row("", Only, "GET /t/live", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: short"], Scoped, Refused(400, "invalid_handshake", "The request is no handshake of a WebSocket: its `Sec-WebSocket-Key` is not the base64 of 16 bytes")),
     Row("The scopes come after it", Only, "GET /t/live", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], Scoped, Refused(403, "token_scope", "This token does not reach `t/live`")),
     Row("Any other upgrade is ignored", Only, "GET /t/get", &["Upgrade: h2c"], Known, Sent("/get")),
-    Row("No endpoint", Only, "GET /nowhere", &[], Known, no_route("Route not implemented in AI Gateway: /nowhere")),
-    Row("", Only, "PUT /t/get", &[], Known, no_route("Route not implemented in AI Gateway: /t/get")),
-    Row("", Only, "GET /t//get", &[], Scoped, no_route("Route not implemented in AI Gateway: /t//get")),
+    Row("No endpoint", Only, "GET /nowhere", &[], Known, no_route("Route not implemented in AI Gateway: /nowhere. `GET /auth/providers` and `tollgate routes` list all")),
+    Row("", Only, "PUT /t/get", &[], Known, no_route("Route not implemented in AI Gateway: /t/get. The nearest endpoint is `GET /t/get`. `GET /auth/providers` and `tollgate routes` list all")),
+    Row("", Only, "GET /t//get", &[], Scoped, no_route("Route not implemented in AI Gateway: /t//get. The nearest endpoint is `POST /t/post`. `GET /auth/providers` and `tollgate routes` list all")),
     Row("The provider's file is rejected", Only, "GET /broken/get", &[], Known, Refused(503, "config_rejected", "Provider broken is out of service: its configuration is rejected")),
     Row("", Only, "GET /broken/get", &[], Scoped, Refused(503, "config_rejected", "Provider broken is out of service: its configuration is rejected")),
     // Providers: the scope.
@@ -285,7 +307,10 @@ impl Row {
 
     /// True if authentication decides, which only the gateway does.
     fn is_unauthenticated(&self) -> bool {
-        matches!(self.5, Refused(_, "invalid_token" | "invalid_admin_token", _))
+        matches!(
+            self.5,
+            Refused(401, "missing_token" | "foreign_token" | "invalid_token" | "invalid_admin_token", _)
+        )
     }
 
     /// True if the request has the token in a place besides its own.

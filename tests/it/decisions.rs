@@ -1,9 +1,9 @@
 //! The order of decisions, and authentication: the answers of tollgate itself, before any upstream.
 
-use crate::harness::{Exchange, Fault, KEY, Message, World};
+use crate::harness::{
+    Exchange, FOREIGN_TOKEN, Fault, KEY, Message, NO_ADMIN, NO_TOKEN, WRONG_ADMIN, WRONG_TOKEN, World,
+};
 
-const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
-const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
 const NOT_FOUND: Fault<'_> = Fault(404, "not_found", "Not found");
 
 fn request(line: &str, headers: &str) -> String {
@@ -92,7 +92,7 @@ fn the_caller_comes_before_the_path() {
     let mut world = World::new();
     let bearer = format!("Authorization: Bearer {}\r\n", world.token);
     for path in ["/", "/favicon.ico", "/nowhere", "/t/nowhere", "/a//b", "/a%2Fb", "/../x", "/t/get/"] {
-        world.fault(request(&format!("GET {path}"), ""), NO_CALLER);
+        world.fault(request(&format!("GET {path}"), ""), NO_TOKEN);
         let message = format!("Route not implemented in AI Gateway: {path}");
         world.fault(request(&format!("GET {path}"), &bearer), Fault(404, "route_not_found", &message));
     }
@@ -109,7 +109,7 @@ fn every_api_reads_tokens_as_the_standard_says() {
     let mut world = World::new();
     let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
     for (line, token, refusal) in [
-        ("GET /auth/me", world.token.clone(), NO_CALLER),
+        ("GET /auth/me", world.token.clone(), NO_TOKEN),
         ("GET /admin/users", admin.trim_end().to_owned(), NO_ADMIN),
     ] {
         for start in ["Bearer ", "bearer ", "BEARER   ", "\tbearer "] {
@@ -128,14 +128,14 @@ fn admin_and_self_service_require_a_caller() {
     let bearer = format!("Authorization: Bearer {}\r\n", world.token);
     for path in ["/admin", "/admin/", "/admin/users", "/admin/nowhere?x=1"] {
         world.fault(request(&format!("GET {path}"), ""), NO_ADMIN);
-        world.fault(request(&format!("POST {path}"), &bearer), NO_ADMIN);
+        world.fault(request(&format!("POST {path}"), &bearer), WRONG_ADMIN);
     }
     for path in ["/auth", "/auth/", "/auth/nowhere"] {
-        world.fault(request(&format!("GET {path}"), ""), NO_CALLER);
+        world.fault(request(&format!("GET {path}"), ""), NO_TOKEN);
         world.fault(request(&format!("PATCH {path}"), &bearer), NOT_FOUND);
     }
     for path in ["/administrator", "/authority"] {
-        world.fault(request(&format!("GET {path}"), ""), NO_CALLER);
+        world.fault(request(&format!("GET {path}"), ""), NO_TOKEN);
     }
 }
 
@@ -172,7 +172,7 @@ fn reserved_paths_are_no_routes() {
             assert_eq!((answer.head.status(), &body["error"]["code"]), (status, &code.into()), "{line}");
             assert_eq!(answer.head.get("access-control-allow-origin"), None, "{line}");
         };
-        check(&own(&mut world, &request(line, "")), 401, "invalid_token");
+        check(&own(&mut world, &request(line, "")), 401, "missing_token");
         check(&own(&mut world, &request(line, &bearer)), 404, "route_not_found");
     }
 }
@@ -184,9 +184,9 @@ fn the_admin_token_is_no_users_token() {
     let admin = format!("Authorization: Bearer {}\r\n", admin.trim_end());
     world.fault(request("GET /admin/nowhere", &admin), NOT_FOUND);
     world.fault(request("PATCH /admin", &admin), NOT_FOUND);
-    world.fault(request("GET /auth/creds", &admin), NO_CALLER);
-    world.fault(request("GET /t/get", &admin), NO_CALLER);
-    world.fault(request("GET /admin/users", &admin.replacen("Bearer ", "Bearer x-", 1)), NO_ADMIN);
+    world.fault(request("GET /auth/creds", &admin), WRONG_TOKEN);
+    world.fault(request("GET /t/get", &admin), WRONG_TOKEN);
+    world.fault(request("GET /admin/users", &admin.replacen("Bearer ", "Bearer x-", 1)), WRONG_ADMIN);
 }
 
 /// `{}` is the token.
@@ -253,12 +253,20 @@ fn unknown_tokens() {
         for (name, value) in headers {
             exchange = exchange.removed(name, &value.replace("{}", &token));
         }
-        world.fault(exchange.bytes(), NO_CALLER);
+        let fault = match headers {
+            [(_, "Bearer wrong"), ("x-api-key", _)] => FOREIGN_TOKEN,
+            [(_, "Bearer {}x" | "Bearer {}-" | "Bearer {}-x")] => WRONG_TOKEN,
+            _ => NO_TOKEN,
+        };
+        world.fault(exchange.bytes(), fault);
     }
     for length in [506, 507, 4096, 10_000, 40_000] {
         let long = "a".repeat(length);
-        world.fault(Exchange::get().removed("Authorization", &format!("Bearer {long}")).bytes(), NO_CALLER);
-        world.fault(Exchange::get().removed("x-api-key", &format!("a.b.{long}")).bytes(), NO_CALLER);
+        world.fault(
+            Exchange::get().removed("Authorization", &format!("Bearer {long}")).bytes(),
+            FOREIGN_TOKEN,
+        );
+        world.fault(Exchange::get().removed("x-api-key", &format!("a.b.{long}")).bytes(), WRONG_TOKEN);
     }
 }
 
@@ -274,8 +282,8 @@ fn a_provider_names_further_token_locations() {
     let target = format!("/t/get?a=1&key={token}&b=2");
     world.exchange_on(&mut client, &known(Exchange::get().at(&target, "/get?a=1&b=2")));
     let both = Exchange::get().removed("Authorization", "Bearer wrong").removed("x-test-key", &token);
-    world.fault(both.bytes(), NO_CALLER);
-    world.fault(Exchange::get().at("/t/get?key=", "").bytes(), NO_CALLER);
+    world.fault(both.bytes(), FOREIGN_TOKEN);
+    world.fault(Exchange::get().at("/t/get?key=", "").bytes(), NO_TOKEN);
     let elsewhere = Exchange::get().at("/nowhere", "").removed("x-test-key", &token);
-    world.fault(elsewhere.bytes(), NO_CALLER);
+    world.fault(elsewhere.bytes(), NO_TOKEN);
 }

@@ -52,7 +52,7 @@ fn users_are_imported_with_tokens_and_credentials() {
         world.exchange_on(&mut client, &exchange.added("Authorization", &format!("Bearer {KEY}")));
     }
     let wrong = Exchange::get().removed("Authorization", &format!("Bearer {HASH}"));
-    world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    world.fault(wrong.bytes(), Fault(401, "foreign_token", "Invalid or missing auth credentials"));
     let list = world.home.done(&["user", "list"], "");
     assert!(list.contains(ADA) && list.contains("2026-01-02T03:04:05Z"), "{list}");
     // A second import changes nothing.
@@ -93,10 +93,10 @@ fn a_short_token_behind_a_prefix_is_not_sent_upstream() {
     }
     // A wrong token is refused first, and the log does not have it either.
     let wrong = Exchange::get().removed("Authorization", "Bearer sk-wrong-token").at("/wrong-token/x", "");
-    world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    world.fault(wrong.bytes(), Fault(401, "foreign_token", "Invalid or missing auth credentials"));
     assert_eq!(world.gateway.wait_for_log("request")["path"], "/wrong-token/x");
     let wrong = Exchange::get().removed("Authorization", "Bearer sk-wrongtoken").at("/wrongtoken/x", "");
-    world.fault(wrong.bytes(), Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    world.fault(wrong.bytes(), Fault(401, "foreign_token", "Invalid or missing auth credentials"));
     assert_eq!(world.gateway.wait_for_log("request")["path"], "***");
     assert!(!world.gateway.log().iter().any(|line| line.contains(SHORT)));
 }

@@ -32,6 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_CATALOGUE", "groq, openai"),
     ("TOLLGATE_CONFIG", "DIR/t.toml"),
     ("TOLLGATE_CONNECT_TO", "*=127.0.0.1:1"),
+    ("TOLLGATE_CORS_ORIGINS", "https://a.example, http://localhost:3000"),
     ("TOLLGATE_CORS_TRUSTED_ORIGINS", "https://a.example, http://localhost:3000"),
     ("TOLLGATE_DATA", "DIR/data"),
     ("TOLLGATE_DRAIN_DELAY", "0s"),
@@ -77,6 +78,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Those that are lists.
 const LISTS: &[&str] = &[
     "TOLLGATE_CONNECT_TO",
+    "TOLLGATE_CORS_ORIGINS",
     "TOLLGATE_CORS_TRUSTED_ORIGINS",
     "TOLLGATE_ENV_ALLOW",
     "TOLLGATE_METRICS_MODELS",

@@ -253,7 +253,7 @@ fn the_admin_api_has_its_own_listener() {
             }
         }
     }
-    let refused = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
+    let refused = Fault(401, "missing_token", "Invalid or missing admin credentials");
     refused.check(None, &get(admin, "/admin/any"));
     nothing.check(None, &ask(admin, "GET", "/admin/any", &bearer(&admin_token)));
     for path in ["/", "/t/get", "/config", "/auth/any", "/health/"] {

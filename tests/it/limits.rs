@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, Broken, Exchange, Fault, Framing, Next, Wire, World};
+use crate::harness::{Answer, Broken, Exchange, FOREIGN_TOKEN, Fault, Framing, Next, Wire, World};
 
 const TOO_LARGE: Fault<'_> = Fault(413, "body_too_large", "The request's body is larger than 1024 bytes");
-const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 const NO_ROUTE: Fault<'_> = Fault(404, "route_not_found", "Route not implemented in AI Gateway: /t/nowhere");
 
 fn small() -> World {
@@ -67,8 +66,8 @@ fn an_early_answer_is_seen() {
     let mut world = small();
     let body = vec![b'x'; 500_000];
     let unknown = Exchange::post(body.clone()).removed("Authorization", "Bearer wrong");
-    early(&mut world, &unknown, NO_CALLER);
-    early(&mut world, &unknown.chunked(body.clone()), NO_CALLER);
+    early(&mut world, &unknown, FOREIGN_TOKEN);
+    early(&mut world, &unknown.chunked(body.clone()), FOREIGN_TOKEN);
     let nowhere = world.known(Exchange::post(body.clone()).at("/t/nowhere", ""));
     early(&mut world, &nowhere, NO_ROUTE);
     early(&mut world, &nowhere.chunked(body.clone()), NO_ROUTE);

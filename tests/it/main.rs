@@ -63,6 +63,7 @@ mod own_tls;
 mod overview;
 mod overload;
 mod own_answers;
+mod own_errors;
 mod pages;
 mod paste;
 mod paths;

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::harness::{Answer, Exchange, Fault, KEY, Message, Wire, World, chunk, eventually};
-
-const NO_ADMIN: Fault<'_> = Fault(401, "invalid_admin_token", "Invalid or missing admin credentials");
+use crate::harness::{
+    Answer, Exchange, FOREIGN_ADMIN, KEY, Message, NO_ADMIN, Wire, World, chunk, eventually,
+};
 
 /// A scrape as a program of this machine sends it.
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -59,7 +59,7 @@ fn exchanges_are_counted_with_their_endpoint_and_outcome() {
                 1.0,
             ),
             (r#"tollgate_requests_total{provider="",endpoint="",status="4xx",outcome="refused"}"#, 1.0),
-            (r#"tollgate_faults_total{provider="",code="invalid_token",blame="client"}"#, 1.0),
+            (r#"tollgate_faults_total{provider="",code="foreign_token",blame="client"}"#, 1.0),
             (r#"tollgate_upstream_failures_total{provider="t",reason="upstream_limited"}"#, 1.0),
             (r#"tollgate_request_duration_seconds_count{provider="t",endpoint="get"}"#, 2.0),
             (r#"tollgate_request_duration_seconds_bucket{provider="t",endpoint="get",le="+Inf"}"#, 2.0),
@@ -138,7 +138,7 @@ fn a_proxy_of_this_machine_needs_a_token_and_an_overloaded_gateway_none() {
     let known =
         SCRAPE.replacen("\r\n\r\n", &format!("\r\nAuthorization: Bearer {}\r\n\r\n", token.trim()), 1);
     assert_eq!(scrape(world.client(), &known).head.status(), 200);
-    world.fault(SCRAPE.replacen("\r\n\r\n", "\r\nAuthorization: Bearer wrong\r\n\r\n", 1), NO_ADMIN);
+    world.fault(SCRAPE.replacen("\r\n\r\n", "\r\nAuthorization: Bearer wrong\r\n\r\n", 1), FOREIGN_ADMIN);
 
     // Connections beyond the limit get health checks and metrics, and nothing else.
     let mut world = World::with("", &["--max-connections-per-address", "1"]);
@@ -167,7 +167,7 @@ fn a_scanner_makes_no_series() {
         &world,
         &[
             (r#"tollgate_faults_total{provider="",code="route_not_found",blame="client"}"#, 2500.0),
-            (r#"tollgate_faults_total{provider="",code="invalid_token",blame="client"}"#, 2500.0),
+            (r#"tollgate_faults_total{provider="",code="missing_token",blame="client"}"#, 2500.0),
         ],
     );
     let new: BTreeSet<_> = seen.keys().filter(|series| !before.contains_key(*series)).collect();

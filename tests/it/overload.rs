@@ -86,7 +86,7 @@ fn a_token_has_a_limit_and_its_connection_stays_usable() {
     for _ in 0..20 {
         refused(&mut world, &mut client, OF_TOKEN);
     }
-    let wrong = Fault(401, "invalid_token", "Invalid or missing auth credentials");
+    let wrong = Fault(401, "foreign_token", "Invalid or missing auth credentials");
     world.fault(Exchange::get().removed("Authorization", "Bearer wrong").bytes(), wrong);
     let log = world.gateway.logged("load shedding began: new work is refused");
     assert_eq!(log.len(), 1, "{log:?}");

@@ -1,11 +1,10 @@
 //! HTTP/1.1 beyond a request and its answer: upgrades, `Expect`, persistent connections, older versions, interim
 //! answers, and methods without a body.
 
-use crate::harness::{Answer, Exchange, Fault, Framing, World};
+use crate::harness::{Answer, Exchange, Fault, Framing, NO_TOKEN, World};
 
 const UPGRADE: Fault<'_> =
     Fault(426, "upgrade_refused", "WebSocket is not served here: send a plain request");
-const NO_CALLER: Fault<'_> = Fault(401, "invalid_token", "Invalid or missing auth credentials");
 
 fn websocket(exchange: Exchange, upgrade: &str) -> Exchange {
     let exchange = exchange.removed("Upgrade", upgrade).removed("Connection", "Upgrade");
@@ -20,7 +19,7 @@ fn websocket_is_refused_so_that_clients_fall_back() {
         for exchange in [Exchange::get(), Exchange::post("{}"), Exchange::get().at("/nowhere", "")] {
             let known = websocket(world.known(exchange.clone()), upgrade).bytes();
             world.fault(known, UPGRADE);
-            world.fault(websocket(exchange, upgrade).bytes(), NO_CALLER);
+            world.fault(websocket(exchange, upgrade).bytes(), NO_TOKEN);
         }
     }
 }
@@ -54,7 +53,7 @@ fn a_body_that_is_not_wanted_is_not_asked_for() {
     let expect = |exchange: Exchange| exchange.removed("Expect", "100-continue").framed(Framing::Length(100));
     let large = "The request's body is larger than 10 bytes";
     let cases = [
-        (expect(Exchange::post("")), NO_CALLER),
+        (expect(Exchange::post("")), NO_TOKEN),
         (
             world.known(expect(Exchange::new("POST", "/nowhere"))),
             Fault(404, "route_not_found", "Route not implemented in AI Gateway: /t/nowhere"),
@@ -83,7 +82,7 @@ fn requests_follow_each_other_on_one_connection() {
         world.exchange_on(&mut client, &exchange);
         let unknown = Exchange::get();
         client.send(unknown.bytes());
-        world.check_fault(unknown.bytes(), NO_CALLER, &client.answer().unwrap());
+        world.check_fault(unknown.bytes(), NO_TOKEN, &client.answer().unwrap());
     }
 }
 

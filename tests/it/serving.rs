@@ -37,7 +37,7 @@ fn rejected(text: &str, reason: &str) {
         let request = world.known(Exchange::post("{}").at(path, "")).bytes();
         world.fault(request, Fault(503, "config_rejected", message));
         let unknown = Exchange::post("{}").at(path, "").bytes();
-        world.fault(unknown, Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+        world.fault(unknown, Fault(401, "missing_token", "Invalid or missing auth credentials"));
     }
     let message = "Route not implemented in AI Gateway: /brokenx/v1";
     let request = world.known(Exchange::post("{}").at("/brokenx/v1", "")).bytes();
@@ -187,7 +187,7 @@ fn talk(world: &mut World) {
     let good = good.header("X-Secret", "canary-header").removed("Cookie", "canary-cookie");
     world.exchange(good.answer(answer));
     let unknown = Exchange::post("canary-prompt").removed("Authorization", "Bearer canary-header").bytes();
-    world.fault(unknown, Fault(401, "invalid_token", "Invalid or missing auth credentials"));
+    world.fault(unknown, Fault(401, "foreign_token", "Invalid or missing auth credentials"));
     let exchange = world.known(Exchange::post("canary-prompt"));
     for garbage in ["canary-garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: canary-garbage\r\n\r\n", ""]
     {

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tollgate::clock::{from_utc, now_ms, utc};
 
-use crate::harness::{Answer, Api, Exchange, Message, Wire, World, eventually};
+use crate::harness::{
+    Answer, Api, Exchange, Fault, Message, NO_TOKEN, WRONG_ADMIN, WRONG_TOKEN, Wire, World, eventually,
+};
 
-const NO_CALLER: (u16, &str, &str) = (401, "invalid_token", "Invalid or missing auth credentials");
-const NO_ADMIN: (u16, &str, &str) = (401, "invalid_admin_token", "Invalid or missing admin credentials");
 const CROSS_SITE: (u16, &str, &str) = (
     403,
     "cross_site",
@@ -109,7 +109,7 @@ fn a_user_signs_in_and_out() {
     let ended = page.get(&format!("DELETE {SELF}"));
     assert_eq!((ended.status, ended.body), (200, json!({ "ok": true })));
     assert_eq!(ended.cookies, ["tollgate=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"]);
-    page.fails("GET /auth/me", &Value::Null, NO_CALLER);
+    page.fails("GET /auth/me", &Value::Null, WRONG_TOKEN);
     own.fails(
         &format!("DELETE {SELF}"),
         &Value::Null,
@@ -172,7 +172,7 @@ fn an_admin_signs_in_and_out_at_the_admin_listener() {
     // Each listener has its own part.
     let elsewhere = (404, "not_found".to_owned());
     assert_eq!(code(&raw(public, "GET /admin/users", &lines)), elsewhere);
-    user(&world).with_lines(&lines).fails("GET /auth/me", &Value::Null, NO_CALLER);
+    user(&world).with_lines(&lines).fails("GET /auth/me", &Value::Null, NO_TOKEN);
     let self_service = user(&world).signed_in(SELF);
     assert_eq!(me(&self_service), 200);
     let bearer = format!("Authorization: Bearer {}\r\n", world.token);
@@ -180,7 +180,7 @@ fn an_admin_signs_in_and_out_at_the_admin_listener() {
 
     let ended = page.get(&format!("DELETE {ADMIN}"));
     assert_eq!(ended.cookies, ["tollgate-admin=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"]);
-    page.fails("GET /admin/users", &Value::Null, NO_ADMIN);
+    page.fails("GET /admin/users", &Value::Null, WRONG_ADMIN);
     // The last admin token stays, whatever sessions there are.
     let last =
         "This is the last admin token: without it nobody could call the admin API; make another one first";
@@ -198,30 +198,27 @@ fn a_session_is_good_in_its_cookie_alone() {
     let console = admin.signed_in(ADMIN).token().to_owned();
     let token = world.token.clone();
     // No other token, and no other place. Fewer wrong ones than the rate limit delays.
-    own.with(&session).fails("GET /auth/me", &Value::Null, NO_CALLER);
-    admin.with(&console).fails("GET /admin/users", &Value::Null, NO_ADMIN);
-    let refused = |lines: String, line: &str, expected: (u16, &str, &str)| {
+    own.with(&session).fails("GET /auth/me", &Value::Null, WRONG_TOKEN);
+    admin.with(&console).fails("GET /admin/users", &Value::Null, WRONG_ADMIN);
+    let refused = |lines: String, line: &str, expected: Fault<'static>| {
         own.with_lines(&lines).fails(line, &Value::Null, expected);
     };
-    refused(format!("Cookie: tollgate={token}\r\n"), "GET /auth/me", NO_CALLER);
-    refused(format!("Cookie: tollgate-admin={}\r\n", admin.token()), "GET /admin/users", NO_ADMIN);
-    refused(format!("Cookie: tollgate={console}\r\n"), "GET /auth/me", NO_CALLER);
-    refused(format!("Cookie: tollgate-admin={session}\r\n"), "GET /admin/users", NO_ADMIN);
+    refused(format!("Cookie: tollgate={token}\r\n"), "GET /auth/me", WRONG_TOKEN);
+    refused(format!("Cookie: tollgate-admin={}\r\n", admin.token()), "GET /admin/users", WRONG_ADMIN);
+    refused(format!("Cookie: tollgate={console}\r\n"), "GET /auth/me", WRONG_TOKEN);
+    refused(format!("Cookie: tollgate-admin={session}\r\n"), "GET /admin/users", WRONG_ADMIN);
     // `Authorization` goes before the cookie, whatever is in it.
-    refused(
-        format!("Cookie: tollgate={session}\r\nAuthorization: Basic YTpi\r\n"),
-        "GET /auth/me",
-        NO_CALLER,
-    );
+    refused(format!("Cookie: tollgate={session}\r\nAuthorization: Basic YTpi\r\n"), "GET /auth/me", NO_TOKEN);
     // Without a cookie of a known name, and with two of one name, there is none.
-    refused(format!("Cookie: tollgat={session}\r\n"), "GET /auth/me", NO_CALLER);
-    refused(format!("Cookie: tollgate={session}; tollgate=x\r\n"), "GET /auth/me", NO_CALLER);
+    refused(format!("Cookie: tollgat={session}\r\n"), "GET /auth/me", NO_TOKEN);
+    refused(format!("Cookie: tollgate={session}; tollgate=x\r\n"), "GET /auth/me", NO_TOKEN);
 
     // On a provider's path it is nothing, and never goes on.
     for lines in [format!("Cookie: tollgate={session}\r\n"), format!("Authorization: Bearer {session}\r\n")] {
         let refused =
             raw(world.gateway.address, "GET /t/get", &format!("{lines}Sec-Fetch-Site: same-origin\r\n"));
-        assert_eq!(code(&refused), (401, "invalid_token".into()), "{lines}");
+        let expected = if lines.starts_with("Cookie") { "missing_token" } else { "invalid_token" };
+        assert_eq!(code(&refused), (401, expected.into()), "{lines}");
         world.upstream.saw_nothing();
     }
     world.exchange(
@@ -412,7 +409,7 @@ fn a_session_ends_with_its_maker() {
     let console = admin.with(&text(&made, "token")).signed_in(ADMIN);
     let revoked = console.done(&format!("DELETE /admin/tokens/{}", text(&made, "id")), &Value::Null);
     assert_eq!((&revoked["adminTokens"], &revoked["sessions"]), (&json!(1), &json!(1)));
-    console.fails("GET /admin/users", &Value::Null, NO_ADMIN);
+    console.fails("GET /admin/users", &Value::Null, WRONG_ADMIN);
     // The user.
     let id = text(&own.done("GET /auth/me", &Value::Null), "id");
     admin.done(&format!("PATCH /admin/users/{id}"), &json!({ "disabled": true }));
@@ -491,7 +488,7 @@ fn sessions_are_bounded_and_outlive_a_restart() {
     let pages: Vec<Api> = (0..21).map(|_| own.signed_in(SELF)).collect();
     let consoles: Vec<Api> = (0..21).map(|_| admin.signed_in(ADMIN)).collect();
     assert_eq!((me(&pages[0]), me(&pages[1]), me(&pages[20])), (401, 200, 200));
-    consoles[0].fails("GET /admin/users", &Value::Null, NO_ADMIN);
+    consoles[0].fails("GET /admin/users", &Value::Null, WRONG_ADMIN);
     let sessions =
         |list: Value| list.as_object().unwrap().values().filter(|one| one["kind"] == "session").count();
     assert_eq!(sessions(own.done("GET /auth/tokens", &Value::Null)), 20);
@@ -511,7 +508,7 @@ fn wrong_sessions_are_rate_limited() {
     let own = user(&world);
     for lines in ["", "Cookie: a=b\r\n", "Cookie: tollgate=\r\n", "Origin: https://evil.example\r\n"] {
         for _ in 0..5 {
-            own.with_lines(lines).fails("POST /auth/tokens", &Value::Null, NO_CALLER);
+            own.with_lines(lines).fails("POST /auth/tokens", &Value::Null, NO_TOKEN);
         }
     }
     assert!(!world.gateway.log().join("\n").contains(LIMITED));

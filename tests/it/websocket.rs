@@ -218,7 +218,7 @@ fn a_token_may_be_in_a_subprotocol_or_in_the_query() {
         assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{line}");
     }
     let wrong = handshake("/t/live/a", "Sec-WebSocket-Protocol: realtime, example-key.wrong\r\n");
-    refused(&mut world, &wrong, 401, "invalid_token");
+    refused(&mut world, &wrong, 401, "foreign_token");
     assert!(!world.gateway.log().concat().contains(&token));
 }
 
@@ -227,7 +227,7 @@ fn requests_that_open_nothing() {
     let mut world = world(&[]);
     let known = known(&world);
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{known}\r\n");
-    refused(&mut world, &handshake("/t/live/a", ""), 401, "invalid_token");
+    refused(&mut world, &handshake("/t/live/a", ""), 401, "missing_token");
     let plain = refused(&mut world, &get("/t/live/a"), 426, "upgrade_required");
     assert_eq!(
         (plain.head.get("upgrade"), plain.head.get("connection")),

@@ -32,6 +32,17 @@ pub enum Blame {
     Gateway,
 }
 
+/// The outcome of sending the same request again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// It may succeed without any change.
+    MayHelp,
+    /// It fails again until a person changes something.
+    Useless,
+    /// The status decides: a provider's file chose it.
+    ByStatus,
+}
+
 impl Fault {
     /// A fault of `kind` with a message for a person.
     pub fn new(kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
@@ -51,14 +62,22 @@ impl Fault {
         Self { at: Some(pointer.to_owned()), ..Self::new(FaultKind::InvalidRequest, message).because(cause) }
     }
 
-    /// The caller's token is missing, unknown, expired or revoked.
+    /// The caller's token is not valid here. It does not say why: a guesser learns nothing about tokens that exist.
     pub fn invalid_token() -> Self {
-        Self::new(FaultKind::InvalidToken, "Invalid or missing auth credentials")
+        Self::new(
+            FaultKind::InvalidToken,
+            "Invalid or missing auth credentials. The token is not valid here: \
+             it was revoked, has expired, or belongs to an admin or another tollgate",
+        )
     }
 
-    /// The admin token is missing, unknown, expired or revoked.
+    /// The admin token is not valid here.
     pub fn invalid_admin_token() -> Self {
-        Self::new(FaultKind::InvalidAdminToken, "Invalid or missing admin credentials")
+        Self::new(
+            FaultKind::InvalidAdminToken,
+            "Invalid or missing admin credentials. The token is no admin token that is valid here: \
+             it was revoked, has expired, or belongs to a user or another tollgate",
+        )
     }
 }
 
@@ -67,13 +86,13 @@ struct Row {
     code: &'static str,
     status: StatusCode,
     blame: Blame,
-    retry: bool,
+    retry: Retry,
     /// The `error` parameter of `Proxy-Status`: RFC 9209, section 2.3.
     proxy_error: &'static str,
 }
 
 macro_rules! faults {
-    ($($(#[$doc:meta])* $kind:ident $code:literal $status:ident $blame:ident $retry:literal $proxy:literal;)*) => {
+    ($($(#[$doc:meta])* $kind:ident $code:literal $status:ident $blame:ident $retry:ident $proxy:literal;)*) => {
         /// The kinds of faults. Their codes are stable: clients may match on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum FaultKind { $($(#[$doc])* $kind,)* }
@@ -86,7 +105,7 @@ macro_rules! faults {
                 match self {
                     $(FaultKind::$kind => Row {
                         code: $code, status: StatusCode::$status,
-                        blame: Blame::$blame, retry: $retry, proxy_error: $proxy,
+                        blame: Blame::$blame, retry: Retry::$retry, proxy_error: $proxy,
                     },)*
                 }
             }
@@ -95,122 +114,130 @@ macro_rules! faults {
 }
 
 faults! {
-    /// The token is missing or unknown.
-    InvalidToken "invalid_token" UNAUTHORIZED Client false "http_request_denied";
-    /// Under `/admin`: the admin token is missing or unknown.
-    InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client false "http_request_denied";
+    /// The request has no token.
+    MissingToken "missing_token" UNAUTHORIZED Client Useless "http_request_denied";
+    /// The token has not the form of a token of tollgate: as a rule it is a vendor's key.
+    ForeignToken "foreign_token" UNAUTHORIZED Client Useless "http_request_denied";
+    /// The token is unknown: revoked, expired, or of another tollgate.
+    InvalidToken "invalid_token" UNAUTHORIZED Client Useless "http_request_denied";
+    /// Under `/admin`: the token is no admin token that is valid here.
+    InvalidAdminToken "invalid_admin_token" UNAUTHORIZED Client Useless "http_request_denied";
     /// A wrong token from a network beyond its authentication rate limit.
-    TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS Client true "http_request_denied";
+    TooManyAttempts "too_many_attempts" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// A call of the API by a user with too many calls in progress.
-    TooManyCalls "too_many_calls" TOO_MANY_REQUESTS Client true "http_request_denied";
+    TooManyCalls "too_many_calls" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// A request by a token with too many requests in progress.
-    TokenConcurrency "token_concurrency" TOO_MANY_REQUESTS Client true "http_request_denied";
+    TokenConcurrency "token_concurrency" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// A request by a user with too many requests in progress.
-    UserConcurrency "user_concurrency" TOO_MANY_REQUESTS Client true "http_request_denied";
+    UserConcurrency "user_concurrency" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// A connection from an address with too many connections.
-    TooManyConnections "too_many_connections" TOO_MANY_REQUESTS Client true "http_request_denied";
+    TooManyConnections "too_many_connections" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// The process has as many requests or connections as it takes.
-    Overloaded "overloaded" SERVICE_UNAVAILABLE Gateway true "connection_limit_reached";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE Gateway MayHelp "connection_limit_reached";
     /// Another user of the machine called the control socket.
-    Forbidden "forbidden" FORBIDDEN Client false "http_request_denied";
+    Forbidden "forbidden" FORBIDDEN Client Useless "http_request_denied";
     /// The request is not valid HTTP for a proxy: `Host` missing or doubled, `CONNECT`.
-    MalformedRequest "malformed_request" BAD_REQUEST Client false "http_request_error";
+    MalformedRequest "malformed_request" BAD_REQUEST Client Useless "http_request_error";
+    /// The head of the request has too many header fields, or is too large.
+    HeadTooLarge "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE Client Useless "http_request_error";
     /// The request's path contains its caller's token, which is never sent upstream.
-    TokenInPath "token_in_path" BAD_REQUEST Client false "http_request_denied";
+    TokenInPath "token_in_path" BAD_REQUEST Client Useless "http_request_denied";
     /// No endpoint matches method and path.
-    RouteNotFound "route_not_found" NOT_FOUND Client false "http_request_denied";
+    RouteNotFound "route_not_found" NOT_FOUND Client Useless "http_request_denied";
     /// A reserved path that does not exist.
-    NotFound "not_found" NOT_FOUND Client false "http_request_denied";
+    NotFound "not_found" NOT_FOUND Client Useless "http_request_denied";
     /// A malformed call of tollgate's own API. The message names the JSON path.
-    InvalidRequest "invalid_request" BAD_REQUEST Client false "http_request_error";
+    InvalidRequest "invalid_request" BAD_REQUEST Client Useless "http_request_error";
     /// The request's body has a key twice where a key is to be inserted: it could be read in two ways.
-    AmbiguousBody "ambiguous_body" BAD_REQUEST Client false "http_request_error";
+    AmbiguousBody "ambiguous_body" BAD_REQUEST Client Useless "http_request_error";
     /// A change with a session's cookie, or a sign-in, that no page of tollgate asked for.
-    CrossSite "cross_site" FORBIDDEN Client false "http_request_denied";
+    CrossSite "cross_site" FORBIDDEN Client Useless "http_request_denied";
     /// The call is for another user than the one who makes it.
-    OtherUser "other_user" CONFLICT Client false "http_request_denied";
+    OtherUser "other_user" CONFLICT Client Useless "http_request_denied";
     /// The kind of the token does not allow the request.
-    TokenKind "token_kind" FORBIDDEN Client false "http_request_denied";
+    TokenKind "token_kind" FORBIDDEN Client Useless "http_request_denied";
     /// The scopes of the token do not cover the request.
-    TokenScope "token_scope" FORBIDDEN Client false "http_request_denied";
+    TokenScope "token_scope" FORBIDDEN Client Useless "http_request_denied";
     /// The token was replaced by another.
-    TokenReplaced "token_replaced" CONFLICT Client false "http_request_denied";
+    TokenReplaced "token_replaced" CONFLICT Client Useless "http_request_denied";
     /// The user has the greatest number of tokens.
-    TooManyTokens "too_many_tokens" CONFLICT Client false "http_request_denied";
+    TooManyTokens "too_many_tokens" CONFLICT Client Useless "http_request_denied";
     /// A credential leads to other origins than its confirmation expects.
-    OriginsChanged "origins_changed" CONFLICT Client false "http_request_denied";
+    OriginsChanged "origins_changed" CONFLICT Client Useless "http_request_denied";
     /// The last admin token cannot be revoked over HTTP.
-    LastAdminToken "last_admin_token" CONFLICT Client false "http_request_denied";
+    LastAdminToken "last_admin_token" CONFLICT Client Useless "http_request_denied";
     /// The user is disabled.
-    UserDisabled "user_disabled" FORBIDDEN Client false "http_request_denied";
+    UserDisabled "user_disabled" FORBIDDEN Client Useless "http_request_denied";
     /// The caller has stored no usable credential for the provider.
-    CredentialMissing "credential_missing" UNAUTHORIZED Client false "http_request_denied";
+    CredentialMissing "credential_missing" UNAUTHORIZED Client Useless "http_request_denied";
     /// The caller's login for the provider has expired, and no other credential is stored.
-    CredentialExpired "credential_expired" UNAUTHORIZED Client false "http_request_denied";
+    CredentialExpired "credential_expired" UNAUTHORIZED Client Useless "http_request_denied";
     /// The token for the provider cannot be made from the stored credential: the token endpoint refuses it.
-    TokenRefused "token_refused" UNAUTHORIZED Client false "http_request_denied";
+    TokenRefused "token_refused" UNAUTHORIZED Client Useless "http_request_denied";
     /// The token for the provider could not be made: the token endpoint failed.
-    TokenUnavailable "token_unavailable" BAD_GATEWAY Upstream true "http_request_error";
+    TokenUnavailable "token_unavailable" BAD_GATEWAY Upstream MayHelp "http_request_error";
     /// The provider sends to an origin that the credential was not saved for, and nobody has confirmed it.
-    CredentialMoved "credential_moved" FORBIDDEN Client false "http_request_denied";
+    CredentialMoved "credential_moved" FORBIDDEN Client Useless "http_request_denied";
     /// There is no WebSocket at this path. Clients fall back to plain requests on this status.
-    UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    UpgradeRefused "upgrade_refused" UPGRADE_REQUIRED Client Useless "http_upgrade_failed";
     /// The endpoint is a WebSocket, and the request does not ask for one.
-    UpgradeRequired "upgrade_required" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    UpgradeRequired "upgrade_required" UPGRADE_REQUIRED Client Useless "http_upgrade_failed";
     /// The client's version of WebSocket is not supported.
-    WebsocketVersion "websocket_version" UPGRADE_REQUIRED Client false "http_upgrade_failed";
+    WebsocketVersion "websocket_version" UPGRADE_REQUIRED Client Useless "http_upgrade_failed";
     /// The request for a WebSocket is no handshake.
-    InvalidHandshake "invalid_handshake" BAD_REQUEST Client false "http_upgrade_failed";
+    InvalidHandshake "invalid_handshake" BAD_REQUEST Client Useless "http_upgrade_failed";
     /// The body is larger than the endpoint's limit.
-    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Client false "http_request_denied";
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Client Useless "http_request_denied";
     /// The body is larger than the endpoint's limit for bodies that are signed.
-    SignedBodyTooLarge "signed_body_too_large" PAYLOAD_TOO_LARGE Client false "http_request_denied";
+    SignedBodyTooLarge "signed_body_too_large" PAYLOAD_TOO_LARGE Client Useless "http_request_denied";
     /// The client stopped sending the body.
-    BodyTimeout "body_timeout" REQUEST_TIMEOUT Client true "http_request_error";
+    BodyTimeout "body_timeout" REQUEST_TIMEOUT Client MayHelp "http_request_error";
     /// The rewritten request cannot be sent: a malformed value, or a path that does not fit its gateway.
-    RewriteFailed "rewrite_failed" BAD_GATEWAY Gateway false "proxy_configuration_error";
+    RewriteFailed "rewrite_failed" BAD_GATEWAY Gateway Useless "proxy_configuration_error";
     /// The provider's file is rejected, and no last good version serves.
-    ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway true "proxy_configuration_error";
+    ConfigRejected "config_rejected" SERVICE_UNAVAILABLE Gateway Useless "proxy_configuration_error";
     /// A reload has not finished in time.
-    ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    ReloadUnfinished "reload_unfinished" SERVICE_UNAVAILABLE Gateway MayHelp "proxy_internal_error";
     /// A call that only computes took too long, or failed: it changed nothing.
-    CallUnfinished "call_unfinished" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    CallUnfinished "call_unfinished" SERVICE_UNAVAILABLE Gateway MayHelp "proxy_internal_error";
     /// The store does not respond: authentication or a change is not possible now.
-    StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Gateway MayHelp "proxy_internal_error";
     /// It is not known whether a change was made: the disk failed while it was stored, or its answer is late.
-    ChangeUnconfirmed "change_unconfirmed" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    ChangeUnconfirmed "change_unconfirmed" SERVICE_UNAVAILABLE Gateway MayHelp "proxy_internal_error";
     /// The upstream's name does not resolve.
-    UpstreamDns "upstream_dns" BAD_GATEWAY Upstream true "dns_error";
+    UpstreamDns "upstream_dns" BAD_GATEWAY Upstream MayHelp "dns_error";
     /// The DNS lookup of the upstream's name did not end in time.
-    UpstreamDnsTimeout "upstream_dns_timeout" GATEWAY_TIMEOUT Upstream true "dns_timeout";
+    UpstreamDnsTimeout "upstream_dns_timeout" GATEWAY_TIMEOUT Upstream MayHelp "dns_timeout";
     /// Too many DNS lookups hang: the upstream's name cannot be looked up now.
-    UpstreamDnsBusy "upstream_dns_busy" SERVICE_UNAVAILABLE Gateway true "dns_error";
+    UpstreamDnsBusy "upstream_dns_busy" SERVICE_UNAVAILABLE Gateway MayHelp "dns_error";
     /// SSRF guard: the upstream's name resolves to a forbidden address.
-    UpstreamForbidden "upstream_forbidden" BAD_GATEWAY Gateway false "destination_ip_prohibited";
+    UpstreamForbidden "upstream_forbidden" BAD_GATEWAY Gateway Useless "destination_ip_prohibited";
     /// The upstream refused the connection.
-    UpstreamRefused "upstream_refused" BAD_GATEWAY Upstream true "connection_refused";
+    UpstreamRefused "upstream_refused" BAD_GATEWAY Upstream MayHelp "connection_refused";
     /// There is no route to the upstream.
-    UpstreamUnreachable "upstream_unreachable" BAD_GATEWAY Upstream true "destination_ip_unroutable";
+    UpstreamUnreachable "upstream_unreachable" BAD_GATEWAY Upstream MayHelp "destination_ip_unroutable";
     /// This machine cannot connect: no descriptor, port, memory or thread is left, or its own rules forbid it.
-    LocalError "local_error" SERVICE_UNAVAILABLE Gateway true "proxy_internal_error";
+    LocalError "local_error" SERVICE_UNAVAILABLE Gateway MayHelp "proxy_internal_error";
     /// The outgoing proxy on the way to the upstream failed, or refused the way.
-    ProxyFailed "proxy_failed" BAD_GATEWAY Gateway true "destination_unavailable";
+    ProxyFailed "proxy_failed" BAD_GATEWAY Gateway MayHelp "destination_unavailable";
     /// The upstream did not accept the connection in time.
-    UpstreamConnectTimeout "upstream_connect_timeout" GATEWAY_TIMEOUT Upstream true "connection_timeout";
+    UpstreamConnectTimeout "upstream_connect_timeout" GATEWAY_TIMEOUT Upstream MayHelp "connection_timeout";
     /// The TLS handshake with the upstream failed.
-    UpstreamTls "upstream_tls" BAD_GATEWAY Upstream true "tls_protocol_error";
+    UpstreamTls "upstream_tls" BAD_GATEWAY Upstream MayHelp "tls_protocol_error";
     /// The upstream closed the connection before it responded.
-    UpstreamReset "upstream_reset" BAD_GATEWAY Upstream true "connection_terminated";
+    UpstreamReset "upstream_reset" BAD_GATEWAY Upstream MayHelp "connection_terminated";
+    /// The head of the upstream's response has too many header fields, or is too large.
+    UpstreamHeadTooLarge "upstream_head_too_large" BAD_GATEWAY Upstream Useless "http_response_header_section_size";
     /// The upstream's response is not valid HTTP.
-    UpstreamMalformed "upstream_malformed" BAD_GATEWAY Upstream true "http_protocol_error";
+    UpstreamMalformed "upstream_malformed" BAD_GATEWAY Upstream MayHelp "http_protocol_error";
     /// The upstream's answer to the handshake of a WebSocket is not valid.
-    UpstreamHandshake "upstream_handshake" BAD_GATEWAY Upstream true "http_upgrade_failed";
+    UpstreamHandshake "upstream_handshake" BAD_GATEWAY Upstream MayHelp "http_upgrade_failed";
     /// The upstream sent too many interim (1xx) responses.
-    UpstreamInterim "upstream_interim" BAD_GATEWAY Upstream true "http_protocol_error";
+    UpstreamInterim "upstream_interim" BAD_GATEWAY Upstream MayHelp "http_protocol_error";
     /// The upstream did not begin its response in time.
-    UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT Upstream true "http_response_timeout";
+    UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT Upstream MayHelp "http_response_timeout";
     /// A response rule of the provider's file replaced the upstream's response.
-    ResponseRule "response_rule" BAD_GATEWAY Upstream false "http_request_denied";
+    ResponseRule "response_rule" BAD_GATEWAY Upstream ByStatus "http_request_denied";
 }
 
 impl FaultKind {
@@ -231,13 +258,36 @@ impl FaultKind {
 
     /// True if sending the same request again may help.
     pub fn retry_may_help(self) -> bool {
-        self.row().retry
+        match self.row().retry {
+            Retry::MayHelp => true,
+            Retry::Useless | Retry::ByStatus => false,
+        }
+    }
+
+    /// True if a client should not send the same request again after a response with this status.
+    pub fn is_final(self, status: StatusCode) -> bool {
+        match self.row().retry {
+            Retry::MayHelp => false,
+            Retry::Useless => true,
+            Retry::ByStatus => !is_temporary(status),
+        }
     }
 
     /// The `error` parameter of `Proxy-Status` (RFC 9209, section 2.3).
     pub fn proxy_error(self) -> &'static str {
         self.row().proxy_error
     }
+}
+
+/// True for a status that asks for another try.
+fn is_temporary(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+    )
 }
 
 macro_rules! causes {
@@ -319,6 +369,21 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_of_a_file_is_final_unless_its_status_is_temporary() {
+        let check = |kind: FaultKind, status: u16, expected: bool| {
+            assert_eq!(kind.is_final(StatusCode::from_u16(status).unwrap()), expected, "{kind:?} {status}");
+        };
+        for (status, expected) in
+            [(403, true), (408, false), (425, false), (429, false), (502, true), (503, false)]
+        {
+            check(FaultKind::ResponseRule, status, expected);
+        }
+        check(FaultKind::ConfigRejected, 503, true);
+        check(FaultKind::InvalidToken, 401, true);
+        check(FaultKind::Overloaded, 503, false);
+    }
+
+    #[test]
     fn codes_are_unique_and_blame_fits_the_status() {
         let mut codes: Vec<_> = FaultKind::ALL.iter().map(|kind| kind.code()).collect();
         codes.sort_unstable();
@@ -327,6 +392,10 @@ mod tests {
         for kind in FaultKind::ALL {
             let row = kind.row();
             assert_eq!(row.status.is_client_error(), row.blame == Blame::Client, "{}", row.code);
+            // Client libraries repeat these by themselves, and no other fault of the client is temporary.
+            if row.status.is_client_error() {
+                assert_eq!(row.retry == Retry::MayHelp, is_temporary(row.status), "{}", row.code);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! CORS: the requests that pages of other origins may send, and the responses that they may read.
 //!
-//! Every page may read every response: it needs a token for anything but health checks, and cookies never count. The answer
-//! to a preflight is the same for all paths, so that nobody without a token can probe for endpoints. Whatever an upstream
-//! says about CORS is removed before (`safety`).
+//! Every page may read every response, unless a setting lists the origins of those that may: it needs a token for anything
+//! but health checks, and cookies never count. The answer to a preflight is the same for all paths, so that nobody without
+//! a token can probe for endpoints. Whatever an upstream says about CORS is removed before (`safety`).
 
 use std::collections::BTreeSet;
 
@@ -41,6 +41,27 @@ pub struct TrustedOrigins {
     origins: Vec<Box<str>>,
 }
 
+/// The pages that may read responses of providers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Readers {
+    /// Those of all origins.
+    #[default]
+    All,
+    /// Those of these origins.
+    Only(TrustedOrigins),
+}
+
+impl Readers {
+    /// Those of `listed`, where `*` stands for all, and of the origins that are trusted by name.
+    pub fn new(listed: TrustedOrigins, trusted: &TrustedOrigins) -> Self {
+        if listed.any {
+            return Self::All;
+        }
+        let origins = listed.origins.into_iter().chain(trusted.origins.iter().cloned()).collect();
+        Self::Only(TrustedOrigins { any: false, origins })
+    }
+}
+
 impl Cors {
     /// The union over all files.
     pub fn of<'p>(providers: impl Iterator<Item = &'p compile::Provider> + Clone) -> Self {
@@ -63,20 +84,35 @@ impl Cors {
         self.names.contains(name) || self.globs.iter().any(|glob| glob.matches(name))
     }
 
-    /// Marks a response that pages may read.
-    pub fn mark(&self, headers: &mut HeaderMap) {
+    /// Marks a response to a request of `page`, the origin that it names: the page may read it if `readers` has the origin.
+    pub fn mark(&self, headers: &mut HeaderMap, page: Option<&HeaderValue>, readers: &Readers) {
         let fixed = HeaderValue::from_static;
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, fixed("*"));
+        let reader = match readers {
+            Readers::All => fixed("*"),
+            Readers::Only(origins) => {
+                // Caches must not give the answer for one origin to another.
+                headers.append(header::VARY, fixed("Origin"));
+                match page.filter(|page| origins.contains(page)) {
+                    Some(page) => page.clone(),
+                    None => return,
+                }
+            }
+        };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reader);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, fixed(METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.listed.clone());
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, fixed("*"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, fixed(MAX_AGE));
     }
 
-    /// The answer to a preflight: of what it asks for, what the files allow; for a trusted origin, all of it.
-    pub fn preflight(&self, asked: &HeaderMap, trusted: &TrustedOrigins) -> HeaderMap {
+    /// The answer to a preflight: of what it asks for, what the files allow; for a trusted origin, all of it. Nothing for a
+    /// page that is none of the readers.
+    pub fn preflight(&self, asked: &HeaderMap, trusted: &TrustedOrigins, readers: &Readers) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        self.mark(&mut headers);
+        self.mark(&mut headers, asked.get(header::ORIGIN), readers);
+        if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return headers;
+        }
         let is_trusted = asked.get(header::ORIGIN).is_some_and(|origin| trusted.contains(origin));
         let wanted = requested(asked).filter(|name| is_trusted || self.allows(name.as_str()));
         let known = self.listed.to_str().unwrap_or_default();
@@ -198,7 +234,7 @@ mod tests {
                 let asked = asked
                     .iter()
                     .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-                let found = cors.preflight(&asked.collect(), &trusted(origins));
+                let found = cors.preflight(&asked.collect(), &trusted(origins), &Readers::All);
                 let text = |name: HeaderName| found.get(name).map(|value| value.to_str().unwrap().to_owned());
                 let common = "Content-Type, Authorization, x-api-key, acme-version";
                 let headers = text(header::ACCESS_CONTROL_ALLOW_HEADERS).unwrap();
@@ -234,9 +270,32 @@ mod tests {
             (header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_str(&many).unwrap()),
             (header::ORIGIN, HeaderValue::from_static("https://a.example")),
         ]);
-        let found = cors(&[], &[]).preflight(&asked, &trusted(&["*"]));
+        let found = cors(&[], &[]).preflight(&asked, &trusted(&["*"]), &Readers::All);
         let allowed = found[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap();
         assert_eq!(allowed.split(", ").count(), MAX_REQUESTED + 4);
+    }
+
+    #[test]
+    fn only_listed_pages_may_read() {
+        let check = |listed: &[&str], also: &[&str], page: Option<&'static str>, expected: Option<&str>| {
+            let readers = Readers::new(trusted(listed), &trusted(also));
+            let page = page.map(HeaderValue::from_static);
+            let mut headers = HeaderMap::new();
+            cors(&[], &[]).mark(&mut headers, page.as_ref(), &readers);
+            let seen = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap());
+            assert_eq!(seen, expected, "{listed:?} {also:?} {page:?}");
+            assert_eq!(headers.contains_key(header::VARY), seen != Some("*"), "{listed:?} {page:?}");
+            assert_eq!(headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS), seen.is_some());
+        };
+        let app = "https://app.example";
+        check(&["*"], &[], Some(app), Some("*"));
+        check(&[app], &["*"], Some("null"), None);
+        check(&[app], &[], Some(app), Some(app));
+        check(&["http://a.example"], &[app], Some(app), Some(app));
+        check(&[app], &[], Some("https://app.example.evil.example"), None);
+        check(&[app], &[], Some("null"), None);
+        check(&[app], &[], None, None);
+        check(&[], &[], Some(app), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod table;
 pub mod rewrite;
 pub mod decide;
 pub mod trace_context;
+mod unmatched;
 pub mod access_record;
 pub mod splice;
 pub mod meter;

@@ -10,7 +10,10 @@ use std::{
 
 use http::Method;
 
-use super::cors::Cors;
+use super::{
+    cors::Cors,
+    unmatched::{OTHER_METHOD, Unmatched},
+};
 use crate::{
     base::{
         budget::{Budget, Budgets},
@@ -46,6 +49,7 @@ pub struct Table {
     /// The clients that pages show. No decision about a request depends on them.
     pub clients: Arc<compile::Clients>,
     own: LocationsByPrefix,
+    pub(super) unmatched: Unmatched,
 }
 
 /// The token locations for each provider's prefix, followed by those of its parent prefixes, longest prefix first.
@@ -378,9 +382,6 @@ fn differently(section: &str, mine: &Declared, theirs: &Declared) -> Diagnostic 
     diagnostic.related(theirs.at.clone(), "the other declaration")
 }
 
-/// The cost of another method, in the unit of `Pattern::distance`.
-const OTHER_METHOD: u32 = 3;
-
 impl Table {
     /// The table of providers without conflicts (see [`link`]). `compiled`: the same, for CORS.
     pub fn new(
@@ -403,11 +404,23 @@ impl Table {
         }
         let callers = providers.iter().map(|one| &one.caller);
         let token_locations = union(callers.chain(rejected.iter().map(|one| &one.caller)));
-        let own = LocationsByPrefix::new(&providers);
+        let (own, unmatched) = (LocationsByPrefix::new(&providers), Unmatched::new(&providers));
         let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
         let cors = Cors::of(compiled.iter().copied());
         let (prices, clients) = (Arc::default(), Arc::default());
-        Self { tree, takes_slashes, providers, rejected, token_locations, cors, fields, prices, clients, own }
+        Self {
+            tree,
+            takes_slashes,
+            providers,
+            rejected,
+            token_locations,
+            cors,
+            fields,
+            prices,
+            clients,
+            own,
+            unmatched,
+        }
     }
 
     /// The same table with these prices.
@@ -443,6 +456,12 @@ impl Table {
     /// The endpoint for a method and a canonical path.
     pub fn find(&self, method: &Method, path: &str) -> Option<Hit> {
         let (leaf, found) = self.tree.find(path, |leaf| (leaf.method == *method).then_some(leaf))?;
+        Some(self.hit(leaf, &found))
+    }
+
+    /// An endpoint at a canonical path, whatever its method.
+    pub(super) fn find_with_any_method(&self, path: &str) -> Option<Hit> {
+        let (leaf, found) = is_canonical(path).then(|| self.tree.find(path, Some))??;
         Some(self.hit(leaf, &found))
     }
 

@@ -264,9 +264,8 @@ pub fn set_up(provider: &Provider, test: &syntax::Test) -> Result<(Table, Parts)
 /// The decision about a test's request, without IO: its token counts as valid. The error is a sentence.
 fn decide_request(table: &Table, head: &Parts, test: &Test) -> Result<Observed, String> {
     let hit = table.find_canonical(&head.method, head.uri.path());
-    let refused = |fault: Fault| {
-        error_reply(fault.kind.status(), &fault, hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref()))
-    };
+    let refused =
+        |fault: Fault| error_reply(fault.kind.status(), &fault, table.error_format(head).as_deref());
     let mut made = tokens::Seen::default();
     let mut observed = match decide::begin(head, table, ListenerRole::All, None) {
         Ok(Begun::Own(own)) => {
@@ -442,6 +441,12 @@ fn answer_headers(answer: &TestAnswer) -> HeaderMap {
     answer.headers.iter().flatten().filter_map(pair).collect()
 }
 
+/// The expected part of a message that begins with it and goes on with further sentences, which advise; else all of it.
+fn first_sentences<'m>(message: &'m str, expected: Option<&'m str>) -> &'m str {
+    let rest = expected.and_then(|expected| message.strip_prefix(expected));
+    rest.filter(|rest| rest.starts_with(". ")).map_or(message, |rest| &message[..message.len() - rest.len()])
+}
+
 /// Compares expectation and actual values.
 fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
     let mut mismatches = Vec::new();
@@ -457,7 +462,9 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
     same("the URL", expect.url.as_deref(), observed.url.as_deref());
     same("the method", expect.method.as_deref(), observed.method.as_deref());
     same("the status", expect.status.map(|status| status.to_string()).as_deref(), status.as_deref());
-    same("the message", expect.message.as_deref(), observed.message.as_deref());
+    let message = observed.message.as_deref();
+    let said = message.map(|message| first_sentences(message, expect.message.as_deref()));
+    same("the message", expect.message.as_deref(), said);
     same("the code", expect.code.as_deref(), observed.code);
     same("the client's token", expect.token.as_deref(), observed.token.as_deref());
     let body = expect.body.as_ref().map(|body| serde_json::json!(body).to_string());

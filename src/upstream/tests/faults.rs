@@ -107,7 +107,7 @@ async fn ambiguous_framing_is_malformed() {
 }
 
 #[tokio::test]
-async fn oversized_heads_are_malformed() {
+async fn oversized_heads_are_refused() {
     let check = async |head: String, fits: bool| {
         let server = Server::run(move |_, mut peer| {
             let head = head.clone();
@@ -121,14 +121,14 @@ async fn oversized_heads_are_malformed() {
         let answer = upstream().send(&server.origin, get(), DEADLINES).await;
         assert_eq!(
             answer.map(drop).map_err(|error| error.kind()),
-            if fits { Ok(()) } else { Err(FaultKind::UpstreamMalformed) }
+            if fits { Ok(()) } else { Err(FaultKind::UpstreamHeadTooLarge) }
         );
     };
     let head = |lines: String| format!("HTTP/1.1 204 No Content\r\n{lines}\r\n");
     check(head(format!("a: {}\r\n", "b".repeat(60_000))), true).await;
     check(head(format!("a: {}\r\n", "b".repeat(70_000))), false).await;
-    check(head("a: b\r\n".repeat(100)), true).await;
-    check(head("a: b\r\n".repeat(101)), false).await;
+    check(head("a: b\r\n".repeat(256)), true).await;
+    check(head("a: b\r\n".repeat(257)), false).await;
 }
 
 #[tokio::test]

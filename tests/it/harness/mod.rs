@@ -18,7 +18,10 @@ mod wire;
 mod world;
 
 pub use api::Api;
-pub use exchange::{Answer, Exchange, Fault, chunk};
+pub use exchange::{
+    Answer, Exchange, FOREIGN_ADMIN, FOREIGN_TOKEN, Fault, NO_ADMIN, NO_TOKEN, WRONG_ADMIN, WRONG_TOKEN,
+    chunk,
+};
 pub use faulty_disk::{DiskFault, FaultyDisk};
 pub use gateway::{CommandOutput, Gateway, Home, binary, connect, database, over_socket, root};
 pub use http2::Http2;

@@ -5,7 +5,7 @@ mod places;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Map, Value};
 
 use super::{
@@ -39,9 +39,17 @@ pub struct Api {
     pub operation: Option<Arc<str>>,
     /// The metering of its answers; none if it has no places of usage.
     pub metering: Option<Arc<Metering>>,
+    known_by: KnownBy,
     error: Node,
     types: BTreeMap<u16, String>,
     default_type: String,
+}
+
+/// The requests that are taken for ones of the format.
+#[derive(Debug, Default)]
+struct KnownBy {
+    headers: Vec<HeaderName>,
+    paths: Vec<Glob>,
 }
 
 /// The values of an error, for the templates of a format.
@@ -85,9 +93,34 @@ impl Api {
     /// A text that is equal for equal formats of errors.
     pub fn shape(&self) -> String {
         // Each endpoint has a metering and an operation of its own.
-        let Self { name: _, file: _, cors_headers, operation: _, metering: _, error, types, default_type } =
-            self;
-        format!("{error:?} {types:?} {default_type:?} {cors_headers:?}")
+        let Self {
+            name: _,
+            file: _,
+            cors_headers,
+            operation: _,
+            metering: _,
+            known_by,
+            error,
+            types,
+            default_type,
+        } = self;
+        format!("{error:?} {types:?} {default_type:?} {cors_headers:?} {known_by:?}")
+    }
+
+    /// True if some requests are taken for ones of the format.
+    pub fn is_known_by_something(&self) -> bool {
+        let KnownBy { headers, paths } = &self.known_by;
+        !(headers.is_empty() && paths.is_empty())
+    }
+
+    /// True if a request with these headers is taken for one of the format.
+    pub fn is_known_by_headers(&self, headers: &HeaderMap) -> bool {
+        self.known_by.headers.iter().any(|name| headers.contains_key(name))
+    }
+
+    /// True if a request with this path is taken for one of the format. Linear in the path for each of a few globs.
+    pub fn is_known_by_path(&self, path: &str) -> bool {
+        self.known_by.paths.iter().any(|glob| glob.matches(path))
     }
 
     /// The body of an error in this format, as compact JSON.
@@ -185,11 +218,12 @@ pub(super) fn compile(name: &FileName, parsed: &Parsed<syntax::Api>) -> Compilat
         }
     }
     let cors_headers = cors_headers(parsed, &mut found);
+    let known_by = known_by(parsed, &mut found);
     let operation = operation(parsed, &mut found);
     let metering = places::compile(parsed, &mut found).map(Arc::new);
     let good = found.is_empty();
     let (name, file) = (name.clone(), parsed.file.clone());
-    let api = Api { name, file, cors_headers, operation, metering, error, types, default_type };
+    let api = Api { name, file, cors_headers, operation, metering, known_by, error, types, default_type };
     (good.then_some(api), found)
 }
 
@@ -203,6 +237,39 @@ fn operation(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Optio
         found.push(Diagnostic::new(Code::Condition, at, message).help(help));
     }
     Some(name.into())
+}
+
+/// The requests that are taken for ones of the format.
+fn known_by(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> KnownBy {
+    let Some(spec) = &parsed.document.known_by else { return KnownBy::default() };
+    let mut made = KnownBy::default();
+    let mut report = |code, pointer: String, message: String, help: &str| {
+        let at = parsed.spans.value(&parsed.file, &pointer);
+        found.push(Diagnostic::new(code, at, message).help(help));
+    };
+    for (index, text) in spec.headers.iter().flatten().enumerate() {
+        match HeaderName::from_bytes(text.as_bytes()) {
+            Ok(name) if !text.contains('*') => made.headers.push(name),
+            Ok(_) | Err(_) => {
+                let message = format!("`{}` cannot be a header's name", text.escape_debug());
+                let help = "write the whole name: globs are for `paths`";
+                report(Code::Header, format!("/known_by/headers/{index}"), message, help);
+            }
+        }
+    }
+    for (index, text) in spec.paths.iter().flatten().enumerate() {
+        let problem = match Glob::check(text) {
+            Ok(()) if text.starts_with(['/', '*']) && text.trim_start_matches('*').len() > 1 => {
+                made.paths.push(Glob::new(text));
+                continue;
+            }
+            Ok(()) => "a glob that is no path".to_owned(),
+            Err(problem) => format!("a glob that {problem}"),
+        };
+        let help = "for example: \"*/v1/example\"";
+        report(Code::BadValue, format!("/known_by/paths/{index}"), problem, help);
+    }
+    made
 }
 
 fn cors_headers(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>) -> Vec<HeaderGlob> {

@@ -233,6 +233,8 @@ pub struct PageTexts {
     pub group: Option<String>,
     /// The page where users get an API key.
     pub keys_url: Option<String>,
+    /// The beginnings of the vendor's keys.
+    pub key_prefixes: Vec<String>,
     /// The upstream's documentation.
     pub docs: Option<String>,
 }

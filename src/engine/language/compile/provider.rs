@@ -238,6 +238,7 @@ impl Compiler<'_> {
         let caller = self.token_locations(spec.caller.as_ref());
         let cors_headers = self.globs("/cors_headers", spec.cors_headers.as_deref());
         self.check_link("keys_url", spec.keys_url.as_deref());
+        self.check_key_prefixes(spec.key_prefixes.as_deref().unwrap_or_default());
         self.check_link("docs", spec.docs.as_deref());
         self.check_catalogue(spec.catalogue.as_ref(), section.as_ref());
         self.check_probe(spec.probe.as_ref(), &endpoints);
@@ -413,6 +414,24 @@ impl Compiler<'_> {
         }
     }
 
+    /// Checks the beginnings of keys. One that is too short fits other texts too.
+    fn check_key_prefixes(&mut self, prefixes: &[String]) {
+        for (index, prefix) in prefixes.iter().enumerate() {
+            let is_visible = prefix.bytes().all(|byte| byte.is_ascii_graphic());
+            if (3..=64).contains(&prefix.len()) && is_visible {
+                continue;
+            }
+            let problem = "the beginning of a key has 3 to 64 visible ASCII characters";
+            let at = self.value(&format!("/key_prefixes/{index}"));
+            self.report_with_help(
+                Code::BadValue,
+                at,
+                problem,
+                "for example: key_prefixes = [\"sk-example-\"]",
+            );
+        }
+    }
+
     fn check_probe(&mut self, probe: Option<&syntax::Probe>, endpoints: &[super::Endpoint]) {
         let Some(probe) = probe else { return };
         let at = self.value("/probe/endpoint");
@@ -450,6 +469,7 @@ fn page_texts(spec: &syntax::Provider) -> PageTexts {
         title: spec.title.clone().unwrap_or_default(),
         group: spec.group.clone(),
         keys_url: spec.keys_url.clone(),
+        key_prefixes: spec.key_prefixes.clone().unwrap_or_default(),
         docs: spec.docs.clone(),
     }
 }

@@ -74,6 +74,10 @@ pub struct Provider {
     /// The page where users get an API key.
     #[schemars(example = &"https://example.com/keys")]
     pub keys_url: Option<String>,
+    /// The beginnings of the vendor's keys. A client that sends such a key in place of a gateway token gets an error that names the vendor.
+    #[schemars(example = json!(["sk-example-"]))]
+    #[schemars(extend("x-language" = 2, "minItems" = 1, "maxItems" = 16))]
+    pub key_prefixes: Option<Vec<String>>,
     /// The upstream's documentation.
     #[schemars(example = &"https://example.com/docs")]
     pub docs: Option<String>,

@@ -38,6 +38,11 @@ pub struct Api {
     #[schemars(example = json!(["x-example-sdk-*"]))]
     #[schemars(extend("maxItems" = 64))]
     pub cors_headers: Option<Vec<String>>,
+    /// The requests that are taken for ones of this format where no endpoint says it. Errors of tollgate itself have the format
+    /// then. Nothing else depends on it.
+    #[schemars(example = json!({ "headers": ["example-version"], "paths": ["*/v1/example"] }))]
+    #[schemars(extend("x-language" = 2))]
+    pub known_by: Option<KnownBy>,
     /// The format of an error.
     #[schemars(example = json!({ "body": { "message": "{message}" } }))]
     pub error: ErrorShape,
@@ -60,6 +65,20 @@ pub struct Api {
     #[schemars(example = example_test())]
     #[schemars(extend("maxItems" = 2000))]
     pub test: Option<Vec<Test>>,
+}
+
+/// The requests that are taken for ones of a format.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KnownBy {
+    /// Names of headers that clients of this format alone send.
+    #[schemars(example = json!(["example-version"]))]
+    #[schemars(extend("maxItems" = 16))]
+    pub headers: Option<Vec<String>>,
+    /// Globs on client paths, case-sensitive. They count before headers.
+    #[schemars(example = json!(["*/v1/example"]))]
+    #[schemars(extend("maxItems" = 16))]
+    pub paths: Option<Vec<String>>,
 }
 
 /// The format of errors, so that client libraries understand errors of tollgate itself.

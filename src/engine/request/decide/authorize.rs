@@ -88,12 +88,17 @@ impl CallerFacts<'_> {
     /// Refuses an endpoint that the token does not cover.
     pub(super) fn check_scope(&self, hit: &Hit) -> Result<(), Fault> {
         let (provider, endpoint) = (&hit.provider.name, &hit.endpoint().name);
-        let pasted = self.paste.is_none_or(|own| own == provider);
-        let within = |scope: &Scope| scope.covers(provider, endpoint);
-        if pasted && self.scopes.is_none_or(|scopes| scopes.iter().any(within)) {
+        if self.reaches(provider, endpoint) {
             return Ok(());
         }
         Err(Fault::new(FaultKind::TokenScope, format!("This token does not reach `{provider}/{endpoint}`")))
+    }
+
+    /// True if the token covers an endpoint.
+    pub(super) fn reaches(&self, provider: &FileName, endpoint: &str) -> bool {
+        let pasted = self.paste.is_none_or(|own| own == provider);
+        let within = |scope: &Scope| scope.covers(provider, endpoint);
+        pasted && self.scopes.is_none_or(|scopes| scopes.iter().any(within))
     }
 
     fn check_enabled(&self) -> Result<(), Fault> {

@@ -11,8 +11,14 @@ use crate::base::{
     origin::is_host,
 };
 
-/// Refuses a head that two servers could read differently.
+/// The most header fields of a request, and of an upstream's response.
+pub const MAX_FIELDS: usize = 256;
+
+/// Refuses a head that two servers could read differently, and one with too many fields.
 pub(super) fn check(head: &Parts) -> Result<(), Fault> {
+    if head.headers.len() > MAX_FIELDS {
+        return Err(too_large());
+    }
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
@@ -67,6 +73,20 @@ fn check_http2(head: &Parts) -> Result<(), Fault> {
         return Err(malformed("The request's :path does not begin with `/`"));
     }
     Ok(())
+}
+
+/// The fault of a head with more fields or bytes than one may have.
+pub fn too_large() -> Fault {
+    let message = format!(
+        "The head of the request is too large: it may have {MAX_FIELDS} header fields, and as many bytes as \
+         this tollgate is set up for (`max_head`)"
+    );
+    Fault::new(FaultKind::HeadTooLarge, message)
+}
+
+/// The fault of a request that is not valid HTTP.
+pub fn not_http() -> Fault {
+    malformed("The request is not valid HTTP/1.1")
 }
 
 fn malformed(message: &'static str) -> Fault {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::{HeaderValue, Version, header, request::Parts, uri::Authority};
 
-use super::ListenerRole;
+use super::{ListenerRole, TokenOf};
 use crate::base::{fault::Fault, secret::Secret};
 
 /// A request for the metrics, before its token is authenticated, if it needs one.
@@ -34,7 +34,7 @@ impl<'r> MetricsCall<'r> {
 
     /// The token to authenticate, if it is not open.
     pub fn token(&self) -> Result<&Secret, Fault> {
-        self.token.as_ref().ok_or_else(Fault::invalid_admin_token)
+        self.token.as_ref().ok_or_else(|| TokenOf::Admin.missing())
     }
 }
 

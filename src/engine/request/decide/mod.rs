@@ -26,6 +26,7 @@ mod optional;
 mod own;
 mod session;
 mod token;
+mod unknown_token;
 #[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]
@@ -58,11 +59,12 @@ pub use credential::{
     Attempt, Bound, Candidate, Credential, Login, Refresh, RefreshOf, RefreshReason, Sendable, StoredBy,
     WAIT_WHILE_GOOD, choose, expires_within,
 };
-pub use head::body_bytes;
+pub use head::{MAX_FIELDS, body_bytes, not_http, too_large as head_too_large};
 pub use metrics::MetricsCall;
 pub use own::{ListenerRole, OwnAnswer};
 pub use session::{PageOrigin, Presented, SessionCookie, session_secrets};
 pub use token::{Made, TokenAttempt, TokenState};
+pub use unknown_token::TokenOf;
 
 /// The kind of a request, with the token that the client sent.
 #[derive(Debug)]
@@ -180,7 +182,7 @@ impl AdminCall<'_> {
     /// The secret to authenticate, or a fault if there is none. A missing one does not count against the authentication
     /// rate limit.
     pub fn presented(&self) -> Result<&Presented, Fault> {
-        self.presented.as_ref().ok_or_else(Fault::invalid_admin_token)
+        self.presented.as_ref().ok_or_else(|| TokenOf::Admin.missing())
     }
 
     /// The next step, once the token is known to be an admin's.
@@ -194,7 +196,7 @@ impl AdminCall<'_> {
 impl SelfServiceCall<'_> {
     /// The secret to authenticate.
     pub fn presented(&self) -> Result<&Presented, Fault> {
-        self.presented.as_ref().ok_or_else(Fault::invalid_token)
+        self.presented.as_ref().ok_or_else(|| TokenOf::User.missing())
     }
 
     /// The next step, once the caller is known.
@@ -227,7 +229,7 @@ impl ApiCall {
 impl<'r> ProviderCall<'r> {
     /// The token to authenticate.
     pub fn token(&self) -> Result<&Secret, Fault> {
-        self.token.as_ref().ok_or_else(Fault::invalid_token)
+        self.token.as_ref().ok_or_else(|| TokenOf::User.missing())
     }
 
     /// Finds the endpoint. Only for authenticated callers, so that nobody else can probe for paths.
@@ -255,8 +257,9 @@ fn routed<'r>(
     token: Option<Secret>,
     caller: CallerFacts<'r>,
 ) -> Result<Routed<'r>, Fault> {
-    let path = head.uri.path();
-    let hit = table.find_canonical(&head.method, path).ok_or_else(|| no_endpoint(table, path))?;
+    let hit = table
+        .find_canonical(&head.method, head.uri.path())
+        .ok_or_else(|| no_endpoint(table, head, &caller))?;
     if hit.endpoint().upgrade.is_some() {
         let message = match head.version {
             Version::HTTP_2 => "This endpoint is a WebSocket: open it as one, over HTTP/1.1",
@@ -398,12 +401,21 @@ pub fn body_too_large(limit: u64) -> Fault {
     Fault::new(FaultKind::BodyTooLarge, format!("The request's body is larger than {limit} bytes"))
 }
 
-/// The fault of a path without an endpoint: 503 below the prefix of a rejected provider, else 404.
-fn no_endpoint(table: &Table, path: &str) -> Fault {
-    match table.rejected_at(path).filter(|_| table::is_canonical(path)) {
-        Some(rejected) => out_of_service(rejected),
-        None => Fault::new(FaultKind::RouteNotFound, format!("Route not implemented in AI Gateway: {path}")),
+/// The fault of a path without an endpoint: 503 below the prefix of a rejected provider, else 404, which names the endpoint
+/// that was probably meant, of those that the caller reaches.
+fn no_endpoint(table: &Table, head: &Parts, caller: &CallerFacts<'_>) -> Fault {
+    let path = head.uri.path();
+    if let Some(rejected) = table.rejected_at(path).filter(|_| table::is_canonical(path)) {
+        return out_of_service(rejected);
     }
+    let mut message = format!("Route not implemented in AI Gateway: {path}. ");
+    let meant =
+        table.meant(&head.method, path, |provider, endpoint| caller.reaches(&provider.name, &endpoint.name));
+    if let Some((method, path)) = meant {
+        message.push_str(&format!("The nearest endpoint is `{method} {path}`. "));
+    }
+    message.push_str("`GET /auth/providers` and `tollgate routes` list all");
+    Fault::new(FaultKind::RouteNotFound, message)
 }
 
 /// The fault of a call to a rejected provider.

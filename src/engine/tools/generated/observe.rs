@@ -180,10 +180,10 @@ impl Stored {
 
 fn one(table: &Table, head: &Parts, stored: &Stored, sent: &mut Vec<Sent>) -> String {
     let token = rewrite::token(head, table).map(|token| token.expose().to_owned());
-    let hit = table.find_canonical(&head.method, head.uri.path());
-    let api = hit.as_ref().and_then(|hit| hit.endpoint().api.as_deref());
+    let api = table.error_format(head);
     let refused = |fault: Fault| {
-        let body = ErrorValues { status: fault.kind.status(), ..ErrorValues::of(&fault, "id") }.body(api);
+        let values = ErrorValues { status: fault.kind.status(), ..ErrorValues::of(&fault, "id") };
+        let body = values.body(api.as_deref());
         format!("refused {} {body}", fault.kind.code())
     };
     let text = match decide::begin(head, table, ListenerRole::All, None) {

@@ -43,7 +43,8 @@ impl<'a> Compiler<'a> {
         macro_rules! inherit {
             ($($field:ident)*) => { $(merged.$field = merged.$field.or(base.$field);)* };
         }
-        inherit!(base_url origins strip path_prefix path_prefixes group keys_url docs catalogue telemetry_name cors_headers vars tls caller);
+        inherit!(base_url origins strip path_prefix path_prefixes group keys_url key_prefixes docs catalogue telemetry_name);
+        inherit!(cors_headers vars tls caller);
         inherit!(credentials token auth headers gateway egress response response_headers timeouts limits paste_token);
         // A file that removes an endpoint cannot have the preset's probe of it.
         let is_removed = |probe: &syntax::Probe| {
