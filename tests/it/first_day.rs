@@ -254,10 +254,11 @@ fn changes_by_commands_are_in_the_log_of_the_server() {
         expected.push(("user.create", json!("command line")));
         api.user(&format!("{name}-by-api"));
         expected.push(("user.create", Value::Null));
+        // These two ask the running server, which writes them itself.
         world.home.credential(&name, "providers.t.apiKey", "a-secret-of-the-test");
-        expected.push(("credentials.change", json!("command line")));
+        expected.push(("credentials.change", Value::Null));
         world.home.done(&["token", "add", &name], "");
-        expected.push(("token.create", json!("command line")));
+        expected.push(("token.create", Value::Null));
     }
     world.exchange(Exchange::get());
     stop(&mut world.gateway);
