@@ -222,7 +222,8 @@ fn print_summary(
     let compiled = crate::compile::compile(&loaded.files);
     let provider = compiled.providers.iter().find(|provider| provider.name == *name);
     let tests = provider.map_or(0, |provider| provider.tests.len());
-    let mut out = Lines::one(format_args!("{shown}: created from {template}, with {}", counted(tests, "test")));
+    let mut out =
+        Lines::one(format_args!("{shown}: created from {template}, with {}", counted(tests, "test")));
     let Some(provider) = provider else { return Ok(output::print(&out)?) };
     if let Some(line) = credential_line(provider) {
         out.push(format_args!("  {line}"));
