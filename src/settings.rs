@@ -306,16 +306,15 @@ pub enum SettingsError {
 pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, SettingsError> {
     let source = places.file()?;
     let file = source.all()?.clone();
-    let arguments = given;
-    let given: Given = serde_json::from_value(arguments.document(schema())?)
-        .expect("each value is of the type that the schema of `Given` names");
+    let (arguments, given) = (given, given.document(schema())?);
+    let given: Given =
+        serde_json::from_value(given).expect("each value is of the type that the schema of `Given` names");
     macro_rules! pick {
         ($name:ident) => {
             given.$name.or(file.$name)
         };
     }
     let read = Reader { arguments, file: source };
-    let workers = read.workers(pick!(workers))?;
     let admission = Overrides {
         requests_per_token: pick!(max_requests_per_token),
         requests_per_user: pick!(max_requests_per_user),
@@ -337,7 +336,7 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         session_lifetime: read
             .lasting(session_lifetime, "session_lifetime", pick!(session_lifetime))?
             .unwrap_or(DEFAULT_SESSION_LIFETIME),
-        workers,
+        workers: read.workers(pick!(workers))?,
         strict: pick!(strict).unwrap_or(false),
         connect_to: pick!(connect_to).unwrap_or_default(),
         ca_file: pick!(ca_file).map(|path| usable_path(path, &read.origin("ca_file"))).transpose()?,

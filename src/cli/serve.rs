@@ -32,7 +32,7 @@ use crate::{
     files::{Live, Reloader},
     gateway::{EventStreams, Readiness},
     ledger::Ledger,
-    listener_tls::ListenerTls,
+    listener_tls::{ListenerTls, Watching},
     metrics::{self, Metrics},
     server::Shared,
     settings::Settings,
@@ -94,6 +94,8 @@ struct Base {
     upstream: Arc<upstream::Shared>,
     bound: BoundSockets,
     tls: Option<ListenerTls>,
+    /// The thread that reads its files again.
+    certificate: Option<Watching>,
     admission: Arc<Admission>,
     live: Arc<Live>,
     reloader: Reloader,
@@ -155,19 +157,15 @@ async fn start(
     let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
     let shared = shared(settings, &base, queue, (authenticator, refresher), (metrics, traffic));
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
-    let certificate = base.tls.as_ref().map(ListenerTls::watch).transpose()?;
-    let Base { lock, bound, live, reloader, store, key, .. } = base;
+    let Base { lock, bound, certificate, live, reloader, store, key, .. } = base;
     let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), key, stop.clone()));
     let control = [lookups, scrapes, changes].into_iter().chain(api_tasks).collect();
-    let (address, admin_address) = (bound.address, bound.admin_address);
+    let addresses = (bound.address, bound.admin_address);
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
     let workers = start_workers(bound, heartbeats, recorders, &shared)?;
     // Lookups end with the last clone. The workers have theirs; this one would keep them running for ever.
     drop(shared);
-    announce::log_listening(settings, &live, address, admin_address);
-    if log.human {
-        announce::next_steps(address, admin_address, settings, no_users)?;
-    }
+    announce::listening(settings, &live, addresses, log.human, no_users)?;
     let running = Running {
         live,
         reloader,
@@ -205,7 +203,8 @@ async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Re
     let (bound, live, reloader) = prepared?;
     let (store, key) = open_store(settings, keys, &live).await?;
     let admission = Admission::new(limits, bound.listeners.len());
-    Ok(Base { lock, upstream, bound, tls, admission, live, reloader, store, key })
+    let certificate = tls.as_ref().map(ListenerTls::watch).transpose()?;
+    Ok(Base { lock, upstream, bound, tls, certificate, admission, live, reloader, store, key })
 }
 
 /// Creates the data directory if it is missing, and locks it for this process.

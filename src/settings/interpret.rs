@@ -188,14 +188,14 @@ impl Reader<'_> {
             let problem = format!("needs `{other}` beside it: TLS takes a certificate and its private key");
             SettingsError::Text { origin: self.origin(name), problem }
         };
-        match (certificate, key) {
+        let usable = |name: &str, path: Option<PathBuf>| {
+            path.map(|path| usable_path(path, &self.origin(name))).transpose()
+        };
+        match (usable("tls_cert", certificate)?, usable("tls_key", key)?) {
             (None, None) => Ok(None),
             (Some(_), None) => Err(alone("tls_cert", "tls_key")),
             (None, Some(_)) => Err(alone("tls_key", "tls_cert")),
-            (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
-                certificate: usable_path(certificate, &self.origin("tls_cert"))?,
-                key: usable_path(key, &self.origin("tls_key"))?,
-            })),
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
         }
     }
 

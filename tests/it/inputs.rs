@@ -162,6 +162,9 @@ fn home() -> Home {
     secret_file(&home.path("key"), "ab".repeat(32));
     let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
     fs::write(home.path("ca.pem"), made).unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(home.path("tls.crt"), pair.cert.pem()).unwrap();
+    fs::write(home.path("tls.key"), pair.signing_key.serialize_pem()).unwrap();
     fs::write(home.path("proxy-auth"), "ada:proxy-password\n").unwrap();
     home
 }

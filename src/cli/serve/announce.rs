@@ -15,13 +15,23 @@ use crate::{
     store::Store,
 };
 
-/// Logs the addresses.
-pub(super) fn log_listening(
+/// Logs the addresses. With a log for people, it prints them, and the next commands to run.
+pub(super) fn listening(
     settings: &Settings,
     live: &Live,
-    address: SocketAddr,
-    admin_address: Option<SocketAddr>,
-) {
+    (address, admin_address): (SocketAddr, Option<SocketAddr>),
+    is_human: bool,
+    no_users: bool,
+) -> anyhow::Result<()> {
+    log_listening(settings, live, address, admin_address);
+    if is_human {
+        next_steps(address, admin_address, settings, no_users)?;
+    }
+    Ok(())
+}
+
+/// Logs the addresses.
+fn log_listening(settings: &Settings, live: &Live, address: SocketAddr, admin_address: Option<SocketAddr>) {
     let (files, data, counts) =
         (check::describe(&settings.providers), absolute(&settings.data), live.status().counts);
     let files::StatusCounts { providers, stale, rejected, routes, .. } = counts;
@@ -33,7 +43,7 @@ pub(super) fn log_listening(
 }
 
 /// Prints the addresses and, without users, the next commands to run.
-pub(super) fn next_steps(
+fn next_steps(
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     settings: &Settings,
