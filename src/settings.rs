@@ -44,9 +44,6 @@ pub const DEFAULT_PROVIDERS: &str = "providers.d";
 /// The address to listen on by default.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 
-/// The default of `listen`.
-const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
-
 /// The default of `idle_timeout`, in seconds. Longer than those of common load balancers (60 s to 600 s): the side that sends
 /// requests has to be the one that closes an idle connection, or else a request may cross the close.
 const IDLE_TIMEOUT_S: u64 = 620;

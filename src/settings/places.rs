@@ -3,7 +3,6 @@
 
 use std::{
     cell::OnceCell,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 

@@ -29,8 +29,7 @@ struct Facts {
 }
 
 /// Method, path or whole URL, streaming, wire format.
-#[derive(Debug, Deserialize)]
-struct Endpoint(String, String, String, String);
+type Endpoint = (String, String, String, String);
 
 /// A part of the facts that the vendor's file does not say as the facts do.
 #[derive(Debug, Deserialize)]
@@ -152,7 +151,7 @@ fn each_endpoint_of_a_vendor_is_in_its_file() {
             (Some(_), true) => drop(wrong.insert(format!("{id}: has a file: take it off the list"))),
             (None, true) => {}
             (Some(provider), false) => {
-                for (name, Endpoint(method, path, ..)) in &facts.endpoints {
+                for (name, (method, path, ..)) in &facts.endpoints {
                     let wanted = url_of_facts(&facts, path);
                     let is_reached = provider
                         .endpoints

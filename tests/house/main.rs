@@ -23,7 +23,7 @@ use tollgate::{
     name::FileName,
     origin::Origin,
     pipeline, secret_scan,
-    settings::Source,
+    settings::{Catalogue, Source},
     syntax,
 };
 
@@ -67,7 +67,7 @@ fn without_tests<'s>(path: &str, source: &'s str) -> &'s str {
 /// A provider is data: its name and host occur nowhere in code, also not in strings and tests.
 #[test]
 fn no_provider_is_named_in_src() {
-    let loaded = files::load(&Source::Embedded).unwrap();
+    let loaded = files::load(&Source::Embedded(Catalogue::All)).unwrap();
     let names: Vec<String> = loaded.files.providers.keys().map(|name| words(name.as_str())).collect();
     let hosts = hosts(&loaded.files);
     assert!(names.len() > 10 && hosts.len() > 10, "the shipped files are read");
@@ -324,7 +324,7 @@ fn the_guide_is_true() {
     }
     let whole = guide.split("```toml\n").nth(1).and_then(|tail| tail.split("\n```").next()).unwrap();
     let test = guide.split("```toml\n").nth(2).and_then(|tail| tail.split("\n```").next()).unwrap();
-    let mut loaded = files::load(&Source::Embedded).unwrap();
+    let mut loaded = files::load(&Source::Embedded(Catalogue::All)).unwrap();
     let (parsed, _) = syntax::parse(&"acme.toml".into(), &format!("{whole}\n{test}"));
     loaded.files.providers.insert(FileName::new("acme").unwrap(), parsed);
     let prices = blocks.iter().find(|block| block.contains("[[price]]")).unwrap();
@@ -353,7 +353,7 @@ fn the_guide_is_true() {
     let (_, urls) = guide.split_once("<!-- urls: run by tests/house -->\n```toml\n").unwrap();
     let (parsed, _) = syntax::parse(&"acme-files.toml".into(), urls.split("\n```").next().unwrap());
     loaded.files.providers.insert(FileName::new("acme-files").unwrap(), parsed);
-    let shipped = compile::compile(&files::load(&Source::Embedded).unwrap().files).fixtures.len();
+    let shipped = compile::compile(&files::load(&Source::Embedded(Catalogue::All)).unwrap().files).fixtures.len();
     let (compiled, tests, found) = pipeline::check(&loaded);
     assert_eq!(found.into_iter().filter(|one| one.code != Code::UntestedEndpoint).collect::<Vec<_>>(), []);
     let shown = compiled.providers.iter().find(|one| one.name.as_str() == "acme-files").unwrap();
@@ -390,7 +390,7 @@ fn nothing_differs_from_itself() {
         assert_ne!(diff(&one, &one[1..]).verdict, Verdict::Same);
     }
     let shipped = read(&Source::Directory(root.join("providers.d")));
-    assert_eq!(diff(&shipped, &read(&Source::Embedded)).verdict, Verdict::Same);
+    assert_eq!(diff(&shipped, &read(&Source::Embedded(Catalogue::All))).verdict, Verdict::Same);
 }
 
 /// The table of rooms in docs/architecture.md is the list of `src/lib.rs`, in its order.
