@@ -298,6 +298,10 @@ fn the_preface_may_come_in_pieces() {
         wire.send([byte]);
     }
     assert_eq!(wire.frame_of(&[HEADERS]).unwrap().status(), Some(200));
+    // Behind it, a request of HTTP/1.1 is none.
+    let mut wire = Wire::connect(world.gateway.address);
+    wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_ne!(wire.frame_of(&[GOAWAY]).unwrap().code(), 0);
     // What only begins like it is HTTP/1.1.
     for (sent, expected) in [
         ("PRI * HTTP/2.1\r\n\r\n", "HTTP/1.1 400 "),
