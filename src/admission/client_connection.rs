@@ -463,7 +463,12 @@ mod tests {
         let one = connect(&admission, 0).unwrap();
         one.connection.begin_request();
         let arrival = Arrival { entrance: Entrance::Clients, listener: 0, peer: PEER, exempt: true };
-        let beside: Vec<_> = (0..3).map_while(|_| admission.stream(arrival, &one.connection)).collect();
+        let begin = |_| {
+            let one = admission.stream(arrival, &one.connection)?;
+            one.connection.begin_request();
+            Some(one)
+        };
+        let beside: Vec<_> = (0..3).map_while(begin).collect();
         let refusals: Vec<_> = beside.iter().map(|one| one.connection.refusal()).collect();
         assert_eq!(refusals, [None, None, Some(Cause::Connections)]);
         assert_eq!(one.connection.stream(None).refusal(), None, "the first of a connection has its place");

@@ -87,7 +87,7 @@ fn table(found: &[&Entry]) -> String {
         [
             one.name.clone(),
             one.title.clone(),
-            one.class.name().to_owned(),
+            one.class.clone(),
             hosts,
             one.endpoints.len().to_string(),
             doubts,
@@ -111,7 +111,7 @@ fn details(one: &Entry) -> Lines {
     };
     let list =
         |items: &std::collections::BTreeSet<String>| items.iter().cloned().collect::<Vec<_>>().join(", ");
-    line("class:", one.class.name());
+    line("class:", &one.class);
     line("group:", one.group.as_deref().unwrap_or_default());
     line("hosts:", &list(&one.origins));
     line("wire formats:", &list(&one.apis));

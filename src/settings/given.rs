@@ -254,6 +254,7 @@ pub struct Given {
     pub providers: Option<PathBuf>,
     /// The built-in providers that serve where there is no providers directory: their names, or `"all"` [default: all]
     #[arg(skip)]
+    #[serde(default)]
     #[schemars(schema_with = "catalogue_schema")]
     pub catalogue: Option<serde_json::Value>,
     /// The data directory
@@ -332,7 +333,7 @@ fn catalogue_schema(_: &mut SchemaGenerator) -> Schema {
         "pattern": "^all$",
         "items": { "type": "string" },
         "minItems": 1,
-        "examples": [["groq", "openai"], "all"],
+        "examples": [["acme", "other"], "all"],
     })
 }
 

@@ -20,8 +20,9 @@ pub struct Entry {
     pub title: String,
     /// Its group on pages.
     pub group: Option<String>,
-    /// Its class.
-    pub class: Class,
+    /// What it is like for the operator: `local`, a server of plain HTTP; `signed` requests; a `made-token`, from stored fields; a
+    /// `login`, which is refreshed; else the name of its preset, or `own-api`.
+    pub class: String,
     /// The origins of its requests; values of users stand in braces.
     pub origins: BTreeSet<String>,
     /// The wire formats of its endpoints.
@@ -78,56 +79,20 @@ pub struct FieldLine {
     pub env: Vec<String>,
 }
 
-/// What a provider is like for the operator, from its file alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// A server of the user's own network: its origin is plain HTTP.
-    Local,
-    /// Requests are signed.
-    Signed,
-    /// Requests have a token that is made of stored fields.
-    MadeToken,
-    /// Requests have a login that is refreshed.
-    Login,
-    /// The paths and the key of an OpenAI-compatible API.
-    OpenaiCompatible,
-    /// An API of its own, with a key.
-    OwnApi,
-}
-
-impl Class {
-    /// Its name, as in the JSON document.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Signed => "signed",
-            Self::MadeToken => "made-token",
-            Self::Login => "login",
-            Self::OpenaiCompatible => "openai-compatible",
-            Self::OwnApi => "own-api",
-        }
-    }
-}
-
 /// The overviews of providers that these files make.
 pub fn entries<'p>(files: &Files, providers: impl IntoIterator<Item = &'p Provider>) -> Vec<Entry> {
-    providers.into_iter().map(|provider| entry(provider, known(files, provider))).collect()
+    providers.into_iter().map(|provider| entry(files, provider)).collect()
 }
 
-/// What is known about a provider: by its own table, or else by that of its preset.
-fn known<'f>(files: &'f Files, provider: &Provider) -> Option<&'f syntax::Catalogue> {
-    let own = &files.providers.get(&provider.name)?.as_ref().ok()?.document;
+fn entry(files: &Files, provider: &Provider) -> Entry {
+    let own = files.providers.get(&provider.name).and_then(|slot| Some(&slot.as_ref().ok()?.document));
+    let preset = own.and_then(|own| own.extends.as_deref());
+    // A table of the file replaces that of its preset.
     let of_preset = || {
-        let (_, preset) =
-            files.presets.iter().find(|(name, _)| Some(name.as_str()) == own.extends.as_deref())?;
+        let (_, preset) = files.presets.iter().find(|(name, _)| Some(name.as_str()) == preset)?;
         preset.as_ref().ok()?.document.catalogue.as_ref()
     };
-    own.catalogue.as_ref().or_else(of_preset)
-}
-
-fn entry(provider: &Provider, known: Option<&syntax::Catalogue>) -> Entry {
-    let known = known.cloned().unwrap_or_default();
+    let known = own.and_then(|own| own.catalogue.as_ref()).or_else(of_preset).cloned().unwrap_or_default();
     let syntax::Catalogue { env, models, sources, checked, unconfirmed, doubts } = known;
     let apis = provider.endpoints.iter().filter_map(|one| one.api.as_ref());
     let origins: BTreeSet<String> = provider
@@ -139,7 +104,7 @@ fn entry(provider: &Provider, known: Option<&syntax::Catalogue>) -> Entry {
         name: provider.name.to_string(),
         title: provider.shown.title.clone(),
         group: provider.shown.group.clone(),
-        class: class(provider, &origins),
+        class: class(provider, &origins, preset),
         origins,
         apis: apis.map(|api| api.name.to_string()).collect(),
         endpoints: provider.endpoints.iter().map(endpoint).collect(),
@@ -156,30 +121,24 @@ fn entry(provider: &Provider, known: Option<&syntax::Catalogue>) -> Entry {
     }
 }
 
-fn class(provider: &Provider, origins: &BTreeSet<String>) -> Class {
+fn class(provider: &Provider, origins: &BTreeSet<String>, preset: Option<&str>) -> String {
     let entries = || provider.auth.iter().filter(|entry| !entry.kind.is_none());
     let is_login = |entry: &Auth| {
         let field = field(provider, entry.field.as_deref());
         field.is_some_and(|field| field.kind == Some(FieldKind::Oauth2))
     };
-    let is_chat = |one: &Endpoint| {
-        let path = one.paths.first().map_or("", |path| &path.text);
-        one.api.as_ref().is_some_and(|api| api.name.as_str() == "chat-completions")
-            && path.ends_with("/v1/chat/completions")
-    };
-    if origins.iter().all(|origin| origin.starts_with("http://")) {
-        Class::Local
+    let class = if origins.iter().all(|origin| origin.starts_with("http://")) {
+        "local"
     } else if entries().any(|entry| entry.kind.outputs().iter().any(|output| output.signs > 0)) {
-        Class::Signed
+        "signed"
     } else if entries().any(|entry| entry.token.is_some()) {
-        Class::MadeToken
+        "made-token"
     } else if entries().count() > 0 && entries().all(is_login) {
-        Class::Login
-    } else if provider.endpoints.iter().any(is_chat) {
-        Class::OpenaiCompatible
+        "login"
     } else {
-        Class::OwnApi
-    }
+        preset.unwrap_or("own-api")
+    };
+    class.to_owned()
 }
 
 fn field<'p>(provider: &'p Provider, name: Option<&str>) -> Option<&'p syntax::Field> {
@@ -257,7 +216,7 @@ impl Entry {
     pub fn matches(&self, words: &str) -> bool {
         let lists = self.origins.iter().chain(&self.apis).chain(&self.models);
         let lists = lists.chain(self.fields.iter().flat_map(|field| &field.env)).chain(&self.group);
-        let own = [self.name.as_str(), &self.title, self.class.name()];
+        let own = [self.name.as_str(), &self.title, &self.class];
         let text =
             own.into_iter().chain(lists.map(String::as_str)).collect::<Vec<_>>().join("\n").to_lowercase();
         words.to_lowercase().split_whitespace().all(|word| text.contains(word))
@@ -292,7 +251,7 @@ pub fn markdown(entries: &[Entry]) -> String {
         let columns = [
             format!("`{}`", one.name),
             title,
-            one.class.name().to_owned(),
+            one.class.clone(),
             hosts.join(", "),
             endpoints.join(", "),
             one.auth.iter().map(|entry| cell(entry)).collect::<Vec<_>>().join("; "),
