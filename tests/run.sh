@@ -15,6 +15,9 @@ command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v npm >/dev/null || missing+=(nodejs npm)
 command -v chromium >/dev/null || missing+=(chromium)
+for tool in nginx caddy openssl; do
+  PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || missing+=("$tool")
+done
 command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"
@@ -49,6 +52,9 @@ tests/pages.sh
 
 say "metrics, and what Prometheus makes of them"
 tests/monitoring.sh
+
+say "behind nginx and Caddy, as docs/behind-a-proxy.md configures them"
+tests/proxies.sh
 
 say "the README's quick start"
 tests/quickstart.sh
