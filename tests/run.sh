@@ -53,6 +53,9 @@ tests/pages.sh
 say "metrics, and what Prometheus makes of them"
 tests/monitoring.sh
 
+say "what passes byte for byte: the README's table"
+tests/fidelity.sh
+
 say "behind nginx and Caddy, as docs/behind-a-proxy.md configures them"
 tests/proxies.sh
 
