@@ -119,7 +119,7 @@ impl Watcher {
         let read = timeout(POLL_DEADLINE, read_changes(self.seen, directory, &view.invalidations)).await;
         match read.unwrap_or(Err(StoreError::Unanswered)) {
             Ok((seen, changes)) => {
-                let changed = self.seen.replace(seen).is_none_or(|last| last.version != seen.version);
+                let is_new = self.seen.replace(seen).is_none_or(|last| last.version != seen.version);
                 view.confirm(started);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the store responds again");
@@ -130,7 +130,7 @@ impl Watcher {
                     view.filter.request_fill();
                 }
                 // What was not logged is tried again at the next poll.
-                let _ = timeout(POLL_DEADLINE, directory.log_others_acts(changed)).await;
+                let _ = timeout(POLL_DEADLINE, directory.log_others_acts(is_new)).await;
             }
             Err(error) => {
                 // Everything is looked up again: a token revoked meanwhile must not stay valid where lookups still work.

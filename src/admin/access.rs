@@ -164,7 +164,7 @@ fn accessible(
         let api = endpoint.api.as_ref().map(|api| api.name.as_str());
         endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.as_str())))
     });
-    let mut base_paths = table.clients.base_paths(paths);
+    let mut base_paths = table.clients.base_paths(&paths.collect::<Vec<_>>());
     if base_paths.is_empty() {
         base_paths.push(one.prefix.clone());
     }

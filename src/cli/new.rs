@@ -237,7 +237,7 @@ fn print_summary(
         let api = endpoint.api.as_ref().map(|api| api.name.as_str());
         endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.as_str())))
     });
-    let mut bases = Clients::new(compiled.clients.clone()).base_paths(paths);
+    let mut bases = Clients::new(compiled.clients.clone()).base_paths(&paths.collect::<Vec<_>>());
     if bases.is_empty() {
         bases.push(provider.prefix.clone());
     }

@@ -37,7 +37,7 @@ fn unknown(line: &str) -> Option<String> {
             let alternatives: Vec<&str> = word.split(['|', '/']).filter(|one| !one.is_empty()).collect();
             let is_command = |one: &&str| one.chars().all(|sign| sign.is_ascii_lowercase() || sign == '-');
             if commands.iter().all(|one| one.has_subcommands()) {
-                if alternatives.is_empty() || !alternatives.iter().all(|one| is_command(one)) {
+                if alternatives.is_empty() || !alternatives.iter().all(is_command) {
                     return None;
                 }
                 let mut found = Vec::new();

@@ -144,11 +144,11 @@ pub(super) fn escaped(address: &str) -> String {
 /// The path that the client's own paths follow, if an endpoint of the provider has this format at such a path.
 fn base_path(speaks: &Speaks, provider: &ReachableProvider) -> Option<String> {
     let speaking = provider.endpoints.iter().filter(|one| one.api.as_deref() == Some(&*speaks.api.value));
-    let paths = speaking.flat_map(|endpoint| {
+    let mut paths = speaking.flat_map(|endpoint| {
         let path = format!("{}{}", provider.base_path, endpoint.path);
         [path].into_iter().chain(endpoint.aliases.iter().cloned())
     });
-    paths.filter_map(|path| speaks.base_path(&path).map(str::to_owned)).next()
+    paths.find_map(|path| speaks.base_path(&path).map(str::to_owned))
 }
 
 impl Values<'_> {
@@ -167,7 +167,8 @@ impl Values<'_> {
 /// The shipped clients, for tests.
 #[cfg(test)]
 pub(super) fn shipped() -> Clients {
-    let loaded = crate::files::load(&crate::settings::Source::Embedded(Default::default())).unwrap();
+    let loaded =
+        crate::files::load(&crate::settings::Source::Embedded(crate::settings::Catalogue::All)).unwrap();
     Clients::new(crate::compile::compile(&loaded.files).clients)
 }
 

@@ -55,7 +55,7 @@ fn replaced(hypers: &[u8], fault: &Fault) -> Option<Vec<u8>> {
     let mut head = format!("{before}content-length: {}\r\n", body.len());
     for (name, value) in gateway::refuse(fault).headers() {
         if *name != http::header::CONNECTION {
-            head.push_str(&format!("{name}: {}\r\n", value.to_str().ok()?));
+            head.extend([name.as_str(), ": ", value.to_str().ok()?, "\r\n"]);
         }
     }
     Some([head.as_bytes(), after.as_bytes(), body.as_bytes()].concat())

@@ -12,7 +12,7 @@ use super::{
     settings_file::SettingsFile,
     user_origins::{self, UserOrigins},
 };
-use crate::{lint::Levels, variables::EnvAllow};
+use crate::{lint::Levels, name::FileName, variables::EnvAllow};
 
 /// The places, from flags, variables, the settings file and defaults.
 #[derive(Debug, Default)]
@@ -48,6 +48,7 @@ impl Places {
     }
 
     /// The same places, with the address of the server that a flag or a variable gives.
+    #[must_use]
     pub fn listening_at(self, listen: Option<String>) -> Self {
         Self { listen, ..self }
     }
@@ -61,9 +62,9 @@ impl Places {
         Ok(path.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()))
     }
 
-    /// True if a server with these settings speaks TLS, as far as its settings file and variables say. For messages.
+    /// True if a server with these settings speaks TLS, as far as the settings file says. For messages.
     pub fn has_tls(&self) -> bool {
-        std::env::var_os("TOLLGATE_TLS_CERT").is_some() || self.file().is_ok_and(|file| file.has("tls_cert"))
+        self.file().is_ok_and(|file| file.has("tls_cert"))
     }
 
     /// The settings file.
@@ -97,17 +98,19 @@ impl Places {
 
     /// The built-in providers that serve where there is no directory, if that is set.
     pub fn catalogue(&self) -> Result<Option<Catalogue>, SettingsError> {
-        let names = match self.given.list("catalogue")? {
-            Some((names, _)) => Some(names),
-            None => self.file()?.list("catalogue")?,
+        let (names, origin) = match self.given.list("catalogue")? {
+            Some((names, origin)) => (names, origin.clone()),
+            None => match self.file()?.list("catalogue")? {
+                Some(names) => (names, self.file()?.origin("catalogue")),
+                None => return Ok(None),
+            },
         };
-        Ok(names.map(|names| {
-            if names.iter().any(|name| name == "all") {
-                Catalogue::All
-            } else {
-                Catalogue::Named(names.into_iter().collect())
-            }
-        }))
+        if let Some(bad) = names.iter().find(|name| FileName::new(name).is_none()) {
+            let problem = "it cannot be the name of a provider: use `[a-z0-9][a-z0-9-]*`".to_owned();
+            return Err(SettingsError::Value { origin, value: bad.clone(), problem });
+        }
+        let is_all = names.iter().any(|name| name == "all");
+        Ok(Some(if is_all { Catalogue::All } else { Catalogue::Named(names.into_iter().collect()) }))
     }
 
     /// The data directory.

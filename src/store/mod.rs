@@ -252,7 +252,9 @@ impl Store {
                 invalidations.invalidate(invalidation.as_ref(), logged);
             }
             if committed.is_ok() {
-                entries.iter().for_each(|entry| audit_tail.log_own(entry));
+                for entry in &entries {
+                    audit_tail.log_own(entry);
+                }
             }
             committed
         };

@@ -181,7 +181,7 @@ fn the_key_goes_where_the_vendor_takes_it() {
         let is_there = outputs.map(|output| {
             let mut written = String::new();
             output.text.render_names(&mut written, |name| name.written(&[]));
-            let name = output.place.header().map(|name| name.as_str()).or(output.place.parameter());
+            let name = output.place.header().map(http::HeaderName::as_str).or(output.place.parameter());
             (name.unwrap_or_default().to_owned(), written)
         });
         let is_there = is_there.collect::<Vec<_>>().contains(&(place.clone(), text.clone()));
@@ -235,7 +235,7 @@ fn each_file_of_the_catalogue_is_whole() {
 #[test]
 fn a_name_covers_segments() {
     let check = |pattern: &str, url: &str, expected: bool| {
-        assert_eq!(covers(pattern, url), expected, "{pattern} {url}")
+        assert_eq!(covers(pattern, url), expected, "{pattern} {url}");
     };
     check("https://a.example/v1/chat", "https://a.example/v1/chat", true);
     check("https://a.example/v1/chat", "https://a.example/v1/chats", false);

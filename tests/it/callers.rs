@@ -262,10 +262,14 @@ fn a_token_with_a_scheme_of_the_file() {
         wire.send(Answer::new("200 OK").body("ok").bytes());
         assert_eq!(client.answer().unwrap().body, b"ok", "{scheme}");
     }
-    for refused in
-        [format!("Basic {token}"), format!("Tokens {token}"), "Token".into(), format!("Key a {token}")]
-    {
-        world.fault(format!("GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: {refused}\r\n\r\n"), NO_TOKEN);
+    for (refused, fault) in [
+        (format!("Basic {token}"), NO_TOKEN),
+        (format!("Tokens {token}"), NO_TOKEN),
+        // A token without a scheme, as the file allows.
+        ("Token".into(), FOREIGN_TOKEN),
+        (format!("Key a {token}"), NO_TOKEN),
+    ] {
+        world.fault(format!("GET /t/get HTTP/1.1\r\nHost: g\r\nAuthorization: {refused}\r\n\r\n"), fault);
     }
     // Not outside of the provider's prefix.
     for path in ["/auth/me", "/tt/get", "/t"] {

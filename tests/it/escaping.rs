@@ -150,6 +150,8 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("import-worker dump.json", false),
         ("import-worker HOSTILE", true),
         ("mock --listen HOSTILE", true),
+        ("providers HOSTILE", true),
+        ("providers --json HOSTILE", false),
         ("serve --listen HOSTILE", false),
         ("HOSTILE", true),
         ("help HOSTILE", true),

@@ -239,7 +239,7 @@ fn the_command_sets_fields_of_a_section_and_lists_them() {
     let (said, _) = done(&["credential", "set", "ada", "regional"], "eu");
     assert!(said.contains("give a JSON object of its fields, as in"), "{said}");
     let (listed, _) = done(&["credential", "list", "ada"], "");
-    assert!(listed.contains("regional.region  eu\n"), "{listed}");
+    assert!(listed.contains("regional.region  own    eu\n"), "{listed}");
     let (said, _) = done(&["credential", "set", "ada", "regional.regoin"], "eu");
     assert!(said.contains("did you mean `region`?"), "{said}");
     assert!(said.contains("regional.apiKey  secret  required"), "{said}");

@@ -77,6 +77,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// Those that are lists.
 const LISTS: &[&str] = &[
+    "TOLLGATE_CATALOGUE",
     "TOLLGATE_CONNECT_TO",
     "TOLLGATE_CORS_ORIGINS",
     "TOLLGATE_CORS_TRUSTED_ORIGINS",

@@ -885,7 +885,8 @@ fn moved(seconds: i64) -> (Play, Upstream) {
     let (play, stranger) = (Play::new(seconds), Upstream::plain());
     let file = file(&format!("http://{}", play.world.host), &format!("http://{}", stranger.address()));
     play.world.home.write("t", &file);
-    play.world.home.done(&["reload"], "");
+    // The login waits for a confirmation.
+    assert_eq!(play.world.home.run(&["reload"], "").code, 5);
     (play, stranger)
 }
 

@@ -121,7 +121,8 @@ fn a_404_names_endpoints_in_scope() {
 fn a_401_says_what_is_wrong_with_the_token() {
     let mut world = World::shipped(&[]);
     let gone = {
-        let made = world.home.run(&["token", "add", "ada", "--expires-in", "1s"], "");
+        let made = world.home.run(&["token", "add", "ada", "--expires", "1s"], "");
+        assert_eq!(made.code, 0, "{made:?}");
         made.out.trim().to_owned()
     };
     let unknown = "tg_0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -222,7 +223,7 @@ fn a_head_has_up_to_256_fields() {
     world.exchange(fields(Exchange::get(), 254));
     world.exchange(Exchange::get().answer(answered(250)));
     let known = known(&world);
-    let lines = |number: usize| -> String { (0..number).map(|index| format!("x-{index}: v\r\n")).collect() };
+    let lines = field_lines;
     for number in [255, 500, 600, 3000] {
         let (answer, body) = refused(&mut world, "GET /t/get", &format!("{known}{}", lines(number)));
         assert_eq!(answer.head.status(), 431, "{number}");
@@ -244,7 +245,7 @@ fn a_head_has_up_to_256_fields() {
 #[test]
 fn a_head_with_too_many_fields_gets_an_error_in_the_format_of_the_api() {
     let mut world = World::shipped(&[]);
-    let lines: String = (0..300).map(|index| format!("x-{index}: v\r\n")).collect();
+    let lines = field_lines(300);
     let (answer, body) = refused(&mut world, "POST /anthropic/v1/messages", &lines);
     assert_eq!(answer.head.status(), 431);
     assert_eq!(
@@ -269,4 +270,10 @@ fn what_is_not_http_gets_a_body() {
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!((answer.head.status(), &body["error"]["code"]), (400, &"malformed_request".into()));
     client.ends();
+}
+
+/// Some header fields.
+fn field_lines(number: usize) -> String {
+    let lines: Vec<String> = (0..number).map(|index| format!("x-{index}: v\r\n")).collect();
+    lines.concat()
 }

@@ -431,7 +431,8 @@ fn a_token_endpoint_that_moves_is_confirmed_first() {
     let mut stranger = Upstream::plain();
     let text = file(&format!("http://{}", play.world.host), &format!("http://{}", stranger.address()), "a b");
     play.world.home.write("t", &text);
-    play.world.home.done(&["reload"], "");
+    // The key waits for a confirmation.
+    assert_eq!(play.world.home.run(&["reload"], "").code, 5);
     let message = play.fails(403, "credential_moved");
     assert!(message.contains(&format!("http://{}", stranger.address())), "{message}");
     stranger.saw_nothing();

@@ -233,7 +233,8 @@ fn a_new_file_with_errors_is_not_written() {
     wrong(&["acme", "--base-url", "a.example"], 1, "it does not start with `https://` or `http://`");
     wrong(&["acme", "--base-url", "https://a.example", "--extends", "mien"], 1, "did you mean `mine`?");
     wrong(&["Acme", "--base-url", "https://a.example"], 2, "use `[a-z0-9][a-z0-9-]*`");
-    wrong(&["acme"], 2, "--base-url");
+    wrong(&["acme"], 1, "the catalogue has no provider `acme`: ");
+    wrong(&["acme", "--extends", "mine"], 2, "--base-url");
     let allow = "with arguments that `check` accepts, or allow the lint in `policy.toml`";
     wrong(&["acme", "--base-url", "http://gpu.lan:8000"], 1, "can match the same request");
     let home = Home::new(&[]);

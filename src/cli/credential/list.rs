@@ -71,10 +71,10 @@ pub(super) async fn of_owner(owner: &CredentialOwner, context: &Context<'_>) -> 
     let is_shared = all.iter().skip(1).any(|one| !one.rows.is_empty());
     let mut report = report(all, context).await?;
     if is_shared {
-        report.note.push_str(&format!(
+        report.note.extend([format!(
             "a user's own credentials count before those of the group, and these before those of everybody: `tollgate user access {}` shows which are used\n",
             resource.argument
-        ));
+        )]);
     }
     Ok(report)
 }
@@ -128,9 +128,9 @@ async fn report(all: Vec<Listed>, context: &Context<'_>) -> anyhow::Result<Repor
         let kept: BTreeSet<String> =
             kept.iter().map(|one| format!("{}.{}", one.section, one.field)).collect();
         for place in &kept {
-            note.push_str(&format!(
+            note.extend([format!(
                 "the token endpoint of `{place}` sent what was not understood: `tollgate credential recover {argument} {place}` prints it\n"
-            ));
+            )]);
         }
         for [place, mut value] in stored {
             if kept.contains(&place) {
@@ -142,7 +142,7 @@ async fn report(all: Vec<Listed>, context: &Context<'_>) -> anyhow::Result<Repor
             rows.push([place, shown.clone(), value]);
         }
         if !unconfirmed.is_empty() {
-            note.push_str(&format!("`tollgate credential confirm {argument}` shows the new origins\n"));
+            note.extend([format!("`tollgate credential confirm {argument}` shows the new origins\n")]);
         }
     }
     Ok(Report { out: table(["CREDENTIAL", "OWNER", "VALUE"], &rows), note })

@@ -44,10 +44,10 @@ pub(super) async fn run(args: &AccessArgs, context: &Context<'_>) -> anyhow::Res
     let rows: Vec<_> = all.iter().flat_map(|(name, one)| rows(name, one, &url)).collect();
     let mut note = String::new();
     if user.disabled_at_ms.is_some() {
-        note.push_str(&format!(
+        note.extend([format!(
             "`{}` is disabled, so that every call is refused: `tollgate user change {} --state active` ends that\n",
             user.name, user.id
-        ));
+        )]);
     }
     if rows.is_empty() {
         note.push_str("no provider is in reach\n");
@@ -55,10 +55,10 @@ pub(super) async fn run(args: &AccessArgs, context: &Context<'_>) -> anyhow::Res
     }
     let is_refused = |key: &UsedKey| matches!(key.from, UsedKeyFrom::Missing | UsedKeyFrom::Incomplete);
     if all.iter().any(|(_, one)| is_refused(&one.key)) {
-        note.push_str(&format!(
+        note.extend([format!(
             "calls without a whole key are refused: `tollgate credential fields {}` shows what can be stored\n",
             user.id
-        ));
+        )]);
     }
     Ok(Report { out: table(["PROVIDER", "KEY", "BASE URL", "ENDPOINTS"], &rows), note })
 }

@@ -121,7 +121,7 @@ fn parse(text: &str) -> (Vec<Row>, Vec<(usize, String)>) {
         match cells.and_then(|cells| row(line, &cells, &columns)) {
             Ok(row) => match lines.insert(row.name.as_str().to_owned(), line) {
                 Some(first) => {
-                    problems.push((line, format!("`{}` stands in line {first} already", row.name.as_str())))
+                    problems.push((line, format!("`{}` stands in line {first} already", row.name.as_str())));
                 }
                 None => rows.push(row),
             },
@@ -143,7 +143,7 @@ fn columns(cells: &[String]) -> Result<Vec<usize>, String> {
         let index = index.ok_or_else(|| {
             format!(
                 "the first line names the columns, and there is no column `{name}`: there are {}",
-                backticked(&COLUMNS)
+                backticked(COLUMNS)
             )
         })?;
         if found.contains(&index) {
@@ -204,34 +204,32 @@ fn records(text: &str) -> Vec<(usize, Result<Vec<String>, String>)> {
 fn record(text: &str) -> (Result<Vec<String>, String>, &str) {
     let (mut cells, mut rest) = (Vec::new(), text);
     loop {
-        let (cell, tail) = match rest.strip_prefix('"') {
-            Some(quoted) => match quoted_cell(quoted) {
-                Some(found) => found,
-                None => return (Err("a `\"` is not closed".to_owned()), ""),
-            },
-            None => {
-                let end = rest.find([',', '\n']).unwrap_or(rest.len());
-                (rest[..end].trim_end_matches('\r').to_owned(), &rest[end..])
-            }
+        let (cell, tail) = if let Some(quoted) = rest.strip_prefix('"') {
+            let Some(found) = quoted_cell(quoted) else {
+                return (Err("a `\"` is not closed".to_owned()), "");
+            };
+            found
+        } else {
+            let end = rest.find([',', '\n']).unwrap_or(rest.len());
+            (rest[..end].trim_end_matches('\r').to_owned(), &rest[end..])
         };
         cells.push(cell);
-        match tail.strip_prefix(',') {
-            Some(next) => rest = next,
-            None => {
-                let tail = tail.strip_prefix('\r').unwrap_or(tail);
-                if tail.is_empty() {
-                    return (Ok(cells), "");
-                }
-                return match tail.strip_prefix('\n') {
-                    Some(next) => (Ok(cells), next),
-                    None => {
-                        let after = tail.split_once('\n').map_or("", |(_, after)| after);
-                        (Err("text follows the closing `\"` of a cell".to_owned()), after)
-                    }
-                };
-            }
-        }
+        let Some(next) = tail.strip_prefix(',') else { return end_of_record(cells, tail) };
+        rest = next;
     }
+}
+
+/// The record of these cells, of which `tail` follows the last.
+fn end_of_record(cells: Vec<String>, tail: &str) -> (Result<Vec<String>, String>, &str) {
+    let tail = tail.strip_prefix('\r').unwrap_or(tail);
+    if tail.is_empty() {
+        return (Ok(cells), "");
+    }
+    let Some(next) = tail.strip_prefix('\n') else {
+        let after = tail.split_once('\n').map_or("", |(_, after)| after);
+        return (Err("text follows the closing `\"` of a cell".to_owned()), after);
+    };
+    (Ok(cells), next)
 }
 
 /// The cell after a `"`, and what follows the closing one.

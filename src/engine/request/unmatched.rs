@@ -104,7 +104,7 @@ impl Formats {
 
 /// The first format that a request is known by: its path counts before its headers.
 fn known<'a>(
-    apis: impl Iterator<Item = &'a Arc<Api>> + Clone,
+    apis: &(impl Iterator<Item = &'a Arc<Api>> + Clone),
     path: &str,
     headers: &HeaderMap,
 ) -> Option<&'a Arc<Api>> {
@@ -139,9 +139,9 @@ impl Table {
         }
         let Unmatched { formats, known: all, .. } = &self.unmatched;
         let below = self.unmatched.below(path).iter().filter_map(|index| formats.get(*index));
-        let own = known(below.clone().flat_map(|formats| &formats.known), path, &head.headers)
+        let own = known(&below.clone().flat_map(|formats| &formats.known), path, &head.headers)
             .or_else(|| below.clone().find_map(|formats| formats.usual.as_ref()));
-        own.or_else(|| known(all.iter(), path, &head.headers)).cloned()
+        own.or_else(|| known(&all.iter(), path, &head.headers)).cloned()
     }
 
     /// The endpoint that a request without one was probably meant for, among those that `reaches` accepts: its method, and

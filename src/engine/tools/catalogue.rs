@@ -258,7 +258,7 @@ pub fn markdown(entries: &[Entry]) -> String {
             env.collect::<Vec<_>>().join(", "),
             doubts.join(" "),
         ];
-        text.push_str(&format!("| {} |\n", columns.join(" | ")));
+        text.extend(["| ", &columns.join(" | "), " |\n"]);
     }
     text
 }

@@ -58,6 +58,24 @@ pub struct CommandOutput {
     pub err: String,
 }
 
+/// The providers of `Home::shipped`.
+const SHIPPED: [&str; 14] = [
+    "anthropic",
+    "cohere",
+    "deepseek",
+    "fireworks",
+    "groq",
+    "minimax",
+    "mistral",
+    "moonshot",
+    "openai",
+    "openai-codex",
+    "openrouter",
+    "perplexity",
+    "together",
+    "xai",
+];
+
 impl Home {
     /// With the test's own provider files: name (a path below the directory, without `.toml`) and text.
     pub fn new(files: &[(&str, &str)]) -> Self {
@@ -70,10 +88,14 @@ impl Home {
         home
     }
 
-    /// With the shipped files, unchanged.
+    /// With the shipped files of the providers that have most users, unchanged. `tests/catalogue` has all.
     pub fn shipped() -> Self {
-        let dir = TempDir::new().expect("the temporary directory is writable");
-        Self { dir, providers: root().join("providers.d"), user: None }
+        let home = Self::new(&[]);
+        for name in SHIPPED {
+            let text = fs::read_to_string(root().join(format!("providers.d/{name}.toml")));
+            home.write(name, &text.expect("the file is shipped"));
+        }
+        home
     }
 
     /// Runs commands as an unprivileged user, who owns all of this.

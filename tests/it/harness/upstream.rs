@@ -17,7 +17,7 @@ use rustls::{
 };
 use tollgate::mock::Authority;
 
-use super::wire::{LIMIT, Message, Wire};
+use super::wire::{Broken, LIMIT, Message, Wire};
 
 /// A server played by the test.
 pub struct Upstream {
@@ -113,6 +113,18 @@ impl Upstream {
     pub fn saw_nothing(&mut self) {
         if let Some(Next::Request(mut wire)) = self.wait(&[], false) {
             panic!("the upstream was to see nothing, but saw {:?}", wire.request());
+        }
+    }
+
+    /// Fails if a whole request has arrived here: a connection, or the begin of a request that was then given up, may have.
+    pub fn saw_no_request(&mut self) {
+        if let Some(Next::Request(mut wire)) = self.wait(&[], false) {
+            let seen = wire.request();
+            assert!(
+                matches!(seen, Err(Broken::Closed | Broken::Cut)),
+                "the upstream saw {:?}",
+                seen.map(|_| ())
+            );
         }
     }
 

@@ -408,13 +408,13 @@ fn no_endpoint(table: &Table, head: &Parts, caller: &CallerFacts<'_>) -> Fault {
     if let Some(rejected) = table.rejected_at(path).filter(|_| table::is_canonical(path)) {
         return out_of_service(rejected);
     }
-    let mut message = format!("Route not implemented in AI Gateway: {path}. ");
     let meant =
         table.meant(&head.method, path, |provider, endpoint| caller.reaches(&provider.name, &endpoint.name));
-    if let Some((method, path)) = meant {
-        message.push_str(&format!("The nearest endpoint is `{method} {path}`. "));
-    }
-    message.push_str("`GET /auth/providers` and `tollgate routes` list all");
+    let nearest = meant.map(|(method, path)| format!("The nearest endpoint is `{method} {path}`. "));
+    let message = format!(
+        "Route not implemented in AI Gateway: {path}. {}`GET /auth/providers` and `tollgate routes` list all",
+        nearest.unwrap_or_default()
+    );
     Fault::new(FaultKind::RouteNotFound, message)
 }
 

@@ -134,7 +134,7 @@ fn a_price_for_no_provider_is_a_warning() {
 #[test]
 fn a_first_price_file_takes_no_built_in_provider_out_of_service() {
     let mut embedded = ReloadState::new(Config {
-        source: Source::Embedded(Default::default()),
+        source: Source::Embedded(crate::settings::Catalogue::All),
         ..directory(&prices(1)).state.config
     });
     embedded.start(Watching::Nothing).unwrap();

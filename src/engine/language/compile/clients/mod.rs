@@ -82,12 +82,12 @@ impl Clients {
 
     /// The paths that clients put their own paths after, for endpoints that are given by the names of their apis and their
     /// paths: each once, those of most clients first.
-    pub fn base_paths<'p>(&self, endpoints: impl Iterator<Item = (&'p str, &'p str)> + Clone) -> Vec<String> {
+    pub fn base_paths(&self, endpoints: &[(&str, &str)]) -> Vec<String> {
         let mut counted: Vec<(usize, &str)> = Vec::new();
         for client in &self.0 {
             let base = client.speaks.iter().find_map(|speaks| {
-                let speaking = endpoints.clone().filter(|(api, _)| *api == speaks.api.value);
-                speaking.filter_map(|(_, path)| speaks.base_path(path)).next()
+                let mut speaking = endpoints.iter().filter(|(api, _)| *api == speaks.api.value);
+                speaking.find_map(|(_, path)| speaks.base_path(path))
             });
             let Some(base) = base else { continue };
             match counted.iter_mut().find(|(_, known)| *known == base) {
