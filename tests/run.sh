@@ -14,6 +14,7 @@ done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v npm >/dev/null || missing+=(nodejs npm)
+command -v openssl >/dev/null || missing+=(openssl)
 command -v chromium >/dev/null || missing+=(chromium)
 for tool in nginx caddy openssl; do
   PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || missing+=("$tool")
@@ -46,6 +47,9 @@ tests/tokens.sh
 
 say "WebSockets, against Autobahn's cases and real clients"
 tests/websocket.sh
+
+say "SDKs and frameworks, at a scripted upstream"
+tests/clients.sh
 
 say "the pages, in a browser"
 tests/pages.sh

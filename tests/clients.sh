@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Real clients call tollgate at a scripted upstream: the SDKs of tests/clients/{requirements,frameworks}.txt and package.json, and curl,
+# in a network namespace with loopback alone. tests/clients/run.py says what is checked. Needs npm, as tests/run.sh installs it.
+# `tests/clients.sh 'openai (Python)'` runs one client; UPDATE_EXPECT=1 writes what their users see.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=${CARGO_TARGET_DIR:-target}/clients
+lists=(tests/clients/requirements.txt tests/clients/frameworks.txt tests/clients/package.json)
+
+if ! unshare --user --map-root-user --net true 2>/dev/null; then
+  echo "clients: skipped: the kernel allows no network namespace"
+  exit
+fi
+# The frameworks have a place of their own: they need other versions of the SDKs.
+if [ "$(cat "$tools/lists" 2>/dev/null)" != "$(cat "${lists[@]}")" ]; then
+  python3 -c 'import ensurepip' 2>/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3-venv; }
+  for list in requirements frameworks; do
+    python3 -m venv --clear "$tools/$list"
+    "$tools/$list/bin/pip" install --quiet --disable-pip-version-check --requirement "tests/clients/$list.txt"
+  done
+  mkdir -p "$tools/node"
+  cp tests/clients/package.json "$tools/node/"
+  npm install --prefix "$tools/node" --silent --no-audit --no-fund --ignore-scripts
+  cat "${lists[@]}" >"$tools/lists"
+fi
+cargo build -q -j2
+tollgate=$(realpath "${CARGO_TARGET_DIR:-target}/debug/tollgate")
+export no_proxy=127.0.0.1
+timeout 300 unshare --user --map-root-user --net python3 tests/clients/run.py "$tollgate" "$tools" "$@"
+echo "clients: ok"
