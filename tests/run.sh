@@ -48,7 +48,7 @@ tests/tokens.sh
 say "WebSockets, against Autobahn's cases and real clients"
 tests/websocket.sh
 
-say "SDKs and frameworks, at a scripted upstream"
+say "SDKs, frameworks and command lines, at a scripted upstream"
 tests/clients.sh
 
 say "the pages, in a browser"

@@ -49,6 +49,19 @@ def run(client, calls, chat=None, stream=None, empty=""):
         report("a cut in a stream", lambda: stream(client(TOKEN), "cut"))
 
 
+def run_tool(call):
+    """The same for a command line, which takes seconds to start: the faults that a person has to mend alone."""
+    report("the code of docs/clients.md", snippet)
+    for name, token in [("a vendor's key", VENDORS), ("a revoked token", REVOKED), ("no stored key", WITHOUT_KEY)]:
+        report(name, lambda: call(token))
+
+
+def said(command, **env):
+    """What a command prints, or the end of it and of its errors with the exit code."""
+    run = subprocess.run(command, env={**os.environ, **env}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return run.stdout.strip() if run.returncode == 0 else f"exit code {run.returncode}: {run.stdout.strip()} {run.stderr.strip()}"
+
+
 def report(name, call):
     try:
         saw = call()
@@ -69,8 +82,8 @@ def described(error):
 def snippet():
     """Runs the code of docs/clients.md and returns what it prints."""
     code = os.environ["CLIENTS_SNIPPET"]
-    if code.startswith("curl "):
-        return subprocess.run(code, shell=True, check=True, stdout=subprocess.PIPE, text=True).stdout
+    if os.environ["CLIENTS_LANGUAGE"] == "sh":
+        return said(["bash", "-euc", code])
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "docs/clients.md", "exec"), {"__name__": "__main__"})

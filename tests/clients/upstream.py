@@ -18,6 +18,8 @@ TEXT = "Hello from upstream"
 WORDS = ["Hello", " from", " upstream"]
 VECTOR = [0.25, -0.5]
 SLOW = 0.3
+# Command lines bring more tools than this of their own, and get a text.
+MANY = 3
 WAV = b"RIFF....WAVE"
 PIXEL = base64.b64encode(b"a picture").decode()
 
@@ -55,7 +57,7 @@ def reply_of(tools, result):
     """The text, or the call of a tool: first the tool is called, then its result is repeated."""
     if result is not None:
         return f"The tool returned {text_of(result).strip()}", None
-    if not tools:
+    if not tools or len(tools) > MANY:
         return TEXT, None
     function = tools[0].get("function", tools[0])
     schema = function.get("parameters") or function.get("input_schema") or function.get("parametersJsonSchema") or function.get("parameters_json_schema") or {}
