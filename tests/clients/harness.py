@@ -50,9 +50,9 @@ def run(client, calls, chat=None, stream=None, empty=""):
 
 
 def run_tool(call):
-    """The same for a command line, which takes seconds to start: the faults that a person has to mend alone."""
+    """The same for a command line, which takes seconds to start: two faults that a person has to mend."""
     report("the code of docs/clients.md", snippet)
-    for name, token in [("a vendor's key", VENDORS), ("a revoked token", REVOKED), ("no stored key", WITHOUT_KEY)]:
+    for name, token in [("a vendor's key", VENDORS), ("no stored key", WITHOUT_KEY)]:
         report(name, lambda: call(token))
 
 
