@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -220,6 +221,9 @@ async def calls_of(client, gateway, tools, work):
         process.kill()
         said, _ = await process.communicate()
         said += f"\nended after {LIMIT} s".encode()
+    finally:
+        if process.returncode is None:
+            process.kill()
     return relay.cases, "" if process.returncode == 0 else said.decode()
 
 
@@ -257,6 +261,7 @@ def write(expected):
 async def main():
     binary, tools, only = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
     loopback_up()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     clients = [(place, package) for place, packages in CLIENTS.items() for package in packages.split()]
     clients = [client for client in clients if not only or titled(client) in only or file_of(client) in only]
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
@@ -271,7 +276,7 @@ async def main():
                 expected[titled(client)] = cases
             found = check(client, cases, failed, expected.get(titled(client), {}))
             row = [titled(client), version_of(client), str(len(cases)), "FAILED" if found else "ok"]
-            print(*row, flush=True)
+            print("\n".join([" ".join(row), *found]), flush=True)
             faults.extend(found)
             table.append(row)
 
