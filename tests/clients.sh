@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Real clients call tollgate at a scripted upstream, in a network namespace with loopback alone: the SDKs and frameworks of
 # tests/clients/{requirements,frameworks}.txt and package.json, the command lines of tools/package.json, and curl. tests/clients/run.py says what is checked. Needs npm, as tests/run.sh installs it.
-# `tests/clients.sh 'openai (Python)'` runs one client; UPDATE_EXPECT=1 writes what their users see.
+# `tests/clients.sh 'openai (Python)'` runs one client, `tests/clients.sh libraries` all but the command lines, which are large;
+# UPDATE_EXPECT=1 writes what their users see.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=${CARGO_TARGET_DIR:-target}/clients
-lists=(tests/clients/requirements.txt tests/clients/frameworks.txt tests/clients/package.json tests/clients/tools/package.json)
+lists=(tests/clients/requirements.txt tests/clients/frameworks.txt tests/clients/package.json)
 
 if ! unshare --user --map-root-user --net true 2>/dev/null; then
   echo "clients: skipped: the kernel allows no network namespace"
@@ -18,13 +19,17 @@ if [ "$(cat "$tools/lists" 2>/dev/null)" != "$(cat "${lists[@]}")" ]; then
     python3 -m venv --clear "$tools/$list"
     "$tools/$list/bin/pip" install --quiet --disable-pip-version-check --requirement "tests/clients/$list.txt"
   done
-  mkdir -p "$tools/node" "$tools/tools"
+  mkdir -p "$tools/node"
   cp tests/clients/package.json "$tools/node/"
   npm install --prefix "$tools/node" --silent --no-audit --no-fund --ignore-scripts
+  cat "${lists[@]}" >"$tools/lists"
+fi
+if [ "${1:-}" != libraries ] && ! cmp -s tests/clients/tools/package.json "$tools/tools/installed.json"; then
+  mkdir -p "$tools/tools"
   # Their scripts put the binaries in place.
   cp tests/clients/tools/package.json "$tools/tools/"
   npm install --prefix "$tools/tools" --silent --no-audit --no-fund
-  cat "${lists[@]}" >"$tools/lists"
+  cp tests/clients/tools/package.json "$tools/tools/installed.json"
 fi
 cargo build -q -j2
 tollgate=$(realpath "${CARGO_TARGET_DIR:-target}/debug/tollgate")

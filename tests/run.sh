@@ -48,8 +48,8 @@ tests/tokens.sh
 say "WebSockets, against Autobahn's cases and real clients"
 tests/websocket.sh
 
-say "SDKs, frameworks and command lines, at a scripted upstream"
-tests/clients.sh
+say "SDKs and frameworks, at a scripted upstream"
+tests/clients.sh libraries
 
 say "the pages, in a browser"
 tests/pages.sh

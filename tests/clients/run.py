@@ -262,7 +262,9 @@ async def main():
     binary, tools, only = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
     loopback_up()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    clients = [(place, package) for place, packages in CLIENTS.items() for package in packages.split()]
+    places = {place: packages for place, packages in CLIENTS.items() if only != ["libraries"] or place != "tools"}
+    only = [] if only == ["libraries"] else only
+    clients = [(place, package) for place, packages in places.items() for package in packages.split()]
     clients = [client for client in clients if not only or titled(client) in only or file_of(client) in only]
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
     updates, faults, table = os.environ.get("UPDATE_EXPECT") == "1", [], []
