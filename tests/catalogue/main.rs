@@ -82,20 +82,13 @@ fn shipped() -> Compiled {
     compile::compile(&pipeline::parse(inputs, |_| true).files)
 }
 
-/// The upstream URL of an endpoint, with names in braces, or the defaults of fields.
+/// The upstream URL of an endpoint, with names in braces.
 fn url(provider: &Provider, endpoint: &compile::Endpoint) -> String {
     let captures = endpoint.paths.first().map(|path| path.pattern.captures()).unwrap_or_default();
     let mut url = String::new();
     let base = &provider.base_of(endpoint).value;
     base.render_names(&mut url, |name| name.written(captures));
     endpoint.upstream_path.render_names(&mut url, |name| name.written(captures));
-    for value in provider.values() {
-        if let Some(default) = &value.default
-            && default.contains("://")
-        {
-            url = url.replace(&format!("{{{}}}", value.name), default);
-        }
-    }
     url
 }
 
@@ -220,10 +213,6 @@ fn each_file_of_the_catalogue_is_whole() {
             if known.and_then(|known| known.get(key)).is_none() {
                 wrong.push(format!("{}: no `catalogue.{key}`", provider.name));
             }
-        }
-        let fields = provider.section.iter().flat_map(|section| &section.fields);
-        if fields.count() > 0 && known.and_then(|known| known.get("env")).is_none() {
-            wrong.push(format!("{}: no `catalogue.env`", provider.name));
         }
         if provider.tests.is_empty() {
             wrong.push(format!("{}: no test", provider.name));

@@ -305,7 +305,7 @@ fn egress(env: &[(&str, &str)], host: &str, target: &str, added: &[(&str, &str)]
     let mut world = World::shipped(env);
     world.home.credential("ada", "openai.oauth", LOGIN);
     world.home.credential("ada", "openai.apiKey", "key-openai");
-    for route in routes().iter().filter(|route| route.2 == "chatgpt.com") {
+    for route in routes().iter().filter(|route| route.0 == "POST" && route.2 == "chatgpt.com") {
         let sent = exchange(&world, route, "login-openai").at(&format!("{}?a=1", route.1), target);
         let sent = SMUGGLED.iter().fold(sent, |all, (name, value)| all.removed(name, value));
         let sent = added.iter().fold(sent, |all, (name, value)| all.added(name, value));

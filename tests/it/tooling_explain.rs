@@ -435,9 +435,10 @@ fn explain_shows_the_limits_of_a_token() {
 #[test]
 fn a_note_reports_the_built_in_files() {
     let home = Home::shipped();
+    fs::create_dir(home.path("elsewhere")).unwrap();
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(binary());
-        command.env_clear().current_dir(home.path("")).env("TOLLGATE_DATA", home.data()).args(args);
+        command.env_clear().current_dir(home.path("elsewhere")).env("TOLLGATE_DATA", home.data()).args(args);
         let output = command.output().expect("the binary runs");
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };

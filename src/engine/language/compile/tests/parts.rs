@@ -462,7 +462,7 @@ TG023 2:24 `/auth/creds` is a path of tollgate's own",
     );
     provider(
         "released = 2024-01-01",
-        r"TG010 1:1 unknown key `released` | known here: `language`, `title`, `extends`, `include`, `default`, `base_url`, `origins`, `strip`, `path_prefix`, `path_prefixes`, `group`, `keys_url`, `docs`, `telemetry_name`, `cors_headers`, `vars`, `tls`, `caller`, `credentials`, `token`, `auth`, `endpoint`, `headers`, `gateway`, `egress`, `response`, `response_headers`, `timeouts`, `limits`, `paste_token`, `probe`, `test`
+        r"TG010 1:1 unknown key `released` | known here: `language`, `title`, `extends`, `include`, `default`, `base_url`, `origins`, `strip`, `path_prefix`, `path_prefixes`, `group`, `keys_url`, `key_prefixes`, `docs`, `catalogue`, `telemetry_name`, `cors_headers`, `vars`, `tls`, `caller`, `credentials`, `token`, `auth`, `endpoint`, `headers`, `gateway`, `egress`, `response`, `response_headers`, `timeouts`, `limits`, `paste_token`, `probe`, `test`
 TG011 1:12 this is a date: put it in quotes, as text",
     );
     provider("limits.max_body = inf", "TG011 1:19 this is a number that is not finite");
