@@ -43,8 +43,13 @@ fn shipped() -> Shipped {
         let paths = bound.iter().flat_map(|one| &one.endpoints).flat_map(|endpoint| {
             endpoint.paths.iter().map(|path| (endpoint.method.clone(), path.text.replace(['{', '}'], "x")))
         });
-        let paths = paths.collect();
-        (Table::new(bound, Vec::new(), &[]), paths)
+        let paths: Vec<(http::Method, String)> = paths.collect();
+        let table = Table::new(bound, Vec::new(), &[]);
+        // A capture may have a closed set.
+        let paths: Vec<_> =
+            paths.into_iter().filter(|(method, path)| table.find(method, path).is_some()).collect();
+        assert!(paths.len() > 500, "{}", paths.len());
+        (table, paths)
     };
     let all = |name: &str| {
         Some(if name.ends_with("url") { format!("https://{name}.example.com") } else { format!("v-{name}") })

@@ -385,7 +385,7 @@ fn misses() {
         let refused = request.split_once(' ').unwrap().1;
         let refused =
             format!("refused   404 route_not_found: Route not implemented in AI Gateway: {refused}");
-        check(Case { request, ..ITEM }, &[near, message, &refused], &["endpoint "]);
+        check(Case { request, ..ITEM }, &[near, message, &refused], &["endpoint  "]);
         let miss = explained(Case { request, ..ITEM }).miss.unwrap();
         assert_eq!(miss.nearest.unwrap().differs.len(), 1, "{request}");
     };
