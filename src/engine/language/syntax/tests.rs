@@ -215,8 +215,9 @@ fn schemas_and_parse_agree() {
         for editor in &EDITORS[FileKind::ALL.iter().position(|one| *one == kind).unwrap()] {
             let good = editor.is_valid(&document) && no_date;
             // The schema only marks the keys that an earlier language lacks.
-            let language = document.get("language").and_then(serde_json::Value::as_u64);
-            let is_older = language.is_some_and(|language| language < u64::from(LANGUAGE));
+            // It may be written as `1.0`.
+            let language = document.get("language").and_then(serde_json::Value::as_f64);
+            let is_older = language.is_some_and(|language| language < f64::from(LANGUAGE));
             let of_form = found.is_empty() || is_older && found.iter().all(|one| one.code == Code::Language);
             assert_eq!(good, of_form, "{found:#?}\n{text}");
         }
