@@ -16,7 +16,7 @@ use crate::{
     escape::Lines,
     explain::{self, Caller, Context, StoredValue},
     files,
-    filetest::{self, Case, Coverage, Item, Mismatch, Problem, Suite, TestResult},
+    filetest::{self, Case, Coverage, Item, Mismatch, Problem, Runner, Suite, TestResult},
     numbers::counted,
     output,
     pipeline::{Folder, Loaded},
@@ -125,12 +125,13 @@ impl TestRun<'_> {
         for provider in compiled.providers.iter().filter(|one| self.wants(&one.at.file)) {
             coverage.add(provider);
         }
+        let mut runner = Runner::default();
         for (provider, test, is_fixture) in filetest::all(&compiled) {
             if !self.wants(&test.at.file) || !self.fits(&test.at.file, &test.spec.name) {
                 continue;
             }
             let began = Instant::now();
-            let result = filetest::run_one(provider, test);
+            let result = runner.run(provider, test);
             let took = began.elapsed();
             if !is_fixture {
                 coverage.mark(provider, &result.exercised);

@@ -86,14 +86,13 @@ impl Outcome {
         budgets: &Budgets,
     ) {
         let budget = budgets.of(&provider.at.file);
-        let charged = tests.clone().all(|test| is_affordable(provider, test, &budget));
+        let mut before = None;
+        let charged = tests.clone().all(|test| is_affordable(provider, before.replace(test), test, &budget));
+        let mut runner = Runner::default();
         for test in tests.take_while(|_| charged) {
             self.ran += 1;
-            self.diagnostics.extend(diagnostic(
-                &run_one(provider, test).mismatches,
-                &test.spec.name,
-                &test.at,
-            ));
+            let result = runner.run(provider, test);
+            self.diagnostics.extend(diagnostic(&result.mismatches, &test.spec.name, &test.at));
         }
     }
 }
@@ -105,16 +104,29 @@ const METERED_STEPS: usize = 8;
 /// The length of a var's value that is usual in a test, in bytes.
 const USUAL_VALUE: usize = 256;
 
-/// The work of one test: it binds the provider, makes a table of it, and looks up a path.
-fn steps(provider: &Provider, longest: usize) -> usize {
+/// The work of a table for a test: the provider is bound, and its paths are inserted.
+fn table_steps(provider: &Provider, longest: usize) -> usize {
     let paths: usize = provider.endpoints.iter().map(|endpoint| endpoint.paths.len()).sum();
     (provider.size + bind::max_size(provider, longest)) / 8 + PATH_STEPS * paths
 }
 
-/// Charges the work of a test. False if the budget does not suffice.
-pub(super) fn is_affordable(provider: &Provider, test: &Test, budget: &Budget) -> bool {
+/// The work of a test that finds its table: at most, each endpoint and header rule is looked at once.
+fn request_steps(provider: &Provider) -> usize {
+    PATH_STEPS + provider.endpoints.len() + provider.size / 64
+}
+
+/// Charges the work of a test that runs after another. False if the budget does not suffice.
+pub(super) fn is_affordable(
+    provider: &Provider,
+    before: Option<&Test>,
+    test: &Test,
+    budget: &Budget,
+) -> bool {
     let metered = test.spec.answer.as_ref().map_or(0, |answer| usage::size(&test.spec.request, answer));
-    budget.work(steps(provider, longest_value(&test.spec).max(USUAL_VALUE)) + METERED_STEPS * metered)
+    let shares_table = before.is_some_and(|before| before.spec.vars == test.spec.vars);
+    let longest = longest_value(&test.spec).max(USUAL_VALUE);
+    let table = if shares_table { 0 } else { table_steps(provider, longest) };
+    budget.work(table + request_steps(provider) + METERED_STEPS * metered)
 }
 
 fn longest_value(test: &syntax::Test) -> usize {
@@ -169,21 +181,57 @@ pub struct Exercised {
     pub egresses: Vec<usize>,
 }
 
-/// The code of the error response that a passing test observes: of a refusal, or of a rule that replaces a response.
-pub fn refusal(provider: &Provider, test: &Test) -> Option<&'static str> {
-    let observed = observe(provider, test).ok()?;
-    observed.code.filter(|_| compare(&test.spec.expect, &observed).is_empty())
+/// Runs tests, and keeps the table of the last one: tests of a provider that set the same vars and follow one another share it.
+#[derive(Debug, Default)]
+pub struct Runner<'c> {
+    last: Option<Made<'c>>,
 }
 
-/// Runs one test.
-pub fn run_one(provider: &Provider, test: &Test) -> TestResult {
-    match observe(provider, test) {
-        Ok(observed) => {
-            TestResult { mismatches: compare(&test.spec.expect, &observed), exercised: observed.exercised }
+/// A table that was made for a test.
+#[derive(Debug)]
+struct Made<'c> {
+    provider: &'c Provider,
+    vars: Option<&'c BTreeMap<String, VarValue>>,
+    /// The error is a sentence.
+    table: Result<Table, String>,
+}
+
+impl<'c> Runner<'c> {
+    /// Runs one test.
+    pub fn run(&mut self, provider: &'c Provider, test: &'c Test) -> TestResult {
+        match self.observe(provider, test) {
+            Ok(observed) => TestResult {
+                mismatches: compare(&test.spec.expect, &observed),
+                exercised: observed.exercised,
+            },
+            Err(reason) => {
+                TestResult { mismatches: vec![Mismatch::Other(reason)], exercised: Exercised::default() }
+            }
         }
-        Err(reason) => {
-            TestResult { mismatches: vec![Mismatch::Other(reason)], exercised: Exercised::default() }
-        }
+    }
+
+    /// The code of the error response that a passing test observes: of a refusal, or of a rule that replaces a response.
+    pub fn refusal(&mut self, provider: &'c Provider, test: &'c Test) -> Option<&'static str> {
+        let observed = self.observe(provider, test).ok()?;
+        observed.code.filter(|_| compare(&test.spec.expect, &observed).is_empty())
+    }
+
+    fn observe(&mut self, provider: &'c Provider, test: &'c Test) -> Result<Observed, String> {
+        check_names(provider, &test.spec)?;
+        let (table, head) = (self.table(provider, &test.spec)?, head(&test.spec)?);
+        let mut observed = decide_request(table, &head, test)?;
+        observed.token = rewrite::token(&head, table).map(|token| token.expose().to_owned());
+        Ok(observed)
+    }
+
+    fn table(&mut self, provider: &'c Provider, test: &'c syntax::Test) -> Result<&Table, String> {
+        let vars = test.vars.as_ref();
+        let is_same = |made: &Made<'_>| std::ptr::eq(made.provider, provider) && made.vars == vars;
+        let made = match self.last.take().filter(is_same) {
+            Some(made) => made,
+            None => Made { provider, vars, table: table(provider, test) },
+        };
+        self.last.insert(made).table.as_ref().map_err(Clone::clone)
     }
 }
 
@@ -244,21 +292,17 @@ struct Observed {
     exercised: Exercised,
 }
 
-fn observe(provider: &Provider, test: &Test) -> Result<Observed, String> {
-    let (table, head) = set_up(provider, &test.spec)?;
-    let mut observed = decide_request(&table, &head, test)?;
-    observed.token = rewrite::token(&head, &table).map(|token| token.expose().to_owned());
-    Ok(observed)
-}
-
 /// The table of a test's provider alone, and its request. The error is a sentence.
 pub fn set_up(provider: &Provider, test: &syntax::Test) -> Result<(Table, Parts), String> {
     check_names(provider, test)?;
+    Ok((table(provider, test)?, head(test)?))
+}
+
+/// The table of a provider alone, with the vars of a test. The error is a sentence.
+fn table(provider: &Provider, test: &syntax::Test) -> Result<Table, String> {
     let (bound, found) = bind::bind(provider, |owner, name, _| var(test, owner, name));
-    let Some(bound) = bound else {
-        return Err(found.first().map_or_else(String::new, |first| first.message.clone()));
-    };
-    Ok((Table::new(vec![Arc::new(bound)], Vec::new(), &[provider]), head(test)?))
+    let bound = bound.ok_or_else(|| found.first().map_or_else(String::new, |first| first.message.clone()))?;
+    Ok(Table::new(vec![Arc::new(bound)], Vec::new(), &[provider]))
 }
 
 /// The decision about a test's request, without IO: its token counts as valid. The error is a sentence.

@@ -98,7 +98,7 @@ pub struct ExpectJwt {
 }
 
 /// The value of a var in a test, or the vars of a gateway.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VarValue {
     /// A value.
     Text(String),

@@ -318,9 +318,10 @@ impl<'p> Checker<'p> {
             expect.code.as_ref().map_or(expect.status.is_some(), |expected| expected == code)
         };
         let mut tests = self.provider.tests.iter().filter(is_expected);
+        let (mut runner, mut before) = (filetest::Runner::default(), None);
         tests.any(|test| {
-            filetest::is_affordable(self.provider, test, self.budget)
-                && filetest::refusal(self.provider, test) == Some(code)
+            filetest::is_affordable(self.provider, before.replace(test), test, self.budget)
+                && runner.refusal(self.provider, test) == Some(code)
         })
     }
 }

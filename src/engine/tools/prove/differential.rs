@@ -256,8 +256,9 @@ impl Seen<'_> {
             Claim::Tests(refusals) => refusals.iter().find_map(|refusal| {
                 let code = super::check::kind_of(*refusal).code();
                 let tests = self.compiled.providers[0].tests.iter();
-                let tested =
-                    tests.filter_map(|test| filetest::refusal(self.provider, test)).any(|one| one == code);
+                let mut runner = filetest::Runner::default();
+                let mut tested = tests.filter_map(|test| runner.refusal(self.provider, test));
+                let tested = tested.any(|one| one == code);
                 let is_possible = match code {
                     "credential_missing" => self.provider.needs_credential(),
                     "response_rule" => self.provider.endpoints.iter().any(|one| !one.responses.is_empty()),

@@ -71,8 +71,18 @@ impl<'v> Vector<'v> {
                 Scope::new(1_440_938_160_000, region, service)
             }
             Some(other) => panic!("{}: another time, {other}", self.name),
-            None => Scope::new(1_620_747_645_000, "us-east-2", "lambda"),
+            None => {
+                let (region, service) = self.signed_for();
+                Scope::new(1_620_747_645_000, region, service)
+            }
         }
+    }
+
+    /// The region and the service in the `Credential` of the signed request.
+    fn signed_for(&self) -> (&'v str, &'v str) {
+        let (_, credential) = self.file("header-signed-request").unwrap().split_once("Credential=").unwrap();
+        let mut parts = credential.split('/').skip(2);
+        (parts.next().unwrap(), parts.next().unwrap())
     }
 
     fn payload(&self) -> String {
