@@ -54,10 +54,30 @@ pub const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(8);
 /// The source of provider files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A directory.
-    Directory(PathBuf),
+    /// A directory, and the built-in providers that serve beside its own. None if those serve only while it has no provider.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The built-in providers beside it.
+        catalogue: Option<Catalogue>,
+    },
     /// The copy in the binary.
     Embedded(Catalogue),
+}
+
+impl Source {
+    /// A directory without built-in providers beside its own.
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::Directory { path: path.into(), catalogue: None }
+    }
+
+    /// The built-in providers that serve beside those of a directory.
+    pub fn beside(&self) -> Option<&Catalogue> {
+        match self {
+            Self::Directory { catalogue, .. } => catalogue.as_ref(),
+            Self::Embedded(_) => None,
+        }
+    }
 }
 
 /// The built-in providers that serve.

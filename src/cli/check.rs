@@ -324,7 +324,7 @@ pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
 /// The source of provider files, for messages.
 pub fn describe(origin: &Source) -> String {
     match origin {
-        Source::Directory(dir) => format!("`{}`", escape::value(&dir.to_string_lossy())),
+        Source::Directory { path: dir, .. } => format!("`{}`", escape::value(&dir.to_string_lossy())),
         Source::Embedded(_) => "the built-in provider files".into(),
     }
 }

@@ -122,7 +122,7 @@ impl FileSet {
 fn file_set(what: &str, findings: Findings) -> anyhow::Result<FileSet> {
     let mut set = FileSet::default();
     if Path::new(what).is_dir() {
-        let source = Source::Directory(what.into());
+        let source = Source::directory(what);
         set.take(files::load(&source).with_context(|| format!("cannot read `{what}`"))?, findings);
     } else if let Some(data) = what.strip_prefix("socket:") {
         for tree in served(Path::new(data))?.trees() {

@@ -83,7 +83,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
 fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
     let mut inputs = Vec::new();
     if args.paths.is_empty() {
-        let Source::Directory(dir) = default else {
+        let Source::Directory { path: dir, .. } = default else {
             anyhow::bail!(
                 "there is no providers directory here: name one, or a file, as `tollgate fmt providers.d`"
             );
@@ -105,7 +105,7 @@ fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
 
 /// The files of a providers directory, those of its folders included.
 fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
-    let tree = files::SourceTree::read(&Source::Directory(dir.to_owned()), &files::SourceTree::default());
+    let tree = files::SourceTree::read(&Source::directory(dir.to_owned()), &files::SourceTree::default());
     let tree = tree
         .with_context(|| format!("cannot read `{}`", dir.display()))
         .map_err(|error| error.context(FileAccessError))?;

@@ -60,7 +60,7 @@ fn name(text: &str) -> Result<FileName, String> {
 pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let default = &places.providers()?;
     let dir = match default {
-        Source::Directory(dir) => dir.clone(),
+        Source::Directory { path: dir, .. } => dir.clone(),
         Source::Embedded(_) => PathBuf::from(DIRECTORY),
     };
     let path = dir.join(format!("{}.toml", args.name));
@@ -90,14 +90,19 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let is_first = loaded.providers.keys().all(|file| loaded.filled_in.contains(file));
+    let stays = "`catalogue = \"all\"` in the settings keeps those beside it";
     if matches!(default, Source::Embedded(_)) {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+        let instead = match places.catalogue()? {
+            Some(_) => "beside the built-in providers of `catalogue`".to_owned(),
+            None => format!("instead of the built-in providers; {stays}"),
+        };
         output::note_line(format_args!(
-            "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files instead of the built-in providers"
+            "note: `{DIRECTORY}` is new: from its next start, tollgate serves its files {instead}"
         ))?;
-    } else if is_first && !loaded.providers.is_empty() {
+    } else if is_first && !loaded.providers.is_empty() && default.beside().is_none() {
         output::note_line(format_args!(
-            "note: this is the first provider of `{}`: tollgate serves it instead of the built-in providers",
+            "note: this is the first provider of `{}`: tollgate serves it instead of the built-in providers; {stays}",
             dir.display()
         ))?;
     }

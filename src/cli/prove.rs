@@ -62,7 +62,7 @@ pub fn main(args: &Args, places: &Places) -> ExitCode {
 /// Returns true if all rules hold.
 fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let source = match &args.path {
-        Some(dir) => Source::Directory(dir.clone()),
+        Some(dir) => Source::directory(dir.clone()),
         None => places.providers()?,
     };
     let what = check::describe(&source);
@@ -104,7 +104,7 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
 fn missing(args: &Args, source: &Source) -> String {
     match (&args.policy, source) {
         (Some(path), _) => format!("`{}` does not exist", path.display()),
-        (None, Source::Directory(dir)) => {
+        (None, Source::Directory { path: dir, .. }) => {
             format!("write `{}`, or name one with `--policy`", policy_path(dir).display())
         }
         (None, Source::Embedded(_)) => "the built-in files have none; name one with `--policy`".into(),

@@ -123,7 +123,7 @@ pub(super) fn note_if_running_elsewhere(places: &Places, providers: &Source) -> 
 /// Prints a note if there is a providers directory, and the running tollgate began before it. It serves the built-in files,
 /// and watches no directory.
 fn note_unread_directory(status: &Status, providers: &Source) -> anyhow::Result<()> {
-    let Source::Directory(dir) = providers else { return Ok(()) };
+    let Source::Directory { path: dir, .. } = providers else { return Ok(()) };
     if status.source != files::BUILT_IN {
         return Ok(());
     }

@@ -171,7 +171,7 @@ impl StatusRecord {
                 files.insert(file.clone(), gone);
             }
         }
-        if let Source::Directory(dir) = &self.source {
+        if let Source::Directory { path: dir, .. } = &self.source {
             for Rejected { name, .. } in &reconciled.rejected {
                 let shown = tree::display_path(dir, Folder::Providers, name);
                 let state = FileState::Rejected;
@@ -240,7 +240,7 @@ fn by_file(findings: &[Finding]) -> BTreeMap<&str, Vec<Finding>> {
 /// The source of the files, in words.
 fn source_name(source: &Source) -> String {
     match source {
-        Source::Directory(dir) => dir.display().to_string(),
+        Source::Directory { path: dir, .. } => dir.display().to_string(),
         Source::Embedded(_) => BUILT_IN.into(),
     }
 }

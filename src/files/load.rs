@@ -19,7 +19,7 @@ pub fn load(source: &Source) -> io::Result<Loaded> {
 /// Reads and parses all files, with `text` in place of the file at `path`. The error is about the directory itself.
 pub fn load_with(source: &Source, path: &Path, text: Vec<u8>) -> io::Result<Loaded> {
     let mut tree = SourceTree::read(source, &SourceTree::default())?;
-    tree.replace(path, text);
+    tree.replace(source, path, text);
     Ok(Loaded { sources: tree.sources(), ..parse(tree.input_files(), |_| true) })
 }
 
@@ -45,7 +45,7 @@ mod tests {
         for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
+        let loaded = load(&Source::directory(dir.path())).unwrap();
         let assembled = assemble(&loaded, |_| Ok(None));
         let serving = assembled.table.providers.iter().map(|one| one.name.to_string());
         let out = assembled.table.rejected.iter().map(|one| format!("-{}", one.name));
@@ -123,7 +123,7 @@ mod tests {
         fs::write(dir.path().join(".real"), GOOD).unwrap();
         std::os::unix::fs::symlink(outside.path().join("x.toml"), dir.path().join("out.toml")).unwrap();
         std::os::unix::fs::symlink(dir.path().join(".real"), dir.path().join("in.toml")).unwrap();
-        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
+        let loaded = load(&Source::directory(dir.path())).unwrap();
         let messages: Vec<_> = loaded.diagnostics.iter().map(|one| one.message.as_str()).collect();
         assert_eq!(messages, ["a link that leads out of the providers directory is not followed"]);
         assert_eq!(loaded.files.providers.values().filter(|slot| slot.is_ok()).count(), 1);
@@ -136,7 +136,7 @@ mod tests {
         let preset = preset.to_str().unwrap();
         let own = format!("title = \"X\"\nextends = \"{preset}\"\nbase_url = \"https://x.example\"\n");
         fs::write(dir.path().join("x.toml"), own).unwrap();
-        let loaded = load(&Source::Directory(dir.path().into())).unwrap();
+        let loaded = load(&Source::directory(dir.path())).unwrap();
         let (compiled, tests, found) = check(&loaded);
         assert!(found.is_empty(), "{}", loaded.sources.render(&found, false));
         assert_eq!((compiled.providers.len(), tests.ran), (1, 0));

@@ -48,7 +48,7 @@ pub struct Reloader {
 /// Scans the files once, then starts the thread that scans them after every change.
 pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, InitialDiagnostics), StartError> {
     let (commands, queue) = mpsc::sync_channel(MAX_QUEUED);
-    let mut events = ChangeEvents::new(&commands, matches!(config.source, Source::Directory(_)));
+    let mut events = ChangeEvents::new(&commands, matches!(config.source, Source::Directory { .. }));
     let mut state = ReloadState::new(config.clone());
     // Armed before the scan, so that no change falls between the two.
     events.arm(&state);
@@ -244,7 +244,7 @@ mod tests {
     fn worker(dir: &std::path::Path) -> (ReloadThread, SyncSender<Command>) {
         std::fs::write(dir.join("a.toml"), "").unwrap();
         let config = Config {
-            source: Source::Directory(dir.into()),
+            source: Source::directory(dir),
             secrets: SecretsDir::optional(dir),
             data: dir.into(),
             strict: false,

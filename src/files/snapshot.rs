@@ -72,7 +72,7 @@ impl FilePlace {
 
     fn path(&self, source: &Source) -> PathBuf {
         let root = match source {
-            Source::Directory(dir) => dir.clone(),
+            Source::Directory { path: dir, .. } => dir.clone(),
             Source::Embedded(_) => BUILT_IN.into(),
         };
         root.join(self.folder.name()).join(&self.file)
@@ -151,7 +151,7 @@ impl ServingFiles {
     fn check_in(&self, before: &SourceTree, place: &FilePlace, path: &Path, text: &str) -> CheckedText {
         let file: Arc<str> = path.to_string_lossy().into();
         let mut tree = before.clone();
-        tree.replace_in(place.folder, path, text.as_bytes().to_vec());
+        tree.replace_in(&self.config.source, place.folder, path, text.as_bytes().to_vec());
         let (loaded, compiled, mut found) = self.judge(&tree, place.folder, &file);
         found.extend(self.clashes(&compiled, &tree, &file));
         pipeline::sort(&mut found);

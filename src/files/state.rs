@@ -61,7 +61,7 @@ pub(super) struct ReloadState {
 impl ReloadState {
     pub(super) fn new(config: Config) -> Self {
         let last_good_dir = match &config.source {
-            Source::Directory(dir) => Some(LastGoodDir::new(&config.data, dir)),
+            Source::Directory { path: dir, .. } => Some(LastGoodDir::new(&config.data, dir)),
             Source::Embedded(_) => None,
         };
         Self {
@@ -121,8 +121,7 @@ impl ReloadState {
         let began = Instant::now();
         let same_secrets = self.compiler.vars_mut().refresh();
         let rejected = self.expire();
-        let has_own = self.tree.0.values().any(|text| text.is_own_provider());
-        let read = self.read(has_own || self.last_good.has_own_provider());
+        let read = self.read(self.tree.has_own_providers() || self.last_good.has_own_provider());
         let same = same_secrets && rejected.len() == self.table.rejected.len();
         let unchanged = self.unchanged.take().filter(|_| same);
         if let (Some(evaluation), Ok(tree)) = (unchanged, &read)
@@ -165,10 +164,12 @@ impl ReloadState {
     fn read(&self, has_own: bool) -> Result<SourceTree, String> {
         let (read, dir) = (SourceTree::read_stable(&self.config.source, &self.tree), &self.config.source);
         match (read, dir) {
-            (Ok(tree), _) if tree.has_providers() && !(has_own && tree.has_built_in_providers()) => Ok(tree),
-            (Ok(_), Source::Directory(dir)) => Err(format!("`{}` has no provider file", dir.display())),
+            (Ok(tree), _) if tree.has_providers() && (!has_own || tree.has_own_providers()) => Ok(tree),
+            (Ok(_), Source::Directory { path: dir, .. }) => {
+                Err(format!("`{}` has no provider file", dir.display()))
+            }
             (Ok(_), Source::Embedded(_)) => Err("`catalogue` names no provider".to_owned()),
-            (Err(error), Source::Directory(dir)) => {
+            (Err(error), Source::Directory { path: dir, .. }) => {
                 Err(format!("`{}` cannot be read: {error}", dir.display()))
             }
             (Err(error), Source::Embedded(_)) => Err(error.to_string()),
@@ -269,7 +270,7 @@ impl ReloadState {
     /// Every path whose change may change a scan's outcome.
     pub(super) fn watch_paths(&self) -> WatchPaths {
         let mut watch_paths = WatchPaths::default();
-        let Source::Directory(dir) = &self.config.source else { return watch_paths };
+        let Source::Directory { path: dir, .. } = &self.config.source else { return watch_paths };
         for folder in Folder::ALL {
             let dir = dir.join(folder.name());
             watch_paths.add_directory(&dir);

@@ -49,13 +49,14 @@ impl SourceTree {
                     tree.insert(&path, text);
                 }
             }
-            Source::Directory(dir) => {
+            Source::Directory { path: dir, catalogue } => {
+                catalogue.as_ref().map_or(Ok(()), known_names)?;
                 let root = fs::canonicalize(dir)?;
                 for folder in Folder::ALL {
                     tree.read_folder((folder, depth_of(folder)), &dir.join(folder.name()), &root, before)?;
                 }
                 tree.read_policy(&policy_path(dir), before);
-                tree.fill_in();
+                tree.fill_in(catalogue.as_ref());
             }
         }
         Ok(tree)
@@ -77,7 +78,7 @@ impl SourceTree {
             let shown = Path::new(dir).join(&path);
             tree.insert(&shown, Arc::new(SourceFile::new(folder, &shown, contents, false)));
         }
-        tree.fill_in();
+        tree.fill_in(None);
         tree
     }
 
@@ -157,9 +158,9 @@ impl SourceTree {
         self.0.values().any(|text| text.folder == Folder::Providers)
     }
 
-    /// True if the providers are the built-in ones, since the directory has files of other kinds alone.
-    pub(super) fn has_built_in_providers(&self) -> bool {
-        self.0.values().any(|text| text.folder == Folder::Providers && text.filled_in)
+    /// True if a provider is the directory's own.
+    pub(super) fn has_own_providers(&self) -> bool {
+        self.0.values().any(|text| text.is_own_provider())
     }
 
     /// All texts, to render diagnostics.
@@ -212,38 +213,40 @@ impl SourceTree {
 
     /// Adds the built-in presets, endpoint sets, gateways, apis, prices and clients that the directory lacks, so that a provider file works in any
     /// directory. Their tests ran when the binary was built. The built-in providers are added to a directory that has files
-    /// of other kinds and no provider: a first file of prices or of a client takes no provider out of service.
-    fn fill_in(&mut self) {
+    /// of other kinds and no provider: a first file of prices or of a client takes no provider out of service. Those of
+    /// `catalogue` are added to any directory.
+    fn fill_in(&mut self, catalogue: Option<&Catalogue>) {
         let is_own = |folder| self.0.values().any(|one| one.folder == folder);
         let needs_providers =
             !is_own(Folder::Providers) && Folder::ALL[1..].iter().any(|folder| is_own(*folder));
+        let is_missing = |text: &SourceFile| match catalogue {
+            Some(catalogue) => serves(catalogue, text),
+            None => needs_providers || text.folder != Folder::Providers,
+        };
         let has = |text: &SourceFile| {
             self.0.values().any(|one| (one.folder, &one.name) == (text.folder, &text.name))
         };
-        let missing: Vec<_> = STAND_INS
-            .iter()
-            .filter(|(_, text)| !has(text) && (needs_providers || text.folder != Folder::Providers))
-            .cloned()
-            .collect();
+        let missing: Vec<_> =
+            STAND_INS.iter().filter(|(_, text)| !has(text) && is_missing(text)).cloned().collect();
         for (path, text) in missing {
             self.insert(&path, text);
         }
     }
 
-    /// Replaces a file, or the built-in one that stands in for it. Its folder is that of the path.
-    pub(super) fn replace(&mut self, path: &Path, bytes: Vec<u8>) {
+    /// Replaces a file of the source, or the built-in one that stands in for it. Its folder is that of the path.
+    pub(super) fn replace(&mut self, source: &Source, path: &Path, bytes: Vec<u8>) {
         let folder = Folder::of_any_path(&path.to_string_lossy());
-        self.replace_in(folder, path, bytes);
+        self.replace_in(source, folder, path, bytes);
     }
 
     /// The same, for a file of this folder.
-    pub(super) fn replace_in(&mut self, folder: Folder, path: &Path, bytes: Vec<u8>) {
+    pub(super) fn replace_in(&mut self, source: &Source, folder: Folder, path: &Path, bytes: Vec<u8>) {
         let contents =
             if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) };
         let text = SourceFile::new(folder, path, contents, false);
-        // A provider of the directory takes the place of all built-in ones.
-        let replaces =
-            |one: &SourceFile| one.folder == folder && (folder == Folder::Providers || one.name == text.name);
+        // A provider of the directory takes the place of all built-in ones, unless some are to serve beside it.
+        let replaces_all = folder == Folder::Providers && source.beside().is_none();
+        let replaces = |one: &SourceFile| one.folder == folder && (replaces_all || one.name == text.name);
         self.0.retain(|_, one| !(one.filled_in && replaces(one)));
         self.insert(path, Arc::new(text));
     }

@@ -252,7 +252,8 @@ pub struct Given {
     #[arg(skip)]
     #[schemars(example = &"./providers.d")]
     pub providers: Option<PathBuf>,
-    /// The built-in providers that serve where there is no providers directory: their names, or `"all"` [default: all]
+    /// The built-in providers that serve, also beside those of a providers directory: their names, or `"all"` [default: all without a
+    /// directory, none beside one that has a provider]
     #[arg(skip)]
     #[serde(default)]
     #[schemars(schema_with = "catalogue_schema")]
@@ -285,7 +286,8 @@ pub struct PlaceFlags {
     /// The providers directory [default: ./providers.d if it exists, else the built-in files]
     #[arg(long, global = true, env = "TOLLGATE_PROVIDERS", hide_env_values = true, value_name = "DIR")]
     pub providers: Option<PathBuf>,
-    /// The built-in providers that serve where there is no providers directory, separated by commas [default: all]
+    /// The built-in providers that serve, also beside those of a providers directory: `all`, or names separated by commas [default:
+    /// all without a directory, none beside one that has a provider]
     #[arg(
         long,
         global = true,

@@ -89,14 +89,15 @@ impl Places {
     /// The source of the provider files.
     pub fn providers(&self) -> Result<Source, SettingsError> {
         let here = Path::new(DEFAULT_PROVIDERS);
+        let catalogue = self.catalogue()?;
         Ok(match self.path("providers")? {
-            Some((path, _)) => Source::Directory(path),
-            None if here.symlink_metadata().is_ok() => Source::Directory(here.into()),
-            None => Source::Embedded(self.catalogue()?.unwrap_or_default()),
+            Some((path, _)) => Source::Directory { path, catalogue },
+            None if here.symlink_metadata().is_ok() => Source::Directory { path: here.into(), catalogue },
+            None => Source::Embedded(catalogue.unwrap_or_default()),
         })
     }
 
-    /// The built-in providers that serve where there is no directory, if that is set.
+    /// The built-in providers that serve, if that is set.
     pub fn catalogue(&self) -> Result<Option<Catalogue>, SettingsError> {
         let (names, origin) = match self.given.list("catalogue")? {
             Some((names, origin)) => (names, origin.clone()),

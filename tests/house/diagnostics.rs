@@ -75,7 +75,7 @@ fn found(entry: &CodeInfo, example: &str) -> Vec<Diagnostic> {
     let repeated = (entry.code == Code::Budget && is_bad).then(|| over_budget(example));
     let latin_1 = entry.code == Code::File && is_bad;
     write(dir.path(), repeated.as_deref().unwrap_or(example), latin_1);
-    let mut loaded = files::load(&Source::Directory(dir.path().join("providers.d"))).unwrap();
+    let mut loaded = files::load(&Source::directory(dir.path().join("providers.d"))).unwrap();
     // Most examples leave out tests.
     let untested = (entry.code != Code::UntestedEndpoint).then_some(Level::Allow);
     loaded.today = "2026-11-20".parse().ok();

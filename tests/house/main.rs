@@ -281,7 +281,7 @@ fn every_file_names_its_schema() {
 #[test]
 fn the_files_of_the_language_tests_pass() {
     for dir in ["providers.d", "tests/providers"] {
-        let loaded = files::load(&Source::Directory(root().join(dir))).unwrap();
+        let loaded = files::load(&Source::directory(root().join(dir))).unwrap();
         let (_, tests, found) = pipeline::check(&loaded);
         assert_eq!(found, [], "{}", loaded.sources.render(&found, false));
         assert!(tests.ran > 20, "{dir}");
@@ -387,14 +387,14 @@ fn nothing_differs_from_itself() {
     let root = root();
     let read = |source: &Source| compile::compile(&files::load(source).unwrap().files).providers;
     for dir in ["providers.d", "tests/providers"] {
-        let one = read(&Source::Directory(root.join(dir)));
-        let other = read(&Source::Directory(root.join("src/..").join(dir)));
+        let one = read(&Source::directory(root.join(dir)));
+        let other = read(&Source::directory(root.join("src/..").join(dir)));
         assert!(one.len() > 3);
         let found = diff(&one, &other);
         assert_eq!((found.verdict, found.groups), (Verdict::Same, vec![]), "{dir}");
         assert_ne!(diff(&one, &one[1..]).verdict, Verdict::Same);
     }
-    let shipped = read(&Source::Directory(root.join("providers.d")));
+    let shipped = read(&Source::directory(root.join("providers.d")));
     assert_eq!(diff(&shipped, &read(&Source::Embedded(Catalogue::All))).verdict, Verdict::Same);
 }
 

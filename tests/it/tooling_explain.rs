@@ -96,7 +96,7 @@ const MAX_ENDPOINTS: usize = 8;
 ///
 /// Of a provider with many endpoints, some are compared: they have the rules of all.
 fn compare(home: Home, env: &[(&str, &str)]) -> usize {
-    let loaded = files::load(&Source::Directory(home.providers().to_owned())).unwrap();
+    let loaded = files::load(&Source::directory(home.providers().to_owned())).unwrap();
     let mut providers = compile::compile(&loaded.files).providers;
     providers.retain(|provider| is_plain(provider));
     let mut world = World::tls(home, env);

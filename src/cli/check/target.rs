@@ -51,7 +51,7 @@ pub(super) fn targets(
     let mut targets: Vec<Target> = Vec::new();
     for path in paths {
         let (dir, only) = locate(path).map_err(Failure::Io)?;
-        let source = Source::Directory(dir);
+        let source = Source::directory(dir);
         match (targets.iter_mut().find(|known| known.source == source), only) {
             (None, only) => {
                 let only = only.map(|file| BTreeSet::from([file]));
@@ -77,7 +77,7 @@ fn standard_input(name: &Path) -> Result<Target, Failure> {
     let read = io::stdin().lock().take(MAX_STDIN).read_to_end(&mut bytes);
     read.context("cannot read standard input").map_err(Failure::Io)?;
     let only = Some(BTreeSet::from([shown_text]));
-    Ok(Target { source: Source::Directory(dir), only, given: Some((shown, bytes)) })
+    Ok(Target { source: Source::directory(dir), only, given: Some((shown, bytes)) })
 }
 
 /// Splits a path into its providers directory and the selected file, if it is a file.

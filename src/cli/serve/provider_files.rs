@@ -23,7 +23,7 @@ pub(super) fn source(settings: &Settings) -> Source {
             kept,
             "`{DEFAULT_PROVIDERS}` is missing; serving its last good snapshot. To use the built-in files, delete {kept}."
         );
-        return Source::Directory(default.into());
+        return Source::Directory { path: default.into(), catalogue: settings.catalogue.clone() };
     }
     settings.providers.clone()
 }
@@ -31,9 +31,6 @@ pub(super) fn source(settings: &Settings) -> Source {
 /// Loads the provider files and starts the reloader. Reports errors; serves the files without errors.
 pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live>, Reloader)> {
     let what = check::describe(&settings.providers);
-    if settings.catalogue.is_some() && matches!(settings.providers, Source::Directory(_)) {
-        tracing::warn!("`catalogue` has no effect: the providers are those of {what}");
-    }
     let config = files::Config {
         source: settings.providers.clone(),
         secrets: settings.secrets.clone(),
@@ -52,7 +49,7 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
             bail!("{what} has errors, and `--strict` is on");
         }
         Err(StartError::NoFiles(problem)) => match settings.providers {
-            Source::Directory(_) => bail!("{problem}: name another directory with `--providers`"),
+            Source::Directory { .. } => bail!("{problem}: name another directory with `--providers`"),
             Source::Embedded(_) => bail!("{problem}"),
         },
         Err(error) => return Err(error.into()),

@@ -6,7 +6,13 @@ mod prices;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
-use crate::{diag::Code, files::FileState, lint::Levels, settings::SecretsDir, variables::EnvAllow};
+use crate::{
+    diag::Code,
+    files::{FileState, built_in},
+    lint::Levels,
+    settings::{Catalogue, SecretsDir},
+    variables::EnvAllow,
+};
 
 struct Directory {
     _root: tempfile::TempDir,
@@ -30,6 +36,16 @@ impl Directory {
     }
 
     fn in_folder(folder: &str, files: &[(&str, &str)], env_allow: EnvAllow) -> Self {
+        Self::beside(None, folder, files, env_allow)
+    }
+
+    /// A directory beside which built-in providers serve.
+    fn beside(
+        catalogue: Option<Catalogue>,
+        folder: &str,
+        files: &[(&str, &str)],
+        env_allow: EnvAllow,
+    ) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("providers.d");
         fs::create_dir_all(dir.join(folder)).unwrap();
@@ -37,7 +53,7 @@ impl Directory {
             fs::write(dir.join(folder).join(name), text).unwrap();
         }
         let config = Config {
-            source: Source::Directory(dir.clone()),
+            source: Source::Directory { path: dir.clone(), catalogue },
             secrets: SecretsDir::optional(root.path().join("secrets")),
             data: root.path().into(),
             strict: false,
@@ -98,6 +114,40 @@ fn a_scan_in_which_nothing_changed_takes_no_step() {
     }
     let status = files.state.record.current();
     assert_eq!((status.counts.live, status.counts.rejected), (1, 2));
+}
+
+#[test]
+fn built_in_providers_serve_beside_those_of_a_directory_if_they_are_named() {
+    let names = built_in::provider_names();
+    let [first, second] = [names[0], names[1]];
+    let named = Catalogue::Named([first.to_owned(), second.to_owned()].into());
+    let own = format!("{second}.toml");
+    let files = [("own.toml", provider("own", 1)), (&*own, provider("mine", 1))];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let mut files = Directory::beside(Some(named), "", &files, EnvAllow::default());
+    let serving = |files: &Directory| -> Vec<(String, bool)> {
+        let providers = files.state.table.providers.iter();
+        let serving =
+            providers.map(|one| (one.name.to_string(), one.prefix != "/mine" && one.prefix != "/own"));
+        let mut serving: Vec<_> = serving.collect();
+        serving.sort();
+        serving
+    };
+    let expected = |second_is_built_in, has_own: bool| {
+        let mut all = vec![(first.to_owned(), true), (second.to_owned(), second_is_built_in)];
+        all.extend(has_own.then(|| ("own".to_owned(), false)));
+        all.sort();
+        all
+    };
+    // A file of the directory takes the place of the built-in one of its name, and gives it back.
+    assert_eq!(serving(&files), expected(false, true));
+    fs::remove_file(files.dir.join(&own)).unwrap();
+    files.scan();
+    assert_eq!(serving(&files), expected(true, true));
+    // The last provider of the directory is not taken away by a mistake.
+    fs::remove_file(files.dir.join("own.toml")).unwrap();
+    files.scan();
+    assert_eq!(serving(&files), expected(true, true));
 }
 
 #[test]
