@@ -368,6 +368,39 @@ pub(super) fn clean_up_next_key_file(
     }
 }
 
+/// A key that became that of the data directory again.
+#[derive(Debug)]
+pub struct PutBack {
+    /// Its file.
+    pub file: PathBuf,
+    /// The file that keeps the key before it; none if there was none.
+    pub before: Option<PathBuf>,
+}
+
+/// Makes the kept key `id` that of the data directory again, and keeps the one before it under its id: a database from before
+/// a rotation needs the one, that from after it the other. None if no such key is kept, or the key comes from elsewhere.
+pub async fn put_back_key(
+    sources: &KeySources,
+    data_dir: &Path,
+    id: &str,
+) -> Result<Option<PutBack>, KeyError> {
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (file, kept) = (data_dir.join(FILE), data_dir.join(old_key_file(id)));
+    let lock = DirLock::acquire(data_dir).await?;
+    if !is_id
+        || sources.given(Some(id))?.is_some()
+        || private(&kept)?.is_none_or(|found| found.key.id() != id)
+    {
+        return Ok(None);
+    }
+    let before = private(&file)?.map(|before| data_dir.join(old_key_file(&before.key.id())));
+    if let Some(before) = &before {
+        keep_private(&lock, &file, before)?;
+    }
+    replace_private(&lock, &kept, &file)?;
+    Ok(Some(PutBack { file, before }))
+}
+
 /// Ensures that the next key's file holds a key: that of `from`, or the one already there, or a new one.
 pub(super) fn provide_next(
     lock: &DirLock,

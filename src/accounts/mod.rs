@@ -56,7 +56,7 @@ pub use self::{
     display_name::{AddressNote, BadName, BadNote, DisplayName, is_printable},
     encryption::{DecryptError, MasterKey},
     import::{ImportedPasteToken, ImportedToken, ImportedUser, import_user},
-    key::{KeyError, KeySources, NextKeyFile, old_key_file},
+    key::{KeyError, KeySources, NextKeyFile, PutBack, old_key_file, put_back_key},
     lookup::{Authenticated, Authenticator, StoreHealth},
     oauth::TokenEndpointError,
     paste::{draft_paste_token, issue_paste_token},

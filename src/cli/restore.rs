@@ -1,6 +1,6 @@
 //! `tollgate restore`: replaces the database by a backup, and keeps the previous one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::{
     serve_lock::{acquire_serve_lock, remove_unused},
 };
 use crate::{
-    accounts::{self, Actor, KeySources, MasterKey},
+    accounts::{self, Actor, KeySources, MasterKey, PutBack},
     clock::{now_ms, utc},
     escape,
     settings::Places,
@@ -62,25 +62,39 @@ pub async fn run(args: &Args, places: &Places, keys: &KeySources) -> anyhow::Res
             .push(format!("the previous database is kept as `{}`\n", escape::value(&kept.to_string_lossy())));
     }
     if let Some(id) = probe.keys.current.filter(|_| probe.sealed) {
-        lines.push(match MasterKey::check(keys, data).await {
-            Ok(()) => format!("its master key `{id}` is available\n"),
-            Err(error) => {
-                let old = data.join(accounts::old_key_file(&id));
-                let advice = if id.bytes().all(|byte| byte.is_ascii_hexdigit()) && old.is_file() {
-                    let (old, file) =
-                        (old.display().to_string(), data.join("master-key").display().to_string());
-                    format!(
-                        "the key is in `{}`: move it to `{}`\n",
-                        escape::value(&old),
-                        escape::value(&file)
-                    )
-                } else {
-                    String::new()
-                };
-                let problem = error.to_string();
-                format!("its credentials cannot be decrypted yet: {}\n{advice}", escape::value(&problem))
-            }
-        });
+        lines.push(key_line(&id, data, keys).await);
     }
     Report::note(lines.concat()).print()
+}
+
+/// The line about the key that the restored credentials need. One that a rotation kept is put back.
+async fn key_line(id: &str, data: &Path, keys: &KeySources) -> String {
+    let Err(error) = MasterKey::check(keys, data).await else {
+        return format!("its master key `{id}` is available\n");
+    };
+    let shown = |path: &Path| escape::value(&path.to_string_lossy()).to_string();
+    match accounts::put_back_key(keys, data, id).await {
+        Ok(Some(PutBack { file, before })) => {
+            let kept = before.map(|before| {
+                format!(
+                    "; the one that was there is kept as `{}`: the previous database needs it",
+                    shown(&before)
+                )
+            });
+            format!("its master key `{id}` is in `{}` again{}\n", shown(&file), kept.unwrap_or_default())
+        }
+        Ok(None) => {
+            let problem = error.to_string();
+            format!("its credentials cannot be decrypted yet: {}\n", escape::value(&problem))
+        }
+        Err(failed) => {
+            let (problem, failed) = (error.to_string(), failed.to_string());
+            format!(
+                "its credentials cannot be decrypted yet: {}; the kept key `{}` was not put back: {}\n",
+                escape::value(&problem),
+                accounts::old_key_file(id),
+                escape::value(&failed)
+            )
+        }
+    }
 }

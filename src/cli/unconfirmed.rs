@@ -64,7 +64,7 @@ impl Waiting {
         let verb = if self.found.len() == 1 { "waits" } else { "wait" };
         let at_least = if self.more { "at least " } else { "" };
         let mut text = Lines::one(format_args!(
-            "{at_least}{} of {} {verb} for a confirmation: requests with them are refused until then",
+            "{at_least}{} of {} {verb} for a confirmation: requests that would send them to a new host are refused until then",
             counted(self.found.len(), "stored credential"),
             counted(self.owners, "owner"),
         ));

@@ -176,11 +176,24 @@ fn the_old_key_is_kept_for_the_backups_that_need_it() {
     assert_eq!(need, "every backup that was made before now needs it; delete it with the last of them");
     assert_eq!(fs::read_to_string(path).unwrap(), first);
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    let second = key_file(&world.home);
     let said = world.home.run(&["restore", backup], "");
-    let file = world.home.data().join("master-key");
-    let advice = format!("the key is in `{path}`: move it to `{}`\n", file.display());
-    assert!(said.code == 0 && said.err.ends_with(&advice), "{said:?}");
-    fs::rename(path, file).unwrap();
+    let put_back = |said: &CommandOutput| {
+        let line = said.err.lines().last().unwrap();
+        let (_, kept) = line.split_once("/master-key` again; the one that was there is kept as `").unwrap();
+        kept.strip_suffix("`: the previous database needs it").unwrap().to_owned()
+    };
+    let kept = put_back(&said);
+    assert_eq!((key_file(&world.home), fs::read_to_string(&kept).unwrap()), (first.clone(), second.clone()));
+    world.gateway = world.home.serve(&[]);
+    world.exchange(Exchange::get());
+    stop(&mut world.gateway);
+    // The database before the restore, and its key, come back in the same way.
+    let before = world.home.files().into_iter().map(|(path, _)| path);
+    let before = before.filter(|path| path.to_string_lossy().contains(".before-restore-")).next().unwrap();
+    let said = world.home.run(&["restore", before.to_str().unwrap()], "");
+    let kept = put_back(&said);
+    assert_eq!((key_file(&world.home), fs::read_to_string(&kept).unwrap()), (second, first));
     world.gateway = world.home.serve(&[]);
     world.exchange(Exchange::get());
 }
