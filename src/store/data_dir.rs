@@ -43,6 +43,7 @@ impl DirLock {
 
     pub(super) async fn acquire_within(dir: &Path, timeout: Duration) -> Result<Self, StoreError> {
         make_dir(dir)?;
+        refuse_links(dir)?;
         hand_over(dir);
         // Not the database file: closing any handle on it would release the locks of SQLite (POSIX advisory locks).
         let path = dir.join(SETUP_LOCK);
@@ -114,19 +115,56 @@ pub(super) fn create_own(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Opens a private file to read and write. One that is missing is created, by [`create_private`].
+/// Opens a private file to read and write. One that is missing is created, by [`create_private`]. A link is an error.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    match OpenOptions::new().read(true).write(true).open(path) {
+    match open_itself(path, true) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
     match create_private(path) {
         // Another process was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().read(true).write(true).open(path)
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_itself(path, true),
         created => created,
     }
+}
+
+/// Opens a file under its own name: not through a link. If root opens it in the directory of another user, the file has to
+/// be that user's or root's, and to have no other name: links are how that user would have root change any file.
+fn open_itself(path: &Path, to_write: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).write(to_write).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => is_link(),
+        _ => error,
+    })?;
+    let found = file.metadata()?;
+    if let Some((user, _)) = user_of(directory(path))
+        && (!found.is_file() || found.nlink() != 1 || ![0, user].contains(&found.uid()))
+    {
+        return Err(is_link());
+    }
+    Ok(file)
+}
+
+fn is_link() -> io::Error {
+    io::Error::other(
+        "it is a link, or not a file of the directory's user: move it away, or run the command as that user",
+    )
+}
+
+/// For root in the directory of another user: refuses a database that is a link.
+fn refuse_links(dir: &Path) -> Result<(), StoreError> {
+    if user_of(dir).is_none() {
+        return Ok(());
+    }
+    // SQLite opens these by their names.
+    for path in [DATABASE, "tollgate.db-wal", "tollgate.db-shm"].map(|name| dir.join(name)) {
+        if path.is_symlink() {
+            return Err(StoreError::from_io(&path, is_link()));
+        }
+    }
+    Ok(())
 }
 
 /// Creates a private directory (mode 0700). It belongs to the user of the directory that it is in, also if root creates it.
@@ -308,7 +346,10 @@ fn tighten(path: &Path) -> io::Result<()> {
     if only_for_owner(&fs::metadata(path)?) {
         return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(0o600))
+    if user_of(directory(path)).is_none() {
+        return fs::set_permissions(path, Permissions::from_mode(0o600));
+    }
+    open_itself(path, false)?.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// True if group and others have no permissions.

@@ -129,6 +129,37 @@ fn what_root_left_earlier_is_given_to_the_service_and_nothing_else_is() {
 }
 
 #[test]
+fn root_follows_no_link_of_the_service() {
+    let Some(home) = service() else { return };
+    home.user("ada");
+    let victim = home.path("victim");
+    fs::write(&victim, "of root").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o644)).unwrap();
+    let backup = home.path("backup.db");
+    home.done(&["backup", backup.to_str().unwrap()], "");
+    for name in ["serve.lock", "setup.lock", "tollgate.db", "tollgate.db-wal"] {
+        let (link, aside) = (home.data().join(name), home.path("aside"));
+        let had = fs::rename(&link, &aside).is_ok();
+        symlink(&victim, &link).unwrap();
+        let all = [&["restore", backup.to_str().unwrap()][..], &["rekey"], &["user", "list"]];
+        // A list takes no lock of those that serve.
+        for args in &all[..if name == "serve.lock" { 2 } else { 3 }] {
+            let said = home.run_as(0, args).unwrap();
+            let problem = "it is a link, or not a file of the directory's user";
+            assert!(said.code == 1 && said.err.contains(problem), "{name} {args:?}: {said:?}");
+        }
+        let found = fs::metadata(&victim).unwrap();
+        assert_eq!((found.permissions().mode() & 0o777, found.uid()), (0o644, 0), "{name}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "of root", "{name}");
+        fs::remove_file(&link).unwrap();
+        if had {
+            fs::rename(&aside, &link).unwrap();
+        }
+    }
+    as_root(&home, &["user", "list"]);
+}
+
+#[test]
 fn another_user_without_rights_is_refused_before_anything_is_created() {
     let Some(home) = service() else { return };
     fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).unwrap();
