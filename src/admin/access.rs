@@ -68,7 +68,7 @@ pub struct UsedKey {
     /// `incomplete`: the fields that are not stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// True if it waits for a confirmation of new origins: requests with it are refused.
+    /// True if it waits for a confirmation of new origins: it is not sent to those, and requests to them are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unconfirmed: bool,
 }
@@ -190,7 +190,7 @@ fn key(
     for holder in [Holder::Own, Holder::Group, Holder::Everybody] {
         let mut incomplete = None;
         for auth in entries().filter(|auth| auth.names_secret) {
-            let all = fields(provider, auth);
+            let all = fields(provider, auth, &provider.endpoints[endpoint]);
             let is_secret = |field: &&str| {
                 table.fields.find(&section.name, field).is_ok_and(crate::fields::Field::is_secret)
             };
@@ -200,8 +200,10 @@ fn key(
             }
             let owner = owners.text(holder);
             let (held, absent): (Vec<&str>, Vec<&str>) = all.into_iter().partition(has);
-            let missing: Vec<String> =
-                absent.into_iter().filter(|field| provider.needs(auth, field)).map(str::to_owned).collect();
+            let missing = absent
+                .into_iter()
+                .filter(|field| provider.needs_at(auth, &provider.endpoints[endpoint], field));
+            let missing: Vec<String> = missing.map(str::to_owned).collect();
             let unconfirmed = held.iter().any(|field| stored.waits(holder, &section.name, field));
             let fields = held.into_iter().map(str::to_owned).collect();
             let is_whole = missing.is_empty();
@@ -219,10 +221,15 @@ fn key(
     UsedKey::without(if is_optional { UsedKeyFrom::NotNeeded } else { UsedKeyFrom::Missing })
 }
 
-/// The fields that requests with an entry are made of.
-fn fields<'p>(provider: &'p bind::Provider, auth: &'p bind::Auth) -> Vec<&'p str> {
+/// The fields that requests to an endpoint with an entry are made of.
+fn fields<'p>(
+    provider: &'p bind::Provider,
+    auth: &'p bind::Auth,
+    endpoint: &'p bind::Endpoint,
+) -> Vec<&'p str> {
     let values = provider.section.as_ref().map(|section| section.values.as_slice()).unwrap_or_default();
-    let read = auth.reads.iter().filter_map(|index| Some(values.get(usize::from(*index))?.field.as_str()));
+    let read = auth.reads.iter().chain(&provider.reads).chain(&endpoint.reads);
+    let read = read.filter_map(|index| Some(values.get(usize::from(*index))?.field.as_str()));
     let mut all: Vec<&str> = auth.field.as_deref().into_iter().chain(read).collect();
     all.sort_unstable();
     all.dedup();

@@ -162,9 +162,9 @@ pub enum CredentialKind {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Wanted {
-    /// A provider has no other field.
+    /// None of its providers can do without.
     Required,
-    /// Its providers take another field instead, or need none.
+    /// One of its providers takes another field instead, or needs none.
     Optional,
 }
 
@@ -422,6 +422,9 @@ impl Members<'_> {
         let senders = self.providers.iter().filter(|one| one.sends(name));
         let is_alone =
             |one: &&bind::Provider| !one.auth.is_empty() && one.auth.iter().all(|auth| one.needs(auth, name));
+        // A field that one provider of the section can do without is not missing.
+        let mut users = self.providers.iter().filter(|one| one.sends(name) || is_alone(one)).peekable();
+        let is_required = users.peek().is_some() && users.all(|one| is_alone(&one));
         let own = self.stored.and_then(|stored| stored.own.get(&key(self.name, name)));
         let used = self.stored.and_then(|stored| {
             let senders = senders.clone();
@@ -448,7 +451,7 @@ impl Members<'_> {
             templates: values.templates(declared_fields, self.name, name),
             missing: values.missing(declared_fields, self.name, name),
             bound_to: own.map(|own| own.bound_to.clone()).unwrap_or_default(),
-            wanted: if self.providers.iter().any(is_alone) { Wanted::Required } else { Wanted::Optional },
+            wanted: if is_required { Wanted::Required } else { Wanted::Optional },
             stored: own.map(|own| own.value.clone()),
             stored_at: own.map(|own| utc(own.updated_at_ms)),
             unconfirmed: own.and_then(|own| own.unconfirmed.clone()),

@@ -128,7 +128,7 @@ fn a_field_has_all_that_its_files_say() {
         "pasteTokens": [{ "provider": "app", "path": "/auth/t", "name": "tToken" }],
         "providers": ["app", "api"],
         "origins": ["https://api.example", "https://app.example", "https://login.example"],
-        "wanted": "required",
+        "wanted": "optional",
     });
     let key = json!({
         "field": "key", "label": "API key", "hint": "h", "placeholder": "k-...", "kind": "secret",
@@ -153,7 +153,7 @@ fn a_token_with_scopes_sees_the_fields_of_what_it_reaches() {
     let (api, app, login) = ("https://api.example", "https://app.example", "https://login.example");
     let all = format!("{api}+{app}+{login}");
     let key = format!("key by api to {api} stored \"***\" used Own");
-    check(None, &format!("s: login! login by app+api to {all}; {key}"), 1);
+    check(None, &format!("s: login login by app+api to {all}; {key}"), 1);
     check(Some("api/one"), &format!("s: {key}; login login by api to {all}"), 0);
     check(Some("app"), &format!("s: login! login by app to {all}"), 0);
     check(Some("other"), "", 0);

@@ -121,11 +121,7 @@ impl Provider {
 
     /// True if requests with an entry are not possible without this field.
     pub fn needs(&self, auth: &Auth, field: &str) -> bool {
-        let Some(section) = &self.section else { return false };
-        let is_needed = |index: &u16| {
-            let value = &section.values[usize::from(*index)];
-            value.field == field && value.default.is_none() && !value.optional
-        };
+        let is_needed = |index: &u16| self.is_needed(*index, field);
         let counted = self.endpoints.iter().enumerate().filter(|(index, _)| auth.counts_for(*index));
         let counted: Vec<&Endpoint> = counted.map(|(_, endpoint)| endpoint).collect();
         // The path of the base URL is a part of theirs.
@@ -134,6 +130,20 @@ impl Provider {
         auth.field.as_deref() == Some(field)
             || auth.reads.iter().chain(&self.reads).any(is_needed)
             || !counted.is_empty() && same.all(|endpoint| endpoint.reads.iter().any(is_needed))
+    }
+
+    /// True if requests to an endpoint with an entry are not possible without this field.
+    pub fn needs_at(&self, auth: &Auth, endpoint: &Endpoint, field: &str) -> bool {
+        let mut read = auth.reads.iter().chain(&self.reads).chain(&endpoint.reads);
+        auth.field.as_deref() == Some(field) || read.any(|index| self.is_needed(*index, field))
+    }
+
+    /// True if the value of the section with this index is the field's, and nothing stands in for it.
+    fn is_needed(&self, index: u16, field: &str) -> bool {
+        self.section.as_ref().is_some_and(|section| {
+            let value = &section.values[usize::from(index)];
+            value.field == field && value.default.is_none() && !value.optional
+        })
     }
 }
 
