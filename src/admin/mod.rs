@@ -73,7 +73,7 @@ pub use self::{
     unconfirmed::UnconfirmedOwner,
     usage::{
         DEFAULT_BY, RecentExchange, RecentExchanges, UnpricedModel, UsageFigures, UsageReport, UsageRow,
-        user_shown,
+        csv::line as csv_line, user_shown,
     },
 };
 use self::{document::ValueRules, operations::OperationId as Id, payloads::Done};

@@ -45,6 +45,9 @@ enum UserCommand {
         /// Create the users of this CSV file
         #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "group", "ip"])]
         from: Option<PathBuf>,
+        /// Write the tokens of `--from` to this new file, readable by its owner alone [default: print them]
+        #[arg(long, value_name = "FILE", requires = "from")]
+        out: Option<PathBuf>,
     },
     /// Show the providers and endpoints that a user may call, with whose key, and at which base URL
     Access(access::AccessArgs),
@@ -103,8 +106,10 @@ enum State {
 pub async fn run(args: UserArgs, context: &Context<'_>) -> anyhow::Result<()> {
     let report = match args.command {
         UserCommand::Access(args) => access::run(&args, context).await?,
-        UserCommand::Add { from: Some(from), .. } => return import::run(&from, context).await,
-        UserCommand::Add { name, group, ip, from: None } => {
+        UserCommand::Add { from: Some(from), out, .. } => {
+            return import::run(&from, out.as_deref(), context).await;
+        }
+        UserCommand::Add { name, group, ip, from: None, .. } => {
             let name = name.unwrap_or_default();
             let (report, issued) = add(&name, group.as_deref(), ip, context).await?;
             return issued.print(report, context).await;

@@ -1,7 +1,7 @@
 //! The commands of a first day: a new provider serves at once, many users come from a file, a token is replaced, and who may
 //! call what with whose key is shown.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::{Value, json};
 
@@ -214,6 +214,22 @@ fn users_come_from_a_file() {
         "{said:?}"
     );
     assert!(!home.done(&["user", "list"], "").contains(" new\n"));
+    // A file of tokens is private, and is never replaced.
+    let (tokens, path) = (home.path("tokens.csv"), home.path("more.csv"));
+    fs::write(&path, "name\n=cmd|calc\n").unwrap();
+    let args = ["user", "add", "--from", path.to_str().unwrap(), "--out", tokens.to_str().unwrap()];
+    let said = home.run(&args, "");
+    assert!(said.code == 0 && said.out.is_empty(), "{said:?}");
+    let written = fs::read_to_string(&tokens).unwrap();
+    assert!(written.starts_with("name,id,token\n'=cmd|calc,usr_"), "{written}");
+    assert_eq!(fs::metadata(&tokens).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&path, "name\nlast\n").unwrap();
+    let said = home.run(&args, "");
+    assert!(said.code == 1 && said.err.contains("tokens.csv`: no user was created"), "{said:?}");
+    assert_eq!(fs::read_to_string(&tokens).unwrap(), written);
+    let many = format!("name\n{}", "x,\n".repeat(1000));
+    let said = from(&many);
+    assert!(said.code == 1 && said.err.ends_with("  and 980 more\n"), "{}", said.err.len());
     for args in [&["user", "add"][..], &["user", "add", "x", "--from", "y"]] {
         assert_eq!(home.run(args, "").code, 2, "{args:?}");
     }

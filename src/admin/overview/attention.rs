@@ -245,6 +245,7 @@ mod tests {
             file: name.to_owned(),
             provider: None,
             state,
+            sha256: None,
             since: String::new(),
             routes: 0,
             because: vec!["presets/base.toml".to_owned()],

@@ -139,7 +139,7 @@ fn number(numbers: &BTreeMap<String, u64>, name: &str) -> String {
 }
 
 /// Adds a line of these cells.
-pub(in super::super) fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
+pub fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
     let cells: Vec<String> =
         cells.into_iter().map(|cell| quoted(&as_text(&cell, &escape::line(&cell))).into_owned()).collect();
     text.push_str(&cells.join(","));
