@@ -82,12 +82,15 @@ fn code(text: &str) -> Result<Explained, String> {
 /// A failure of the command itself, apart from findings.
 #[derive(Debug)]
 enum Failure {
+    /// Errors of a settings file that is checked.
+    Findings(anyhow::Error),
     /// Invalid arguments or settings.
     Usage(anyhow::Error),
     /// A failed read or write.
     Io(anyhow::Error),
 }
 
+const FINDINGS: u8 = 1;
 const USAGE: u8 = 2;
 const IO: u8 = 3;
 
@@ -115,6 +118,7 @@ pub fn run(args: &Args, places: &Places) -> ExitCode {
     let (code, error) = match result {
         Ok(true) => return ExitCode::SUCCESS,
         Ok(false) => return ExitCode::FAILURE,
+        Err(Failure::Findings(error)) => (FINDINGS, error),
         Err(Failure::Usage(error)) => (USAGE, error),
         Err(Failure::Io(error)) => (IO, error),
     };
@@ -352,7 +356,7 @@ pub(super) fn selected_files(
     default: &Source,
 ) -> anyhow::Result<Vec<(Source, Option<BTreeSet<String>>)>> {
     let found = targets(paths, None, default).map_err(|failure| match failure {
-        Failure::Usage(error) | Failure::Io(error) => error,
+        Failure::Findings(error) | Failure::Usage(error) | Failure::Io(error) => error,
     })?;
     Ok(found.into_iter().map(|one| (one.source, one.only)).collect())
 }

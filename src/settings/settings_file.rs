@@ -24,6 +24,14 @@ use crate::{
     written::not_utf8,
 };
 
+/// Checks a settings file, and returns the providers directory that it names.
+pub fn providers_in(path: &Path) -> Result<Option<PathBuf>, SettingsError> {
+    let origin = Origin::File { key: String::new(), file: path.display().to_string() };
+    let file = SettingsFile::read(Some((path, &origin)))?;
+    file.all()?;
+    file.path("providers")
+}
+
 /// The settings file.
 #[derive(Debug)]
 pub(super) struct SettingsFile {

@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use super::Failure;
 use crate::{
     pipeline::Folder,
-    settings::{DEFAULT_FILE, DEFAULT_PROVIDERS, Source},
+    settings::{self, DEFAULT_FILE, DEFAULT_PROVIDERS, SettingsError, Source},
 };
 
 /// Standard input, among paths.
@@ -50,7 +50,7 @@ pub(super) fn targets(
     }
     let mut targets: Vec<Target> = Vec::new();
     for path in paths {
-        let (dir, only) = locate(path).map_err(Failure::Io)?;
+        let Some((dir, only)) = locate(path)? else { continue };
         let source = Source::directory(dir);
         match (targets.iter_mut().find(|known| known.source == source), only) {
             (None, only) => {
@@ -80,29 +80,35 @@ fn standard_input(name: &Path) -> Result<Target, Failure> {
     Ok(Target { source: Source::directory(dir), only, given: Some((shown, bytes)) })
 }
 
-/// Splits a path into its providers directory and the selected file, if it is a file.
-fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<String>)> {
-    let unreadable = || format!("cannot read `{}`", path.display());
-    let metadata = fs::metadata(path).with_context(unreadable)?;
+/// Splits a path into its providers directory and the selected file, if it is a file. None for a settings file without a
+/// directory.
+fn locate(path: &Path) -> Result<Option<(PathBuf, Option<String>)>, Failure> {
+    let unreadable =
+        |error| Failure::Io(anyhow::Error::new(error).context(format!("cannot read `{}`", path.display())));
+    let metadata = fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        return Ok((path.to_owned(), None));
+        return Ok(Some((path.to_owned(), None)));
     }
     // Opening a pipe would block until another process writes.
     if metadata.is_file() {
-        File::open(path).with_context(unreadable)?;
+        File::open(path).map_err(unreadable)?;
     }
-    if let Some(dir) = directory_beside(path) {
-        return Ok((dir, None));
+    let beside = Some(path.with_file_name(DEFAULT_PROVIDERS)).filter(|dir| dir.is_dir());
+    // A settings file and a policy decide about all files of the directory.
+    if path.file_name().is_some_and(|name| name == DEFAULT_FILE) {
+        let named = settings::providers_in(path).map_err(|error| match error {
+            SettingsError::Read { .. } => Failure::Io(error.into()),
+            other => Failure::Findings(other.into()),
+        })?;
+        return Ok(named.or(beside).map(|dir| (dir, None)));
+    }
+    if path.file_name().is_some_and(|name| name == "policy.toml")
+        && let Some(dir) = beside
+    {
+        return Ok(Some((dir, None)));
     }
     let (dir, shown) = split_file_path(path);
-    Ok((dir, Some(shown.to_string_lossy().into_owned())))
-}
-
-/// The providers directory that a policy or a settings file stands beside. Both decide about all files of it.
-fn directory_beside(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?;
-    let dir = path.with_file_name(DEFAULT_PROVIDERS);
-    (["policy.toml", DEFAULT_FILE].iter().any(|one| name == *one) && dir.is_dir()).then_some(dir)
+    Ok(Some((dir, Some(shown.to_string_lossy().into_owned()))))
 }
 
 /// The providers directory of a file, and the file's path as shown in findings.
