@@ -299,9 +299,15 @@ fn built_in(filled_in: bool) -> impl Iterator<Item = (PathBuf, Arc<SourceFile>)>
     built_in::files().iter().map(file)
 }
 
-/// True for the files of a selection of providers, and for those that providers share.
+/// True for the files of a selection of providers, and for those that providers share. Prices of a provider that is left out
+/// would be prices of nobody.
 fn serves(catalogue: &Catalogue, text: &SourceFile) -> bool {
-    text.folder != Folder::Providers || text.name.as_ref().is_some_and(|name| catalogue.has(name.as_str()))
+    let is_of = |name: &FileName| match text.folder {
+        Folder::Providers => catalogue.has(name.as_str()),
+        Folder::Prices => catalogue.has(name.as_str()) || built_in::provider(name.as_str()).is_err(),
+        _ => true,
+    };
+    text.name.as_ref().is_none_or(is_of)
 }
 
 /// Refuses names that no built-in provider has.
