@@ -1,5 +1,5 @@
 //! `tollgate new`: creates a provider file, that of the catalogue or one that extends a preset, with two tests. Writes it only if
-//! `check` has no findings, and never replaces a file.
+//! `check` has no errors, and never replaces a file.
 
 use std::{
     fs,
@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use http::Method;
+use sha2::{Digest as _, Sha256};
 
 use super::{check, context::absolute, fmt, own_url, status, whole_file};
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     diag::{Diagnostic, Severity},
     escape::{self, Lines},
     files::{self, FileState, FileStatus},
+    hex,
     name::FileName,
     numbers::counted,
     output,
@@ -56,7 +58,7 @@ fn name(text: &str) -> Result<FileName, String> {
     FileName::new(text).ok_or_else(|| "use `[a-z0-9][a-z0-9-]*`, at most 64 characters".to_owned())
 }
 
-/// Creates the file. Returns false if `check` has findings.
+/// Creates the file. Returns false if `check` has errors.
 pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let default = &places.providers()?;
     let dir = match default {
@@ -65,10 +67,18 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     };
     let path = dir.join(format!("{}.toml", args.name));
     if fs::symlink_metadata(&path).is_ok() {
-        bail!("`{}` exists already: change it, or choose another name", path.display());
+        bail!(
+            "`{}` exists already: `tollgate providers {}` shows what it takes; change it, or choose another name",
+            path.display(),
+            args.name
+        );
     }
     let what = check::describe(default);
-    let mut loaded = files::load(default).with_context(|| format!("cannot read {what}: create it first"))?;
+    let loaded = files::load(default).with_context(|| match default {
+        Source::Directory { .. } => format!("cannot read {what}: create it first"),
+        Source::Embedded(_) => format!("cannot read {what}"),
+    })?;
+    let mut loaded = Loaded { levels: places.lints()?, env_allow: places.env_allow()?, ..loaded };
     let (text, template) = match &args.base_url {
         Some(base_url) => from_preset(args, base_url, &loaded)?,
         None => (of_catalogue(&args.name)?.to_owned(), "the catalogue".to_owned()),
@@ -78,21 +88,19 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let text = crate::format::format(&shown, &text, syntax::schema(FileKind::Provider), Some(&header))
         .map_err(|refused| anyhow::anyhow!("cannot format the file: {refused:?}"))?;
     let found = findings(&mut loaded, &args.name, &shown, &text);
-    if !found.is_empty() {
-        check::show(&loaded.sources, &found)?;
-        let or_allow = match found.iter().find(|one| one.severity == Severity::Error) {
-            Some(_) => "",
-            None => ", or allow the lint in `policy.toml`",
-        };
+    check::show(&loaded.sources, &found)?;
+    if found.iter().any(|one| one.severity == Severity::Error) {
         output::note_line(format_args!(
-            "error: `{shown}` was not written: run the command again with arguments that `check` accepts{or_allow}"
+            "error: `{shown}` was not written: run the command again with arguments that `check` accepts"
         ))?;
         return Ok(false);
     }
     let is_first = loaded.providers.keys().all(|file| loaded.filled_in.contains(file));
     let stays = "`catalogue = \"all\"` in the settings keeps those beside it";
     if matches!(default, Source::Embedded(_)) {
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+        fs::create_dir_all(&dir)
+            .and_then(|()| whole_file::give_to_owner_of_dir(&dir))
+            .with_context(|| format!("cannot create `{}`", dir.display()))?;
         let instead = match places.catalogue()? {
             Some(_) => "beside the built-in providers of `catalogue`".to_owned(),
             None => format!("instead of the built-in providers; {stays}"),
@@ -107,7 +115,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         ))?;
     }
     whole_file::create(&path, &text).with_context(|| format!("cannot write `{shown}`"))?;
-    let serving = Serving::ask(places, &dir, &args.name)?;
+    let serving = Serving::ask(places, &dir, &args.name, &text)?;
     print_summary(&args.name, &shown, &template, &loaded, &header, &serving)?;
     Ok(true)
 }
@@ -140,7 +148,7 @@ struct Serving {
 
 impl Serving {
     /// Asks the running server to read its files again.
-    fn ask(places: &Places, dir: &Path, name: &FileName) -> anyhow::Result<Self> {
+    fn ask(places: &Places, dir: &Path, name: &FileName, text: &str) -> anyhow::Result<Self> {
         let data = places.data()?;
         let (status, _) = match status::call(&data, Method::POST, "/admin/reload") {
             Ok(found) => found,
@@ -160,7 +168,14 @@ impl Serving {
                 return Ok(Self { url: own_url::configured_url(places), line });
             }
         };
-        let is_it = |file: &&FileStatus| file.provider.as_deref() == Some(name.as_str());
+        // The server may serve another file of this name, from another directory or its own built-in one.
+        let sha256 = hex::encode(&Sha256::digest(text));
+        let built_in = Path::new(files::BUILT_IN);
+        let is_it = |file: &&FileStatus| {
+            file.provider.as_deref() == Some(name.as_str())
+                && !Path::new(&file.file).starts_with(built_in)
+                && file.sha256.as_deref().is_none_or(|served| served == sha256)
+        };
         let line = match status.files.iter().find(is_it).map(|file| file.state) {
             Some(FileState::Live) => "now: the running tollgate has read it".to_owned(),
             Some(FileState::Stale | FileState::Rejected) => {
@@ -268,24 +283,44 @@ fn entered(provider: &crate::compile::Provider) -> impl Iterator<Item = &str> {
     fields.filter(|field| field.kind == Some(FieldKind::Origin)).map(|field| field.name.as_str())
 }
 
-/// The command that stores what the first entry of `auth` needs; none if it needs nothing.
+/// The command that stores what requests need: of the entries of `auth`, the first whose fields are plain strings, since most
+/// people have a key and few a login. None if nothing is stored.
 fn credential_line(provider: &crate::compile::Provider) -> Option<String> {
-    let (section, auth) = (provider.section.as_ref()?, provider.auth.first()?);
-    let of_entry = provider.fields_of(auth);
-    let is_needed = |field: &&crate::syntax::Field| {
-        let is_shown = matches!(field.kind, Some(FieldKind::Text | FieldKind::Origin));
-        let can_be_absent = field.optional == Some(true) || field.default.is_some();
-        !can_be_absent && (is_shown || of_entry.contains(field.name.as_str()))
+    let section = provider.section.as_ref()?;
+    let fields = || section.fields.iter().map(|field| &field.value);
+    let kind_of = |name: &str| fields().find(|field| field.name == name).and_then(|field| field.kind);
+    let needed = |auth: &crate::compile::Auth| -> Vec<&str> {
+        let of_entry = provider.fields_of(auth);
+        let is_needed = |field: &&crate::syntax::Field| {
+            let is_shown = matches!(field.kind, Some(FieldKind::Text | FieldKind::Origin));
+            let can_be_absent = field.optional == Some(true) || field.default.is_some();
+            !can_be_absent && (is_shown || of_entry.contains(field.name.as_str()))
+        };
+        fields().filter(is_needed).map(|field| field.name.as_str()).collect()
     };
-    let fields = section.fields.iter().map(|field| &field.value).filter(is_needed);
-    let names: Vec<&str> = fields.map(|field| field.name.as_str()).collect();
-    match names.as_slice() {
-        [] => None,
-        [field] => Some(format!("store a key:  tollgate credential set USER {}.{field}", section.name)),
-        several => Some(format!(
-            "store keys:   tollgate credential set USER {} < fields.json, a JSON object with {}",
-            section.name,
+    let is_plain = |auth: &&crate::compile::Auth| {
+        let is_document = |name: &&str| matches!(kind_of(name), Some(FieldKind::Json | FieldKind::Oauth2));
+        // A secret that has to look like another vendor's token is not the usual one.
+        auth.matches.is_none() && !needed(auth).iter().any(|name| is_document(&name))
+    };
+    let sends_nothing = |auth: &&crate::compile::Auth| provider.fields_of(auth).is_empty();
+    let optional = provider.auth.iter().find(sends_nothing);
+    let usual = provider.auth.iter().find(is_plain).or_else(|| provider.auth.first());
+    let (section, names) = (&section.name, needed(optional.or(usual)?));
+    Some(match names.as_slice() {
+        [] if optional.is_some() && provider.auth.len() > 1 => {
+            format!(
+                "a key:        not needed; `tollgate credential fields USER` shows what `{section}` takes"
+            )
+        }
+        [] => return None,
+        [field] if matches!(kind_of(field), Some(FieldKind::Json | FieldKind::Oauth2)) => {
+            format!("store a key:  tollgate credential set USER {section}.{field} < FILE.json")
+        }
+        [field] => format!("store a key:  tollgate credential set USER {section}.{field}"),
+        several => format!(
+            "store keys:   tollgate credential set USER {section} < fields.json, a JSON object with {}",
             backticked(several)
-        )),
-    }
+        ),
+    })
 }

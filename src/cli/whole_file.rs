@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown},
     path::{Path, PathBuf},
 };
 
@@ -46,7 +46,7 @@ fn prepare(path: &Path, text: &str) -> io::Result<Option<Draft>> {
         found => found?,
     };
     // Renaming would also replace a read-only file: opening it for writing checks the permission.
-    let permissions = match File::options().write(true).open(&target) {
+    let before = match File::options().write(true).open(&target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         opened => {
             let mut file = opened?;
@@ -54,12 +54,15 @@ fn prepare(path: &Path, text: &str) -> io::Result<Option<Draft>> {
             if !metadata.is_file() {
                 return file.write_all(text.as_bytes()).map(|()| None);
             }
-            Some(metadata.permissions())
+            Some(metadata)
         }
     };
     let draft = Draft::write(&target, text)?;
-    if let Some(permissions) = permissions {
-        fs::set_permissions(&draft.path, permissions)?;
+    if let Some(before) = before {
+        if rustix::process::geteuid().is_root() {
+            lchown(&draft.path, Some(before.uid()), Some(before.gid()))?;
+        }
+        fs::set_permissions(&draft.path, before.permissions())?;
     }
     Ok(Some(draft))
 }
@@ -76,6 +79,7 @@ impl Draft {
         let path = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let mut file = File::options().write(true).create_new(true).mode(0o644).open(&path)?;
         let draft = Self { path, target: target.to_owned() };
+        give_to_owner_of_dir(&draft.path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         Ok(draft)
@@ -84,6 +88,14 @@ impl Draft {
     fn place(self) -> io::Result<()> {
         fs::rename(&self.path, &self.target)
     }
+}
+
+/// Gives what root creates in the directory of another user to that user: a service has to read what root writes for it.
+pub(super) fn give_to_owner_of_dir(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let owner = fs::metadata(dir)?;
+    let is_other = rustix::process::geteuid().is_root() && owner.uid() != 0;
+    if is_other { lchown(path, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
 impl Drop for Draft {

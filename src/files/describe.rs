@@ -137,6 +137,7 @@ impl StatusRecord {
                 file: shown.to_string(),
                 provider: provider.map(ToString::to_string),
                 state,
+                sha256: hash.map(|hash| hex::encode(&hash)),
                 since: utc(stored.unwrap_or(since_now.began_ms)),
                 routes: serving.map_or(0, |one| one.good.bound.endpoints.len()),
                 because: because.filter(|file| **file != shown).map(ToString::to_string).collect(),

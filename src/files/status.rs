@@ -120,6 +120,9 @@ pub struct FileStatus {
     pub provider: Option<String>,
     /// State of the file.
     pub state: FileState,
+    /// SHA-256 of its text, in hex, as `sha256sum` prints it. Absent if it is gone or cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Time at which this state began with this text, in UTC.
     pub since: String,
     /// Number of the provider's endpoints that serve.

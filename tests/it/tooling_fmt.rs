@@ -194,8 +194,7 @@ const PRESET: &str = "path_prefix = \"/mine/{provider}\"\ntitle = \"Mine\"\ndefa
 fn a_new_file_extends_the_default_preset() {
     let home = Home::new(&[("presets/mine", PRESET)]);
     let said = home.run(&["new", "acme", "--base-url", "https://acme.example"], "");
-    let note =
-        "note: this is the first provider of `{dir}`: tollgate serves it instead of the built-in providers\n";
+    let note = "note: this is the first provider of `{dir}`: tollgate serves it instead of the built-in providers; `catalogue = \"all\"` in the settings keeps those beside it\n";
     let note = note.replace("{dir}", &home.providers().display().to_string());
     assert_eq!((said.code, said.err.as_str()), (0, note.as_str()), "{said:?}");
     assert!(
@@ -235,11 +234,14 @@ fn a_new_file_with_errors_is_not_written() {
     wrong(&["Acme", "--base-url", "https://a.example"], 2, "use `[a-z0-9][a-z0-9-]*`");
     wrong(&["acme"], 1, "the catalogue has no provider `acme`: ");
     wrong(&["acme", "--extends", "mine"], 2, "--base-url");
-    let allow = "with arguments that `check` accepts, or allow the lint in `policy.toml`";
     wrong(&["acme", "--base-url", "http://gpu.lan:8000"], 1, "can match the same request");
     let home = Home::new(&[]);
-    let said = home.run(&["new", "acme", "--base-url", "http://gpu.lan:8000"], "");
-    assert!(said.code == 1 && said.err.contains(allow), "{}", said.err);
+    // A warning is shown, and keeps no file from being written: the settings say whether it counts.
+    let said = home.run(&["new", "gpu", "--base-url", "http://gpu.lan:8000"], "");
+    assert!(said.code == 0 && said.err.starts_with("warning[TG062]"), "{}", said.err);
+    fs::write(home.path("tollgate.toml"), "[lints]\nplain_http = \"allow\"\n").unwrap();
+    let said = home.run(&["new", "gpu-two", "--base-url", "http://gpu.lan:8000"], "");
+    assert!(said.code == 0 && !said.err.contains("TG062"), "{}", said.err);
     let said = home.run(&["new", "acme", "--base-url", "{server}"], "");
     assert!(said.out.contains("`server` takes what the setting `user_origins` allows"), "{}", said.out);
 }

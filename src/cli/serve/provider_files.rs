@@ -55,7 +55,7 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
         Err(error) => return Err(error.into()),
     };
     report(first, human)?;
-    log_status(&live.status());
+    log_status(&live.status(), human);
     Ok((live, reloader))
 }
 
@@ -70,7 +70,9 @@ fn report(first: InitialDiagnostics, human: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_status(status: &Status) {
+/// Logs the files that do not serve in their current text. `human`: their errors were shown, and not logged. A log for programs
+/// has a line about each file with errors already.
+fn log_status(status: &Status, human: bool) {
     if let Some(problem) = &status.problem {
         tracing::error!(problem, "provider files cannot be read: serving the last good snapshot");
     }
@@ -78,7 +80,7 @@ fn log_status(status: &Status) {
         let (file, state, since) = (&one.file, one.state, &one.since);
         if state == FileState::Stale {
             tracing::error!(file, since, "stale: serving its last good version; see its errors above");
-        } else {
+        } else if human || one.diagnostics.is_empty() {
             tracing::error!(file, "out of service: see its errors above");
         }
     }

@@ -8,6 +8,7 @@ fn file(name: &str, state: FileState) -> FileStatus {
         file: format!("providers.d/{name}.toml"),
         provider: Some(name.into()),
         state,
+        sha256: None,
         since: "2026-11-22T14:30:00Z".into(),
         routes: 1,
         because: Vec::new(),
