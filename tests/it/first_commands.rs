@@ -44,6 +44,25 @@ fn a_new_provider_says_that_nothing_serves_it() {
     assert!(said.contains("  base URL:     http://127.0.0.1:99/proxy/acme/v1\n"), "{said}");
 }
 
+#[test]
+fn a_new_provider_is_not_taken_for_the_built_in_one_of_its_name() {
+    let home = Home::new(&[]);
+    fs::remove_dir_all(home.providers()).unwrap();
+    let gateway = home.serve_with(&["--catalogue", "groq,openai"], &[("TOLLGATE_PROVIDERS", "")]);
+    let said = home.done(&["new", "groq"], "");
+    let not_yet = "  serves:       not yet: the running tollgate serves the built-in files and does not read `";
+    assert!(said.contains(not_yet), "{said}");
+    drop(gateway);
+    // The built-in ones that the setting names serve beside it.
+    let _gateway = home.serve_with(&["--catalogue", "groq,openai"], &[]);
+    let status: Value = serde_json::from_str(&home.done(&["status", "--json"], "")).unwrap();
+    let mut files: Vec<&str> = Vec::new();
+    for file in status["files"].as_array().unwrap() {
+        files.extend(file["file"].as_str().unwrap().rsplit_once("/").map(|(_, name)| name));
+    }
+    assert_eq!((status["counts"]["providers"].clone(), files), (json!(2), vec!["openai.toml", "groq.toml"]));
+}
+
 // === Credentials and access ===
 
 #[test]
