@@ -1,6 +1,7 @@
 //! The shipped provider files against facts about their vendors (`facts.json`): each endpoint that a vendor has is reached by an
-//! endpoint of its file, and the key goes where the vendor takes it. `unsayable.toml` lists what no file can say, and what a file
-//! says otherwise, each with the reason. The requests themselves are in the files' own tests.
+//! endpoint of its file, with the wire format of the facts, the key goes where the vendor takes it, and required headers are sent.
+//! `unsayable.toml` lists what no file can say, and what a file says otherwise, each with the reason. The requests themselves are in
+//! the files' own tests.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 #![expect(clippy::disallowed_methods, reason = "tests read the facts, and the files that are shipped")]
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use tollgate_engine::{
     language::compile::{self, Compiled, Provider},
     pipeline::{self, Folder, InputFile},
+    tools::filetest::{self, Coverage, Runner},
 };
 
 /// One vendor, as its documents or clients say.
@@ -25,11 +27,47 @@ struct Facts {
     base_url: String,
     /// A Bearer token if absent.
     auth: Option<BTreeMap<String, serde_json::Value>>,
+    /// Names and values. A value in braces is anyone's.
+    #[serde(default)]
+    required_headers: BTreeMap<String, String>,
     endpoints: BTreeMap<String, Endpoint>,
 }
 
 /// Method, path or whole URL, streaming, wire format.
 type Endpoint = (String, String, String, String);
+
+/// The apis of files for a wire format of the facts. Other formats of the facts are not metered: a file chooses an api for them by
+/// its errors.
+const APIS: &[(&str, &[&str])] = &[
+    ("bedrock-converse", &["bedrock-converse"]),
+    ("chat-completions", &["chat-completions", "chat-completions-apart"]),
+    ("cohere", &["cohere-chat"]),
+    ("completions", &["completions"]),
+    ("embeddings", &["embeddings"]),
+    ("generate-content", &["gemini"]),
+    ("images", &["images"]),
+    ("messages", &["messages"]),
+    ("ollama", &["ollama"]),
+    ("rerank", &["rerank"]),
+    ("responses", &["responses"]),
+];
+
+/// What files say otherwise than the facts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exceptions {
+    unsayable: Vec<Unsayable>,
+    other_api: Vec<OtherApi>,
+}
+
+/// Endpoints of the facts whose file has another api than the facts' wire format.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtherApi {
+    provider: String,
+    endpoints: Vec<String>,
+    reason: String,
+}
 
 /// A part of the facts that the vendor's file does not say as the facts do.
 #[derive(Debug, Deserialize)]
@@ -50,10 +88,9 @@ fn facts() -> Vec<Facts> {
     serde_json::from_str(&text).unwrap()
 }
 
-fn unsayable() -> Vec<Unsayable> {
+fn exceptions() -> Exceptions {
     let text = fs::read_to_string(root().join("tests/catalogue/unsayable.toml")).unwrap();
-    let mut lists: BTreeMap<String, Vec<Unsayable>> = toml::from_str(&text).unwrap();
-    lists.remove("unsayable").unwrap()
+    toml::from_str(&text).unwrap()
 }
 
 /// The shipped files, compiled.
@@ -111,6 +148,16 @@ fn covers(pattern: &str, url: &str) -> bool {
     rest.is_empty()
 }
 
+/// The endpoints of a file that reach an upstream URL of the facts.
+fn reaching<'p>(
+    provider: &'p Provider,
+    method: &'p str,
+    wanted: &'p str,
+) -> impl Iterator<Item = &'p compile::Endpoint> {
+    let endpoints = provider.endpoints.iter();
+    endpoints.filter(move |one| one.method.as_str() == method && covers(&url(provider, one), wanted))
+}
+
 /// The whole upstream URL of the facts, without its query.
 fn url_of_facts(facts: &Facts, path: &str) -> String {
     let whole = if path.starts_with('/') { format!("{}{path}", facts.base_url) } else { path.to_owned() };
@@ -133,7 +180,7 @@ fn key_place(facts: &Facts) -> Option<(String, String)> {
 
 #[test]
 fn each_endpoint_of_a_vendor_is_in_its_file() {
-    let (compiled, unsayable) = (shipped(), unsayable());
+    let (compiled, unsayable) = (shipped(), exceptions().unsayable);
     let mut wrong: BTreeSet<String> = BTreeSet::new();
     let listed = |id: &str, part: &str| unsayable.iter().any(|one| one.provider == id && one.part == part);
     for facts in facts() {
@@ -146,10 +193,7 @@ fn each_endpoint_of_a_vendor_is_in_its_file() {
             (Some(provider), false) => {
                 for (name, (method, path, ..)) in &facts.endpoints {
                     let wanted = url_of_facts(&facts, path);
-                    let is_reached = provider
-                        .endpoints
-                        .iter()
-                        .any(|one| one.method.as_str() == method && covers(&url(provider, one), &wanted));
+                    let is_reached = reaching(provider, method, &wanted).next().is_some();
                     let is_listed = listed(id, &format!("endpoint {name}"));
                     if is_reached == is_listed {
                         let what =
@@ -165,7 +209,7 @@ fn each_endpoint_of_a_vendor_is_in_its_file() {
 
 #[test]
 fn the_key_goes_where_the_vendor_takes_it() {
-    let (compiled, unsayable) = (shipped(), unsayable());
+    let (compiled, unsayable) = (shipped(), exceptions().unsayable);
     let mut wrong = BTreeSet::new();
     for facts in facts() {
         let provider = compiled.providers.iter().find(|provider| provider.name.as_str() == facts.id);
@@ -186,10 +230,71 @@ fn the_key_goes_where_the_vendor_takes_it() {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), Vec::from_iter(wrong).join("\n"));
 }
 
+/// A metered endpoint with a wrong api would count nothing, or the wrong numbers.
+#[test]
+fn each_endpoint_has_the_wire_format_of_the_facts() {
+    let (compiled, other) = (shipped(), exceptions().other_api);
+    let mut wrong: BTreeSet<String> = BTreeSet::new();
+    for facts in facts() {
+        let provider = compiled.providers.iter().find(|provider| provider.name.as_str() == facts.id);
+        let Some(provider) = provider else { continue };
+        for (name, (method, path, _, format)) in &facts.endpoints {
+            let Some((_, apis)) = APIS.iter().find(|(known, _)| known == format) else { continue };
+            let wanted = url_of_facts(&facts, path);
+            let found = reaching(provider, method, &wanted).map(|one| one.api.as_ref());
+            let found: Vec<&str> = found.map(|api| api.map_or("none", |api| api.name.as_str())).collect();
+            let is_alike = found.iter().any(|api| apis.contains(api));
+            let is_listed = other.iter().any(|one| one.provider == facts.id && one.endpoints.contains(name));
+            // An endpoint that is not reached is for the test of endpoints.
+            if !found.is_empty() && is_alike == is_listed {
+                wrong.insert(format!("{}: {name}: {format}, api {found:?}, listed: {is_listed}", facts.id));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), Vec::from_iter(wrong).join("\n"));
+}
+
+/// The headers that a file writes, and their values with names in braces: its own, those of its endpoints and of its credentials.
+fn written_headers(provider: &Provider) -> Vec<(String, String)> {
+    let rules = std::iter::once(&provider.headers).chain(provider.endpoints.iter().map(|one| &one.headers));
+    let rules = rules.flat_map(compile::HeaderRules::written).map(|(name, text)| (name.as_str(), text));
+    let outputs = provider.auth.iter().flat_map(|auth| auth.kind.outputs());
+    let outputs = outputs.filter_map(|output| Some((output.place.header()?.as_str(), output.text)));
+    let written = rules.chain(outputs).map(|(name, text)| {
+        let mut value = String::new();
+        text.render_names(&mut value, |name| name.written(&[]));
+        (name.to_owned(), value)
+    });
+    written.collect()
+}
+
+#[test]
+fn required_headers_are_sent() {
+    let compiled = shipped();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for facts in facts() {
+        let provider = compiled.providers.iter().find(|provider| provider.name.as_str() == facts.id);
+        let Some(provider) = provider else { continue };
+        let written = written_headers(provider);
+        for (name, value) in &facts.required_headers {
+            seen += 1;
+            let wanted = value.split(' ').next().filter(|word| !word.contains('{'));
+            let is_sent = written.iter().any(|(header, text)| {
+                header.eq_ignore_ascii_case(name) && wanted.is_none_or(|wanted| text == wanted)
+            });
+            if !is_sent {
+                wrong.push(format!("{}: `{name}: {value}` is not sent", facts.id));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(seen > 5, "{seen}");
+}
+
 #[test]
 fn the_list_names_vendors_and_reasons() {
-    let facts = facts();
-    for one in unsayable() {
+    let (facts, exceptions) = (facts(), exceptions());
+    for one in exceptions.unsayable {
         let vendor = facts.iter().find(|facts| facts.id == one.provider);
         let vendor = vendor.unwrap_or_else(|| panic!("{}: no such vendor", one.provider));
         assert!(one.reason.len() > 20, "{}: {}: a reason", one.provider, one.part);
@@ -197,11 +302,19 @@ fn the_list_names_vendors_and_reasons() {
             assert!(vendor.endpoints.contains_key(name), "{}: no endpoint `{name}`", one.provider);
         }
     }
+    for one in exceptions.other_api {
+        let vendor = facts.iter().find(|facts| facts.id == one.provider);
+        let vendor = vendor.unwrap_or_else(|| panic!("{}: no such vendor", one.provider));
+        assert!(one.reason.len() > 20, "{}: a reason", one.provider);
+        for name in &one.endpoints {
+            assert!(vendor.endpoints.contains_key(name), "{}: no endpoint `{name}`", one.provider);
+        }
+    }
 }
 
-/// Each shipped file says where it comes from, and each endpoint and each way to authenticate has a test.
+/// Each shipped file says where it comes from, and has tests.
 #[test]
-fn each_file_of_the_catalogue_is_whole() {
+fn each_file_of_the_catalogue_has_sources_and_tests() {
     let compiled = shipped();
     assert!(compiled.rejected.is_empty(), "{:?}", compiled.rejected);
     let mut wrong = Vec::new();
@@ -218,6 +331,38 @@ fn each_file_of_the_catalogue_is_whole() {
             wrong.push(format!("{}: no test", provider.name));
         }
     }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Every test of the shipped files passes. Each endpoint, way to authenticate, gateway and egress of a file is exercised by a test of
+/// that file, and each endpoint of a set by one of the set's file.
+#[test]
+fn each_part_of_the_catalogue_is_tested() {
+    let compiled = shipped();
+    let (mut wrong, mut coverage, mut runner) = (Vec::new(), Coverage::default(), Runner::default());
+    for provider in &compiled.providers {
+        coverage.add(provider);
+    }
+    let mut of_sets: BTreeMap<(&str, &str), bool> = BTreeMap::new();
+    for (provider, test, is_fixture) in filetest::all(&compiled) {
+        let result = runner.run(provider, test);
+        if let Some(mismatch) = result.mismatches.first() {
+            wrong.push(format!("{}: test `{}`: {mismatch}", test.at.file, test.spec.name));
+        }
+        if !is_fixture {
+            coverage.mark(provider, &result.exercised);
+        } else if test.at.file.starts_with("endpoints/") {
+            for (index, endpoint) in provider.endpoints.iter().enumerate().filter(|(_, one)| one.is_of_set) {
+                let is_tested = of_sets.entry((&*test.at.file, endpoint.name.as_str())).or_default();
+                *is_tested |= result.exercised.endpoint == Some(index);
+            }
+        }
+    }
+    assert!(!of_sets.is_empty(), "there are endpoint sets");
+    let untested = of_sets.iter().filter(|(_, is_tested)| !**is_tested);
+    wrong.extend(untested.map(|((file, name), _)| format!("{file}: no test of the endpoint `{name}`")));
+    let missing = coverage.missing();
+    wrong.extend(missing.map(|item| format!("{}: no test of {} `{}`", item.provider, item.kind, item.name)));
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
