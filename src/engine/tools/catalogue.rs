@@ -20,8 +20,8 @@ pub struct Entry {
     pub title: String,
     /// Its group on pages.
     pub group: Option<String>,
-    /// What it is like for the operator: `local`, a server of plain HTTP; `signed` requests; a `made-token`, from stored fields; a
-    /// `login`, which is refreshed; else the name of its preset, or `own-api`.
+    /// What it is like for the operator: `local`, a server of plain HTTP, or one that users name and that needs no key; `signed`
+    /// requests; a `made-token`, from stored fields; a `login`, which is refreshed; else the name of its preset, or `own-api`.
     pub class: String,
     /// The origins of its requests; values of users stand in braces.
     pub origins: BTreeSet<String>,
@@ -127,7 +127,10 @@ fn class(provider: &Provider, origins: &BTreeSet<String>, preset: Option<&str>) 
         let field = field(provider, entry.field.as_deref());
         field.is_some_and(|field| field.kind == Some(FieldKind::Oauth2))
     };
-    let class = if origins.iter().all(|origin| origin.starts_with("http://")) {
+    let needs_no_key = provider.auth.iter().any(|entry| entry.kind.is_none());
+    let is_local =
+        |origin: &String| origin.starts_with("http://") || (needs_no_key && origin.starts_with('{'));
+    let class = if origins.iter().all(is_local) {
         "local"
     } else if entries().any(|entry| entry.kind.outputs().iter().any(|output| output.signs > 0)) {
         "signed"
