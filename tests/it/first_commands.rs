@@ -49,8 +49,10 @@ fn a_new_provider_is_not_taken_for_the_built_in_one_of_its_name() {
     let home = Home::new(&[]);
     fs::remove_dir_all(home.providers()).unwrap();
     let gateway = home.serve_with(&["--catalogue", "groq,openai"], &[("TOLLGATE_PROVIDERS", "")]);
+    fs::create_dir(home.providers()).unwrap();
     let said = home.done(&["new", "groq"], "");
-    let not_yet = "  serves:       not yet: the running tollgate serves the built-in files and does not read `";
+    let not_yet =
+        "  serves:       not yet: the running tollgate serves the built-in files and does not read `";
     assert!(said.contains(not_yet), "{said}");
     drop(gateway);
     // The built-in ones that the setting names serve beside it.
