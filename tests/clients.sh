@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real clients call tollgate at a scripted upstream, in a network namespace with loopback alone: the SDKs and frameworks of
-# tests/clients/{requirements,frameworks}.txt and package.json, the command lines of tools/package.json, and curl. tests/clients/run.py says what is checked. Needs npm, as tests/run.sh installs it.
+# tests/clients/{requirements,frameworks}.txt and package.json (in Node, and in pages of Chromium), the command lines of tools/package.json, and curl. tests/clients/run.py says what is
+# checked. Needs npm and Chromium, as tests/run.sh installs them.
 # `tests/clients.sh 'openai (Python)'` runs one client, `tests/clients.sh libraries` all but the command lines, which are large;
 # UPDATE_EXPECT=1 writes what their users see.
 set -euo pipefail

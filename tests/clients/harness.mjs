@@ -1,12 +1,11 @@
 // Makes the calls of one client in JavaScript: the same as harness.py, which says more.
 //
-// usage: node harness.mjs CLIENT, which is one of calls/*.mjs without its ending. Run where node_modules stands, from a copy.
+// calls/*.mjs run it, from a copy where node_modules stands, with host.mjs beside them: that is node.mjs, or page.mjs in a browser.
 
-import { writeFileSync } from 'node:fs'
-import { request } from 'node:http'
-import { pathToFileURL } from 'node:url'
+import { BROWSER, env, send, snippet } from './host.mjs'
 
-export const { CLIENTS_GATEWAY: GATEWAY, TOKEN, CLIENTS_WITHOUT_KEY: WITHOUT_KEY, CLIENTS_REVOKED: REVOKED } = process.env
+export { BROWSER }
+export const { CLIENTS_GATEWAY: GATEWAY, TOKEN, CLIENTS_WITHOUT_KEY: WITHOUT_KEY, CLIENTS_REVOKED: REVOKED } = env
 export const VENDORS = 'sk-proj-0123456789abcdefghij'
 export const HELLO = [{ role: 'user', content: 'hello' }]
 export const PARAMETERS = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
@@ -14,7 +13,7 @@ export const TOOL = { type: 'function', function: { name: 'weather', description
 export const weather = ({ city }) => `sunny in ${city}`
 
 export async function run(client, calls, { chat, stream, empty = '' }) {
-  await report('the code of docs/clients.md', snippet)
+  await report('the code of docs/clients.md', () => printed(snippet))
   for (const [name, call] of Object.entries(calls)) await report(name, () => call(client(TOKEN)))
   const tokens = { 'no token': empty, "a vendor's key": VENDORS, 'a revoked token': REVOKED, 'no stored key': WITHOUT_KEY }
   for (const [name, token] of Object.entries(tokens)) await report(name, () => chat(client(token), 'model-1'))
@@ -30,13 +29,7 @@ export async function report(name, call) {
   } catch (error) {
     saw = described(error)
   }
-  // Over a connection of its own, which no call uses.
-  await new Promise((resolve, reject) => {
-    const headers = { 'content-type': 'application/json' }
-    const asked = request(`${GATEWAY}/case`, { method: 'POST', headers, agent: false }, (answer) => answer.resume().on('end', resolve))
-    const body = JSON.stringify({ case: name, saw: String(saw) })
-    asked.on('error', reject).setHeader('content-length', Buffer.byteLength(body)).end(body)
-  })
+  await send(name, String(saw))
 }
 
 function described(error) {
@@ -52,16 +45,20 @@ export async function joined(sequence, text) {
   return all
 }
 
-async function snippet() {
-  const path = `${process.cwd()}/snippet-${process.argv[2]}.mjs`
-  writeFileSync(path, process.env.CLIENTS_SNIPPET)
-  const printed = []
+// What scripts can read: a page sees no header that the answer does not expose.
+export function readable(headers) {
+  const names = ['tollgate-request-id', 'retry-after', 'x-ratelimit-remaining-requests']
+  return names.map((name) => `${name}: ${headers.get(name)}`).join(', ')
+}
+
+async function printed(code) {
+  const lines = []
   const log = console.log
-  console.log = (...parts) => printed.push(parts.join(' '))
+  console.log = (...parts) => lines.push(parts.join(' '))
   try {
-    await import(pathToFileURL(path))
+    await code()
   } finally {
     console.log = log
   }
-  return printed.join('\n').trim()
+  return lines.join('\n').trim()
 }

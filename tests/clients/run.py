@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -29,14 +30,17 @@ DOCUMENT = (ROOT / "docs/clients.md").read_text()
 CLIENTS = {
     "tools": "@anthropic-ai/claude-code @openai/codex @google/gemini-cli opencode-ai",
     "frameworks": "litellm langchain-openai instructor pydantic-ai-slim",
+    "browser": "openai @anthropic-ai/sdk groq-sdk",
     "requirements": "openai anthropic groq mistralai cohere google-genai curl",
     "node": "openai @anthropic-ai/sdk groq-sdk @ai-sdk/openai @ai-sdk/anthropic @ai-sdk/groq @ai-sdk/openai-compatible @google/genai @mistralai/mistralai",
 }
 KEYS = ["openai.apiKey", "anthropic.apiKey", *(f"providers.{name}.apiKey" for name in ["groq", "mistral", "cohere", "gemini"])]
 HOSTS = "api.openai.com api.anthropic.com api.groq.com api.mistral.ai api.cohere.ai generativelanguage.googleapis.com".split()
+# A page gets none: no answer says `Access-Control-Allow-Credentials`.
+COOKIES = "headers of an answer to a request with cookies"
 # Cases that a person has to mend, and all that do not succeed.
 FOR_A_PERSON = ["no token", "a vendor's key", "a revoked token", "no stored key", "an endpoint that the file lacks"]
-FAULTS = [*FOR_A_PERSON, "429 of the upstream", "500 of the upstream", "a cut in a stream"]
+FAULTS = [*FOR_A_PERSON, "429 of the upstream", "500 of the upstream", "a cut in a stream", COOKIES]
 SNIPPET = "the code of docs/clients.md"
 # Codex repeats a request for every status, whatever the answer says, unless `stream_max_retries` is 0 in its configuration.
 REPEATS = {"@openai/codex": 5}
@@ -168,16 +172,20 @@ class Gateway:
         self.process.wait(20)
 
 
+RUNTIMES = {"node": "Node", "browser": "Chromium"}
+
+
 def file_of(client):
+    """Its file below calls/. A page makes the calls that Node makes."""
     place, package = client
-    return package.lstrip("@").replace("/", "-") + (".mjs" if place == "node" else ".py")
+    return package.lstrip("@").replace("/", "-") + (".mjs" if place in RUNTIMES else ".py")
 
 
 def titled(client):
     place, package = client
     if place == "tools" or package == "curl":
         return package
-    return f"{package} ({'Node' if place == 'node' else 'Python'})"
+    return f"{package} ({RUNTIMES.get(place, 'Python')})"
 
 
 def code_of(client):
@@ -190,30 +198,32 @@ def version_of(client):
     place, package = client
     if package == "curl":
         return subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    if place in ["node", "tools"]:
-        lists = {"node": "package.json", "tools": "tools/package.json"}
-        return json.loads((HERE / lists[place]).read_text())["dependencies"][package]
+    if place in RUNTIMES or place == "tools":
+        packages = HERE / ("tools/package.json" if place == "tools" else "package.json")
+        return json.loads(packages.read_text())["dependencies"][package]
     return re.search(rf"(?m)^{re.escape(package)}(?:\[.*\])?==(.*)$", (HERE / f"{place}.txt").read_text())[1]
 
 
 async def calls_of(client, gateway, tools, work):
     """Runs one client and returns its cases."""
     relay = await Relay(gateway.port).start()
-    home = work / file_of(client)
+    home = work / f"{client[0]}-{file_of(client)}"
     home.mkdir()
     url = f"http://127.0.0.1:{relay.port}"
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "CLIENTS_GATEWAY": url, **gateway.env}
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "CLIENTS_GATEWAY": url, "CHROMIUM": shutil.which("chromium") or "", **gateway.env}
     language, code = code_of(client)
     env |= {"CLIENTS_LANGUAGE": language, "CLIENTS_SNIPPET": code.replace("http://127.0.0.1:8787", url)}
     env["PATH"] = f"{tools / 'tools/node_modules/.bin'}:{env['PATH']}"
-    if client[0] != "node":
+    if client[0] not in RUNTIMES:
         place = "requirements" if client[0] == "tools" else client[0]
         command = [tools / place / "bin/python", HERE / "harness.py", HERE / "calls" / file_of(client)]
     else:
-        for source in [HERE / "harness.mjs", *(HERE / "calls").glob("*.mjs")]:
+        for source in [*HERE.glob("*.mjs"), *(HERE / "calls").glob("*.mjs")]:
             (home / source.name).write_text(source.read_text())
+        page = client[0] == "browser"
+        (home / "host.mjs").symlink_to("page.mjs" if page else "node.mjs")
         (home / "node_modules").symlink_to(tools / "node/node_modules")
-        command = ["node", home / file_of(client), file_of(client).removesuffix(".mjs")]
+        command = ["node", home / "browser.mjs", file_of(client).removesuffix(".mjs")] if page else ["node", home / file_of(client)]
     process = await asyncio.create_subprocess_exec(*command, cwd=home, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         said, _ = await asyncio.wait_for(process.communicate(), LIMIT)
@@ -228,8 +238,8 @@ async def calls_of(client, gateway, tools, work):
 
 
 def number(requests):
-    """The number of requests that a case names."""
-    lines = requests.split(", ") if requests != "no request" else []
+    """The number of requests that a case names, without preflights of a browser."""
+    lines = [line for line in requests.split(", ") if requests != "no request" and not line.startswith("OPTIONS ")]
     return sum(int(found[1]) if (found := re.match(r"(\d+) x ", line)) else 1 for line in lines)
 
 

@@ -394,7 +394,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def whole(self, status, body, kind, cut=False, more={}):
         self.send_response(status)
-        for name, value in {"content-type": kind, "content-length": len(body), **more}.items():
+        for name, value in {"content-type": kind, "content-length": len(body), "x-ratelimit-remaining-requests": 9, **more}.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if cut else body)
