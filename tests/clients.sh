@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Real clients call tollgate at a scripted upstream, in a network namespace with loopback alone: the SDKs and frameworks of
-# tests/clients/{requirements,frameworks}.txt and package.json (in Node, and in pages of Chromium), the command lines of tools/package.json, and curl. tests/clients/run.py says what is
-# checked. Needs npm and Chromium, as tests/run.sh installs them.
+# tests/clients/{requirements,frameworks}.txt and package.json (in Node, and in pages of Chromium), the command lines of
+# tools/package.json and aider.txt, and curl. tests/clients/run.py says what is checked. Needs npm, jq and Chromium, as tests/run.sh
+# installs them.
 # `tests/clients.sh 'openai (Python)'` runs one client, `tests/clients.sh libraries` all but the command lines, which are large;
 # UPDATE_EXPECT=1 writes what their users see.
 set -euo pipefail
@@ -32,8 +33,13 @@ if [ "${1:-}" != libraries ] && ! cmp -s tests/clients/tools/package.json "$tool
   npm install --prefix "$tools/tools" --silent --no-audit --no-fund
   cp tests/clients/tools/package.json "$tools/tools/installed.json"
 fi
+if [ "${1:-}" != libraries ] && ! cmp -s tests/clients/aider.txt "$tools/aider/installed.txt"; then
+  python3 -m venv --clear "$tools/aider"
+  "$tools/aider/bin/pip" install --quiet --disable-pip-version-check --requirement tests/clients/aider.txt
+  cp tests/clients/aider.txt "$tools/aider/installed.txt"
+fi
 cargo build -q -j2
 tollgate=$(realpath "${CARGO_TARGET_DIR:-target}/debug/tollgate")
 export no_proxy=127.0.0.1
-timeout 300 unshare --user --map-root-user --net python3 tests/clients/run.py "$tollgate" "$tools" "$@"
+timeout 900 unshare --user --map-root-user --net python3 tests/clients/run.py "$tollgate" "$tools" "$@"
 echo "clients: ok"

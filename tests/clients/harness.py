@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import pathlib
 import runpy
 import subprocess
 import sys
@@ -49,17 +50,41 @@ def run(client, calls, chat=None, stream=None, empty=""):
         report("a cut in a stream", lambda: stream(client(TOKEN), "cut"))
 
 
-def run_tool(call):
-    """The same for a command line, which takes seconds to start: two faults that a person has to mend."""
-    report("the code of docs/clients.md", snippet)
-    for name, token in [("a vendor's key", VENDORS), ("no stored key", WITHOUT_KEY)]:
-        report(name, lambda: call(token))
+def run_tool(chat, model, reads=True, cut="cut", shown=str):
+    """The same for a command line: `chat(token, model, prompt)` is one run of it. Reading a note is its tool loop. `shown` cuts out of what
+    the code of docs/clients.md prints what differs from run to run.
+    """
+    report("the code of docs/clients.md", lambda: shown(snippet()))
+    if reads:
+        note = pathlib.Path("note.txt").absolute()
+        note.write_text("the text of the note")
+        report("a tool loop", lambda: chat(TOKEN, model, f"read {note}"))
+    for name, token in [("no token", ""), ("a vendor's key", VENDORS), ("a revoked token", REVOKED), ("no stored key", WITHOUT_KEY)]:
+        report(name, lambda: chat(token, model, "hello"))
+    models = {"429 of the upstream": "status-429", "500 of the upstream": "status-500", "a slow upstream": "slow", "a cut in a stream": cut}
+    for name, faulty in models.items():
+        report(name, lambda: chat(TOKEN, faulty, "hello"))
 
 
-def said(command, **env):
-    """What a command prints, or the end of it and of its errors with the exit code."""
-    run = subprocess.run(command, env={**os.environ, **env}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return run.stdout.strip() if run.returncode == 0 else f"exit code {run.returncode}: {run.stdout.strip()} {run.stderr.strip()}"
+def said(command, until=None, **env):
+    """What a command prints, or the end of it and of its errors with the exit code. One that would try for long is ended after `until`."""
+    command = subprocess.Popen(command, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if until:
+        lines = []
+        for line in command.stdout:
+            lines.append(line)
+            if until in line:
+                break
+        command.terminate()
+        command.communicate()
+        return plain("".join(lines))
+    out, errors = command.communicate()
+    return plain(out if command.returncode == 0 else f"exit code {command.returncode}: {out.strip()} {errors.strip()}")
+
+
+def plain(text):
+    """Without the place of the run."""
+    return text.strip().replace(os.getcwd(), "~")
 
 
 def report(name, call):

@@ -29,13 +29,17 @@ DOCUMENT = (ROOT / "docs/clients.md").read_text()
 # The places of what is installed, and the clients there. `ai` is called through its packages.
 CLIENTS = {
     "tools": "@anthropic-ai/claude-code @openai/codex @google/gemini-cli opencode-ai",
+    "aider": "aider-chat",
     "frameworks": "litellm langchain-openai instructor pydantic-ai-slim",
     "browser": "openai @anthropic-ai/sdk groq-sdk",
     "requirements": "openai anthropic groq mistralai cohere google-genai curl",
     "node": "openai @anthropic-ai/sdk groq-sdk @ai-sdk/openai @ai-sdk/anthropic @ai-sdk/groq @ai-sdk/openai-compatible @google/genai @mistralai/mistralai",
 }
+# The command lines, which are large. One of them has another way to sign in.
+COMMANDS = ["tools", "aider"]
+PASTED = "@openai/codex with a paste token"
 KEYS = ["openai.apiKey", "anthropic.apiKey", *(f"providers.{name}.apiKey" for name in ["groq", "mistral", "cohere", "gemini"])]
-HOSTS = "api.openai.com api.anthropic.com api.groq.com api.mistral.ai api.cohere.ai generativelanguage.googleapis.com".split()
+HOSTS = "api.openai.com api.anthropic.com api.groq.com api.mistral.ai api.cohere.ai generativelanguage.googleapis.com chatgpt.com".split()
 # A page gets none: no answer says `Access-Control-Allow-Credentials`.
 COOKIES = "headers of an answer to a request with cookies"
 # Cases that a person has to mend, and all that do not succeed.
@@ -43,8 +47,10 @@ FOR_A_PERSON = ["no token", "a vendor's key", "a revoked token", "no stored key"
 FAULTS = [*FOR_A_PERSON, "429 of the upstream", "500 of the upstream", "a cut in a stream", COOKIES]
 SNIPPET = "the code of docs/clients.md"
 # Codex repeats a request for every status, whatever the answer says, unless `stream_max_retries` is 0 in its configuration.
-REPEATS = {"@openai/codex": 5}
-LIMIT = 150  # seconds, of one client: one that hangs, not one on a busy machine
+REPEATS = {"@openai/codex": 5, PASTED: 5}
+# It asks for these once or twice, as it happens.
+UNCOUNTED = ["GET /openai-codex/codex/models"]
+LIMIT = 400  # seconds, of one client: one that hangs, not one on a busy machine
 # More than the cores: some wait before they try again.
 LANES = 3
 
@@ -95,7 +101,7 @@ class Relay:
             body += await reader.read(65536)
         case = json.loads(body)
         counted = collections.Counter(self.lines)
-        requests = ", ".join(line if times == 1 else f"{times} x {line}" for line, times in counted.items()) or "no request"
+        requests = ", ".join(line if times == 1 or line in UNCOUNTED else f"{times} x {line}" for line, times in counted.items()) or "no request"
         self.cases[case["case"]] = [requests, plain(case["saw"])]
         self.lines.clear()
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
@@ -158,6 +164,7 @@ class Gateway:
         token, revoked = (self.command("user", "add", name) for name in ["alice", "bob"])
         for name in KEYS:
             self.command("credential", "set", "alice", name, input=upstream.KEY)
+        self.command("credential", "set", "alice", "openai.oauth", input=json.dumps(upstream.LOGIN))
         self.command("user", "remove", "bob")
         return {"TOKEN": token, "CLIENTS_WITHOUT_KEY": self.command("user", "add", "carol"), "CLIENTS_REVOKED": revoked}
 
@@ -178,12 +185,12 @@ RUNTIMES = {"node": "Node", "browser": "Chromium"}
 def file_of(client):
     """Its file below calls/. A page makes the calls that Node makes."""
     place, package = client
-    return package.lstrip("@").replace("/", "-") + (".mjs" if place in RUNTIMES else ".py")
+    return re.sub("[/ ]", "-", package.lstrip("@")) + (".mjs" if place in RUNTIMES else ".py")
 
 
 def titled(client):
     place, package = client
-    if place == "tools" or package == "curl":
+    if place in COMMANDS or package == "curl":
         return package
     return f"{package} ({RUNTIMES.get(place, 'Python')})"
 
@@ -200,7 +207,7 @@ def version_of(client):
         return subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     if place in RUNTIMES or place == "tools":
         packages = HERE / ("tools/package.json" if place == "tools" else "package.json")
-        return json.loads(packages.read_text())["dependencies"][package]
+        return json.loads(packages.read_text())["dependencies"][package.split()[0]]
     return re.search(rf"(?m)^{re.escape(package)}(?:\[.*\])?==(.*)$", (HERE / f"{place}.txt").read_text())[1]
 
 
@@ -213,7 +220,7 @@ async def calls_of(client, gateway, tools, work):
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "CLIENTS_GATEWAY": url, "CHROMIUM": shutil.which("chromium") or "", **gateway.env}
     language, code = code_of(client)
     env |= {"CLIENTS_LANGUAGE": language, "CLIENTS_SNIPPET": code.replace("http://127.0.0.1:8787", url)}
-    env["PATH"] = f"{tools / 'tools/node_modules/.bin'}:{env['PATH']}"
+    env["PATH"] = f"{tools / 'tools/node_modules/.bin'}:{tools / 'aider/bin'}:{env['PATH']}"
     if client[0] not in RUNTIMES:
         place = "requirements" if client[0] == "tools" else client[0]
         command = [tools / place / "bin/python", HERE / "harness.py", HERE / "calls" / file_of(client)]
@@ -272,9 +279,10 @@ async def main():
     binary, tools, only = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
     loopback_up()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    places = {place: packages for place, packages in CLIENTS.items() if only != ["libraries"] or place != "tools"}
+    places = {place: packages for place, packages in CLIENTS.items() if only != ["libraries"] or place not in COMMANDS}
     only = [] if only == ["libraries"] else only
     clients = [(place, package) for place, packages in places.items() for package in packages.split()]
+    clients += [("tools", PASTED)] if "tools" in places else []
     clients = [client for client in clients if not only or titled(client) in only or file_of(client) in only]
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
     updates, faults, table = os.environ.get("UPDATE_EXPECT") == "1", [], []
@@ -306,4 +314,5 @@ async def main():
         sys.exit("\n" + "\n".join(faults))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

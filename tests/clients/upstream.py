@@ -1,7 +1,7 @@
 """A scripted upstream that speaks what the clients need, over TLS: the formats of OpenAI, Anthropic, Gemini, Cohere and Mistral.
 
 It finds the format by the path, and misbehaves by the model's name: `status-429` and `status-500` answer so, `cut` breaks a stream
-in its middle, `slow` waits before the first byte. Each request has to carry the stored key, and nothing of the client's token.
+in its middle, `cut-once` only a client's first, `slow` waits before the first byte. Each request has to carry the stored key, and nothing of the client's token.
 """
 
 import base64
@@ -13,13 +13,31 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+
+def token(claims, signature):
+    """A JWT, which nobody verifies."""
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in [{"alg": "RS256"}, claims])
+    return ".".join([*parts, signature])
+
+
 KEY = "stored-key-0123456789"
+# A login of ChatGPT. Its access token says whose account it is, and ends with the key.
+ACCOUNT = "account-of-the-login"
+CLAIMS = {"exp": 9999999999, "https://api.openai.com/auth": {"chatgpt_account_id": ACCOUNT}}
+LOGIN = {"tokens": {"access_token": token(CLAIMS, KEY), "refresh_token": "a-refresh-token"}}
 TEXT = "Hello from upstream"
 WORDS = ["Hello", " from", " upstream"]
 VECTOR = [0.25, -0.5]
 SLOW = 0.3
-# Command lines bring more tools than this of their own, and get a text.
+# Command lines bring more tools than this of their own, and get a text, unless the request names a note: then the tool that reads files.
 MANY = 3
+NOTE = re.compile(r"[\w./-]+/note\.txt")
+READERS = {
+    "Read": lambda path: {"file_path": path},
+    "read": lambda path: {"filePath": path},
+    "read_file": lambda path: {"file_path": path},
+    "exec_command": lambda path: {"cmd": f"cat {path}"},
+}
 WAV = b"RIFF....WAVE"
 PIXEL = base64.b64encode(b"a picture").decode()
 
@@ -53,13 +71,18 @@ def text_of(content):
     return str(content)
 
 
-def reply_of(tools, result):
+def reply_of(body, tools, result):
     """The text, or the call of a tool: first the tool is called, then its result is repeated."""
     if result is not None:
         return f"The tool returned {text_of(result).strip()}", None
-    if not tools or len(tools) > MANY:
+    functions = {one["name"]: one for one in (tool.get("function", tool) for tool in tools or []) if "name" in one}
+    if reader := functions.keys() & READERS.keys():
+        found = NOTE.search(json.dumps(body))
+        name = reader.pop()
+        return (None, (name, READERS[name](found[0]))) if found else (TEXT, None)
+    if not functions or len(tools) > MANY:
         return TEXT, None
-    function = tools[0].get("function", tools[0])
+    function = next(iter(functions.values()))
     schema = function.get("parameters") or function.get("input_schema") or function.get("parametersJsonSchema") or function.get("parameters_json_schema") or {}
     return None, (function["name"], made(schema))
 
@@ -73,7 +96,7 @@ def words(text):
 
 def chat(body):
     last = body["messages"][-1]
-    text, call = reply_of(body.get("tools"), last["content"] if last["role"] == "tool" else None)
+    text, call = reply_of(body, body.get("tools"), last["content"] if last["role"] == "tool" else None)
     if text == TEXT and (body.get("response_format") or {}).get("type") == "json_schema":
         text = json.dumps(made(body["response_format"]["json_schema"]["schema"]))
     common = {"id": "chatcmpl-1", "created": 1, "model": body["model"], "service_tier": "default"}
@@ -125,7 +148,7 @@ def models(host):
 def responses(body):
     items = body["input"] if isinstance(body["input"], list) else []
     outputs = [item["output"] for item in items if item.get("type") == "function_call_output"]
-    text, call = reply_of(body.get("tools"), outputs[-1] if outputs else None)
+    text, call = reply_of(body, body.get("tools"), outputs[-1] if outputs else None)
     if call:
         item = {"type": "function_call", "id": "fc_1", "call_id": "call_123456", "name": call[0], "arguments": json.dumps(call[1]), "status": "completed"}
     else:
@@ -163,7 +186,7 @@ def responses(body):
 def messages(body):
     last = body["messages"][-1]["content"]
     results = [block for block in last if block.get("type") == "tool_result"] if isinstance(last, list) else []
-    text, call = reply_of(body.get("tools"), results[-1]["content"] if results else None)
+    text, call = reply_of(body, body.get("tools"), results[-1]["content"] if results else None)
     block = {"type": "tool_use", "id": "toolu_1", "name": call[0], "input": call[1]} if call else {"type": "text", "text": text}
     usage = {"input_tokens": 3, "output_tokens": 3}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": [block]}
@@ -194,7 +217,7 @@ MESSAGE_BATCH = {
 def gemini(body):
     last = body["contents"][-1]["parts"][-1]
     tools = [function for tool in body.get("tools", []) for function in tool.get("functionDeclarations", [])]
-    text, call = reply_of(tools, last["functionResponse"]["response"] if "functionResponse" in last else None)
+    text, call = reply_of(body, tools, last["functionResponse"]["response"] if "functionResponse" in last else None)
     part = lambda one: {"candidates": [{"content": {"role": "model", "parts": [one]}, "index": 0}]}
     parts = [part({"functionCall": {"name": call[0], "args": call[1]}})] if call else [part({"text": word}) for word in words(text)]
     parts[-1]["candidates"][0]["finishReason"] = "STOP"
@@ -217,7 +240,7 @@ GEMINI_MODEL = {"name": "models/model-1", "displayName": "Model", "supportedGene
 
 def cohere_chat(body):
     last = body["messages"][-1]
-    text, call = reply_of(body.get("tools"), last["content"] if last["role"] == "tool" else None)
+    text, call = reply_of(body, body.get("tools"), last["content"] if last["role"] == "tool" else None)
     reason = "TOOL_CALL" if call else "COMPLETE"
     usage = {"billed_units": {"input_tokens": 3, "output_tokens": 3}, "tokens": {"input_tokens": 3, "output_tokens": 3}}
     if not body.get("stream"):
@@ -267,7 +290,8 @@ ANSWERS = [
     ("POST", r".*/chat/completions", chat),
     ("POST", r".*/v1/completions", completion),
     ("POST", r".*/embeddings", embeddings),
-    ("POST", r".*/v1/responses", responses),
+    ("POST", r".*/(v1|codex)/responses", responses),
+    ("GET", r".*/codex/models", {"models": []}),
     ("GET", r".*/v1/responses/resp_1", lambda _: responses({"model": "m", "input": ""})),
     ("DELETE", r".*/v1/responses/resp_1", {"id": "resp_1", "object": "response", "deleted": True}),
     ("POST", r"/v1/messages", messages),
@@ -358,7 +382,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.faults.append(f"the upstream has no answer for {self.command} {self.path}")
             return self.fail(500)
         if isinstance(reply, list):
-            return self.stream(reply, cut="cut" in model)
+            return self.stream(reply, cut="cut" in model and not ("once" in model and self.server.again(self.headers["user-agent"])))
         if isinstance(reply, bytes):
             return self.whole(200, reply, "application/octet-stream")
         self.whole(200, json.dumps(reply).encode(), "application/json", cut="cut" in model)
@@ -425,15 +449,23 @@ class Upstream(ThreadingHTTPServer):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.faults = []
+        self.faults, self.cut_once = [], set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def look(self, method, path, headers):
         head = f"{path}\n{headers}"
         if KEY not in head:
             self.faults.append(f"{method} {path} came without the stored key")
+        if "chatgpt.com" in headers["host"] and headers["chatgpt-account-id"] != ACCOUNT:
+            self.faults.append(f"{method} {path} came without the account of the login")
         if re.search(r"\btg_[0-9A-Za-z]{8}", head):
             self.faults.append(f"{method} {path} came with the client's token")
+
+    def again(self, client):
+        """Whether this client was cut once."""
+        known = client in self.cut_once
+        self.cut_once.add(client)
+        return known
 
     def handle_error(self, *_):
         """A client that leaves is no fault of the upstream."""
