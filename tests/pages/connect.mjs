@@ -196,7 +196,7 @@ exp = 9999999999
   await assert.rejects(call("/proxy/acme/v1/chat/completions"), /40[13]/);
   // The client that takes it, by its file.
   await shows(tokens, "To use it with Codex");
-  await shows(tokens, "Put the paste token in place of the access token, then run it:");
+  await shows(tokens, "Put the paste token in place of the access token, without a refresh token, then run it:");
   await shows(tokens, `base_url = "${tollgate.url}/pasted"`);
   await accessible(tokens, "tokens: a paste token");
   assert.equal(await tokens.getByText("Those that were made before").count(), 0);
