@@ -14,7 +14,6 @@ done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v npm >/dev/null || missing+=(nodejs npm)
-command -v openssl >/dev/null || missing+=(openssl)
 command -v chromium >/dev/null || missing+=(chromium)
 for tool in nginx caddy openssl; do
   PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || missing+=("$tool")
