@@ -2,6 +2,7 @@
 //! `check` has no errors, and never replaces a file.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -305,7 +306,12 @@ fn credential_line(provider: &crate::compile::Provider) -> Option<String> {
     };
     let sends_nothing = |auth: &&crate::compile::Auth| provider.fields_of(auth).is_empty();
     let optional = provider.auth.iter().find(sends_nothing);
-    let usual = provider.auth.iter().find(is_plain).or_else(|| provider.auth.first());
+    // Files name the usual field first, whatever the order in which entries apply.
+    let place = |auth: &&crate::compile::Auth| {
+        needed(auth).iter().filter_map(|name| fields().position(|field| field.name == **name)).max()
+    };
+    let plain = || provider.auth.iter().filter(is_plain);
+    let usual = plain().min_by_key(place).or_else(|| provider.auth.first());
     let (section, names) = (&section.name, needed(optional.or(usual)?));
     Some(match names.as_slice() {
         [] if optional.is_some() && provider.auth.len() > 1 => {
@@ -317,7 +323,13 @@ fn credential_line(provider: &crate::compile::Provider) -> Option<String> {
         [field] if matches!(kind_of(field), Some(FieldKind::Json | FieldKind::Oauth2)) => {
             format!("store a key:  tollgate credential set USER {section}.{field} < FILE.json")
         }
-        [field] => format!("store a key:  tollgate credential set USER {section}.{field}"),
+        [field] => {
+            let others: BTreeSet<&str> =
+                plain().map(needed).filter(|names| names.len() == 1).flatten().collect();
+            let others = others.into_iter().filter(|other| other != field);
+            let others: String = others.map(|other| format!(", or {section}.{other}")).collect();
+            format!("store a key:  tollgate credential set USER {section}.{field}{others}")
+        }
         several => format!(
             "store keys:   tollgate credential set USER {section} < fields.json, a JSON object with {}",
             backticked(several)
