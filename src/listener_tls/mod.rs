@@ -104,6 +104,14 @@ struct Served {
     digest: Content,
 }
 
+/// Why new files are not used.
+enum Unused {
+    /// They have to change.
+    Bad(String),
+    /// They are valid later.
+    Early(String),
+}
+
 /// SHA-256 of both texts; none of a file that cannot be read.
 type Content = [Option<[u8; 32]>; 2];
 
@@ -210,7 +218,10 @@ impl<'p> Watch<'p> {
                 tracing::info!("the files of the certificate are again those that are in use");
             }
         } else {
-            match read.map_err(|error| error.to_string()).and_then(|new| new.replaces(&served, now_ms)) {
+            match read
+                .map_err(|error| Unused::Bad(error.to_string()))
+                .and_then(|new| new.replaces(&served, now_ms))
+            {
                 Ok(new) => {
                     self.pair.served.store(Arc::new(new));
                     *self.pair.problem() = None;
@@ -218,21 +229,31 @@ impl<'p> Watch<'p> {
                     self.log("certificate replaced");
                 }
                 Err(_) if self.failed != Some(digest) => self.failed = Some(digest),
-                Err(problem) => self.report(problem),
+                Err(unused) => self.report(unused),
             }
         }
         self.warn(now_ms);
     }
 
-    fn report(&self, problem: String) {
+    fn report(&self, unused: Unused) {
         let mut known = self.pair.problem();
-        if known.as_ref() != Some(&problem) {
-            tracing::error!(
+        let (Unused::Bad(problem) | Unused::Early(problem)) = &unused;
+        if known.as_ref() == Some(problem) {
+            return;
+        }
+        match &unused {
+            Unused::Bad(problem) => tracing::error!(
                 problem,
                 "the new certificate is not used: the last good one stays; it is tried again once the files change"
-            );
-            *known = Some(problem);
+            ),
+            Unused::Early(problem) => {
+                tracing::warn!(
+                    problem,
+                    "the new certificate is not used yet: the last good one stays until then"
+                );
+            }
         }
+        *known = Some(problem.clone());
     }
 
     fn log(&self, event: &str) {
@@ -284,11 +305,18 @@ impl Served {
         Ok(Self { key: Arc::new(key), validity, digest })
     }
 
-    /// This pair, unless it would make things worse.
-    fn replaces(self, old: &Self, now_ms: u64) -> Result<Self, String> {
-        let until = self.validity.until_ms;
-        if until <= now_ms && now_ms < old.validity.until_ms {
-            return Err(format!("the new certificate has expired at {}", clock::utc(until)));
+    /// This pair, unless it would make things worse. It is asked again until it is used.
+    fn replaces(self, old: &Self, now_ms: u64) -> Result<Self, Unused> {
+        let Validity { since_ms, until_ms } = self.validity;
+        let is_old_valid = (old.validity.since_ms..old.validity.until_ms).contains(&now_ms);
+        if is_old_valid && until_ms <= now_ms {
+            return Err(Unused::Bad(format!("the new certificate has expired at {}", clock::utc(until_ms))));
+        }
+        if is_old_valid && now_ms < since_ms {
+            return Err(Unused::Early(format!(
+                "the new certificate is not valid before {}",
+                clock::utc(since_ms)
+            )));
         }
         Ok(self)
     }

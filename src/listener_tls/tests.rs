@@ -5,8 +5,14 @@ use super::*;
 
 /// A certificate and its key that end in this year.
 fn issued(until: i32) -> (String, String) {
+    issued_for(1975, until)
+}
+
+/// The same, which begin in this year.
+fn issued_for(since: i32, until: i32) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["demo".to_owned()]).unwrap();
+    params.not_before = date_time_ymd(since, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
@@ -54,6 +60,36 @@ fn a_pair_is_good_or_refused_with_its_file() {
     assert!(ListenerTls::open(place.files()).unwrap_err().to_string().contains("tls.key` is no file"));
     let missing = TlsFiles { key: place.0.path().join("none"), ..place.files() };
     assert!(ListenerTls::open(missing).unwrap_err().to_string().contains("cannot read"));
+}
+
+#[test]
+fn a_pair_of_the_future_is_used_once_it_is_valid_or_the_old_one_is_not() {
+    const NOT_YET: Option<&str> = Some("the new certificate is not valid before 2050-01-01T00:00:00Z");
+    for (old_until, used_at) in [(2096, "2050-01-01T00:00:00Z"), (2040, "2040-01-01T00:00:00Z")] {
+        let place = Place::new();
+        let (old, new) = (issued(old_until), issued_for(2050, 2097));
+        place.write(&old.0, &old.1);
+        let tls = ListenerTls::open(place.files()).unwrap();
+        let pair = Arc::clone(&tls.pair);
+        let mut watch = Watch::new(&pair);
+        place.write(&new.0, &new.1);
+        let used_ms = clock::from_utc(used_at).unwrap();
+        let mut after = |now_ms: u64, expires: i32, problem: Option<&str>| {
+            watch.look(now_ms);
+            let status = tls.status();
+            assert!(status.expires.starts_with(&expires.to_string()), "{status:?}, not {expires}");
+            assert_eq!(status.problem.as_deref(), problem, "{now_ms}");
+        };
+        after(used_ms - 5000, old_until, None);
+        after(used_ms - 4000, old_until, NOT_YET);
+        after(used_ms - 1, old_until, NOT_YET);
+        after(used_ms, 2097, None);
+    }
+    // At the start there is no other.
+    let place = Place::new();
+    let (certificate, key) = issued_for(2050, 2097);
+    place.write(&certificate, &key);
+    assert!(ListenerTls::open(place.files()).is_ok());
 }
 
 #[test]
