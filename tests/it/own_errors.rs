@@ -1,6 +1,7 @@
 //! Errors of tollgate itself, as clients read them: the format of the API that was called, the endpoint that was meant, the
 //! cause of a 401, `x-should-retry`, and the limit of header fields.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::harness::{Answer, Exchange, Message, World};
@@ -87,6 +88,11 @@ fn a_404_names_the_endpoint_that_was_meant() {
         ("POST", "/groq/v1/chat/completions", Some("POST /proxy/groq/v1/chat/completions")),
         ("POST", "/proxy/gorq/v1/chat/completions", Some("POST /proxy/groq/v1/chat/completions")),
         ("POST", "/antropic/v1/messages", Some("POST /anthropic/v1/messages")),
+        ("POST", "/proxy/openai/v1/chat/completions", Some("POST /openai/v1/chat/completions")),
+        ("POST", "/proxy/anthropic/v1/messages", Some("POST /anthropic/v1/messages")),
+        ("POST", "/proxy/openai/v1/respones", Some("POST /openai/v1/responses")),
+        ("POST", "/openai/v1/v1/models", Some("GET /openai/v1/models")),
+        ("GET", "/anthropic/v1/message", Some("POST /anthropic/v1/messages")),
         ("GET", "/nowhere", None),
         ("GET", "/favicon.ico", None),
         ("GET", &*long, None),
@@ -131,6 +137,15 @@ fn a_401_says_what_is_wrong_with_the_token() {
              vendors' keys are stored there, and no client needs them"
         )
     };
+    // As tollgate makes it for one client, and as its vendor does.
+    let pasted = |subject: &str| {
+        let claims = serde_json::json!({
+            "exp": 9_999_999_999_u64, "iat": 1, "iss": "https://auth.openai.com", "sub": subject,
+            "https://api.openai.com/auth": { "chatgpt_account_id": "1", "chatgpt_user_id": "user-1" },
+            "https://api.openai.com/profile": { "email": "user@example.com" },
+        });
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    };
     let missing = "No token was found in the request: send yours as `Authorization: Bearer TOKEN`, \
         or where the client has its API key";
     let anthropic = "sk-ant-api03-Secret0123456789";
@@ -144,7 +159,9 @@ fn a_401_says_what_is_wrong_with_the_token() {
         (bearer("0123456789abcdef"), "foreign_token", foreign("it may be a vendor's key")),
         (bearer(unknown), "invalid_token", not_valid.to_owned()),
         (bearer(&format!("sk-ant-oat-{unknown}")), "invalid_token", not_valid.to_owned()),
-        (bearer("eyJh.eyJz.c2ln"), "invalid_token", not_valid.to_owned()),
+        (bearer("eyJh.eyJz.c2ln"), "foreign_token", foreign("it may be a vendor's key")),
+        (bearer(&pasted("gateway-proxy")), "invalid_token", not_valid.to_owned()),
+        (bearer(&pasted("auth0|1")), "foreign_token", foreign("it may be a vendor's key")),
     ];
     for (more, code, advice) in &cases {
         let (answer, body) = refused(&mut world, "POST /openai/v1/chat/completions", more);

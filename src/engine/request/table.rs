@@ -10,10 +10,7 @@ use std::{
 
 use http::Method;
 
-use super::{
-    cors::Cors,
-    unmatched::{OTHER_METHOD, Unmatched},
-};
+use super::{cors::Cors, unmatched::Unmatched};
 use crate::{
     base::{
         budget::{Budget, Budgets},
@@ -483,10 +480,9 @@ impl Table {
             .flat_map(|(one, endpoint)| endpoint.paths.iter().map(move |path| (one, endpoint, path)));
         let near = paths.filter_map(|(provider, endpoint, path)| {
             let same = endpoint.method == *method;
-            let cost = path.pattern.distance(&plain)? + if same { 0 } else { OTHER_METHOD };
-            Some((cost, same, provider, endpoint, path))
+            Some((path.pattern.distance(&plain)?, same, provider, endpoint, path))
         });
-        let (_, same, provider, endpoint, path) = near.min_by_key(|(cost, ..)| *cost)?;
+        let (_, same, provider, endpoint, path) = near.min_by_key(|(cost, same, ..)| (*cost, !same))?;
         let method = (!same).then_some(Difference::Method).into_iter();
         let differences = method.chain(path.pattern.differences(&plain)).collect();
         Some(Nearest { provider, endpoint, path, differences })

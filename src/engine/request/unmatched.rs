@@ -1,6 +1,6 @@
 //! Requests that no endpoint serves: the wire format of their errors, and the endpoint that was probably meant.
 //!
-//! It guarantees: the format takes a few look-ups. The search for an endpoint takes a number of comparisons that is bounded for
+//! It guarantees: the format takes a few look-ups. The search for an endpoint takes an amount of work that is bounded for
 //! any number of providers and any path; only authenticated callers cause it. Neither decides about a request.
 //!
 //! Read next: `table`, which finds endpoints; `compile/api.rs` for `known_by`.
@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, Method, request::Parts};
 
-use super::table::Table;
+use super::table::{Hit, Table};
 use crate::{
     base::{own_paths, suggest},
     language::{
@@ -25,14 +25,16 @@ use crate::{
 const MAX_PATH: usize = 256;
 /// The most segments of a path that is compared with those of endpoints: the work grows with their number.
 const MAX_SEGMENTS: usize = 24;
-/// The most paths of endpoints that one path is compared with.
+/// The most work of all comparisons for one request, in pairs of letters: below 0.1 ms.
+const MAX_WORK: usize = 30_000;
+/// The most paths of endpoints below one prefix that one path is compared with.
 const MAX_COMPARED: usize = 512;
+/// The most repetitions in a path that are left out, one by one.
+const MAX_DOUBLES: usize = 8;
 /// The most prefixes that are put before a path, or compared with its beginning.
 const MAX_PREFIXES: usize = 1024;
 /// The most segments at the beginning of a path that are taken for a prefix.
 const MAX_PREFIX_SEGMENTS: usize = 4;
-/// The cost of another method, in the unit of `Pattern::distance`.
-pub(super) const OTHER_METHOD: u32 = 3;
 
 /// What is known of paths without an endpoint.
 #[derive(Debug, Default)]
@@ -125,7 +127,7 @@ impl Table {
         titles.all(|other| other == title).then_some(title)
     }
 
-    /// The wire format of tollgate's own error for a request: that of its endpoint, with another method if need be; below the
+    /// The wire format of tollgate's own error for a request: that of its endpoint, with another method if need be; else, below the
     /// prefix of a provider, one of that provider's, chosen by what the request is known by; elsewhere, the one that the
     /// request is known by. None for tollgate's own paths, and where nothing is known.
     pub fn error_format(&self, head: &Parts) -> Option<Arc<Api>> {
@@ -133,9 +135,10 @@ impl Table {
         if own_paths::find(path).is_some() {
             return None;
         }
-        if let Some(hit) = self.find_canonical(&head.method, path).or_else(|| self.find_with_any_method(path))
-        {
-            return hit.endpoint().api.clone();
+        let api = |hit: Hit| hit.endpoint().api.clone();
+        let of_endpoint = self.find_canonical(&head.method, path).and_then(api);
+        if let Some(api) = of_endpoint.or_else(|| self.find_with_any_method(path).and_then(api)) {
+            return Some(api);
         }
         let Unmatched { formats, known: all, .. } = &self.unmatched;
         let below = self.unmatched.below(path).iter().filter_map(|index| formats.get(*index));
@@ -155,69 +158,111 @@ impl Table {
         if path.len() > MAX_PATH || path.matches('/').count() > MAX_SEGMENTS {
             return None;
         }
-        let below = self.unmatched.below(path);
-        if !below.is_empty() {
-            return self.meant_below(below, method, path, reaches);
+        let mut search = Search { table: self, method, work: MAX_WORK, reaches };
+        let without_double = search.without_double(path);
+        if without_double.is_some() {
+            return without_double;
         }
-        self.without_prefix(method, path, reaches)
-            .or_else(|| self.with_misspelt_prefix(method, path, reaches))
+        if !self.unmatched.below(path).is_empty() {
+            return search.near(path);
+        }
+        search
+            .without_front(path)
+            .or_else(|| search.without_prefix(path))
+            .or_else(|| fronts(path).find_map(|front| search.near(&path[front.len()..])))
+            .or_else(|| search.with_misspelt_prefix(path))
+    }
+}
+
+/// What a path may begin with instead of a prefix, the shortest first.
+fn fronts(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(slash, _)| &path[..slash]).skip(1).take(MAX_PREFIX_SEGMENTS)
+}
+
+/// The search for the endpoint that a request was meant for. The path of an endpoint counts before its method.
+struct Search<'t, R> {
+    table: &'t Table,
+    method: &'t Method,
+    /// What is left for comparisons.
+    work: usize,
+    reaches: R,
+}
+
+impl<R: Fn(&Provider, &Endpoint) -> bool> Search<'_, R> {
+    /// An endpoint that serves exactly this path, with the request's method before others.
+    fn served(&self, path: &str) -> Option<(Method, String)> {
+        let hits = [self.table.find_canonical(self.method, path), self.table.find_with_any_method(path)];
+        let mut reached =
+            hits.into_iter().flatten().filter(|hit| (self.reaches)(&hit.provider, hit.endpoint()));
+        reached.next().map(|hit| (hit.endpoint().method.clone(), path.to_owned()))
+    }
+
+    /// The endpoint of a path in which one segment, or several in a row, came twice.
+    fn without_double(&self, path: &str) -> Option<(Method, String)> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let lengths = 1..=MAX_PREFIX_SEGMENTS.min(segments.len() / 2);
+        let doubles =
+            lengths.flat_map(|length| (0..=segments.len() - 2 * length).map(move |at| (at, length)));
+        let mut doubles = doubles.filter(|(at, length)| {
+            let (first, second) = (*at..at + length, at + length..at + 2 * length);
+            segments[first] == segments[second]
+        });
+        doubles.by_ref().take(MAX_DOUBLES).find_map(|(at, length)| {
+            let left = [&segments[..at], &segments[at + length..]].concat();
+            self.served(&format!("/{}", left.join("/")))
+        })
+    }
+
+    /// The endpoint of a path with too many segments at its begin, as where a client adds a prefix of its own.
+    fn without_front(&self, path: &str) -> Option<(Method, String)> {
+        fronts(path).find_map(|front| {
+            let rest = &path[front.len()..];
+            self.served(rest).or_else(|| self.without_double(rest))
+        })
+    }
+
+    /// The endpoint whose prefix the client left out. Of several, the one with the shortest path.
+    fn without_prefix(&self, path: &str) -> Option<(Method, String)> {
+        let prefixes = self.table.unmatched.by_prefix.keys().take(MAX_PREFIXES);
+        let whole = prefixes.map(|prefix| format!("{prefix}{path}"));
+        let served = whole.filter(|whole| {
+            let hit = self.table.find_canonical(self.method, whole);
+            hit.is_some_and(|hit| (self.reaches)(&hit.provider, hit.endpoint()))
+        });
+        served.min_by_key(String::len).map(|path| (self.method.clone(), path))
     }
 
     /// The nearest endpoint of the providers of a path's prefix.
-    fn meant_below(
-        &self,
-        providers: &[usize],
-        method: &Method,
-        path: &str,
-        reaches: impl Fn(&Provider, &Endpoint) -> bool + Copy,
-    ) -> Option<(Method, String)> {
-        let plain = NormalizedPath::new(path)?;
-        let providers = providers.iter().filter_map(|index| self.providers.get(*index));
+    fn near(&mut self, path: &str) -> Option<(Method, String)> {
+        let Self { table, method, work, reaches } = self;
+        let below = table.unmatched.below(path);
+        let plain = NormalizedPath::new(path).filter(|_| !below.is_empty())?;
+        let providers = below.iter().filter_map(|index| table.providers.get(*index));
         let endpoints = providers.flat_map(|one| one.endpoints.iter().map(move |endpoint| (one, endpoint)));
         let endpoints = endpoints.filter(|(one, endpoint)| reaches(one, endpoint));
         let paths =
             endpoints.flat_map(|(_, endpoint)| endpoint.paths.iter().map(move |path| (endpoint, path)));
         let near = paths.take(MAX_COMPARED).filter_map(|(endpoint, path)| {
-            let other = if endpoint.method == *method { 0 } else { OTHER_METHOD };
-            Some((path.pattern.distance(&plain)? + other, endpoint, path))
+            let cost = path.pattern.distance_within(&plain, work)?;
+            Some(((cost, endpoint.method != **method), endpoint, path))
         });
         let (_, endpoint, path) = near.min_by_key(|(cost, ..)| *cost)?;
         Some((endpoint.method.clone(), path.text.clone()))
     }
 
-    /// The endpoint whose prefix the client left out. Of several, the one with the shortest path.
-    fn without_prefix(
-        &self,
-        method: &Method,
-        path: &str,
-        reaches: impl Fn(&Provider, &Endpoint) -> bool,
-    ) -> Option<(Method, String)> {
-        let whole =
-            self.unmatched.by_prefix.keys().take(MAX_PREFIXES).map(|prefix| format!("{prefix}{path}"));
-        let served = whole.filter(|whole| {
-            let hit = self.find_canonical(method, whole);
-            hit.is_some_and(|hit| reaches(&hit.provider, hit.endpoint()))
-        });
-        served.min_by_key(String::len).map(|path| (method.clone(), path))
-    }
-
     /// The nearest endpoint below the prefix that a path begins like, or with the end of.
-    fn with_misspelt_prefix(
-        &self,
-        method: &Method,
-        path: &str,
-        reaches: impl Fn(&Provider, &Endpoint) -> bool + Copy,
-    ) -> Option<(Method, String)> {
+    fn with_misspelt_prefix(&mut self, path: &str) -> Option<(Method, String)> {
         let segments = |text: &str| text.matches('/').count();
-        let mut fronts =
-            path.match_indices('/').map(|(slash, _)| &path[..slash]).skip(1).take(MAX_PREFIX_SEGMENTS);
-        fronts.find_map(|front| {
-            let all = self.unmatched.by_prefix.keys().map(String::as_str).take(MAX_PREFIXES);
-            let alike = all.clone().filter(|prefix| segments(prefix) == segments(front));
+        let table = self.table;
+        fronts(path).find_map(|front| {
+            let all = table.unmatched.by_prefix.keys().map(String::as_str).take(MAX_PREFIXES);
+            // A misspelt prefix has nearly as many letters.
+            let alike = all.clone().filter(|prefix| {
+                prefix.len().abs_diff(front.len()) <= 2 && segments(prefix) == segments(front)
+            });
             let prefix = all.clone().find(|prefix| prefix.ends_with(front));
             let prefix = prefix.or_else(|| suggest::misspelt(front, alike))?;
-            let meant = format!("{prefix}{}", &path[front.len()..]);
-            self.meant_below(self.unmatched.by_prefix.get(prefix)?, method, &meant, reaches)
+            self.near(&format!("{prefix}{}", &path[front.len()..]))
         })
     }
 }

@@ -62,7 +62,9 @@ fn the_format_of_an_error() {
     };
     check("GET /mixed/a", Some("x-third"), Some("other"));
     check("POST /mixed/a", None, Some("other"));
-    check("GET /mixed/d", Some("x-other"), None);
+    // An endpoint without a format is no reason for another one than beside it.
+    check("GET /mixed/d", None, Some("plain"));
+    check("GET /mixed/d", Some("x-other"), Some("other"));
     check("GET /mixed/nowhere", None, Some("plain"));
     check("GET /mixed/nowhere", Some("x-other"), Some("other"));
     check("GET /mixed/v1/other/x", None, Some("other"));
@@ -98,6 +100,20 @@ fn the_endpoint_that_was_meant() {
     check("POST /alpha/chat", Some("POST /alpha/v1/chat"));
     check("GET /alpha/v1/model/x", Some("GET /alpha/v1/models/{id}"));
     check("POST /v1/chat", Some("POST /alpha/v1/chat"));
+    // The path counts before the method.
+    check("GET /alpha/v1/cha", Some("POST /alpha/v1/chat"));
+    check("DELETE /alpha/v1/models/x", Some("GET /alpha/v1/models/{id}"));
+    // What a client has put before the path, or into it twice.
+    check("POST /proxy/alpha/v1/chat", Some("POST /alpha/v1/chat"));
+    check("POST /api/proxy/alpha/v1/chat", Some("POST /alpha/v1/chat"));
+    check("GET /proxy/alpha/v1/chat", Some("POST /alpha/v1/chat"));
+    check("POST /proxy/alpha/v1/chap", Some("POST /alpha/v1/chat"));
+    check("POST /alpha/v1/v1/chat", Some("POST /alpha/v1/chat"));
+    check("GET /alpha/v1/v1/chat", Some("POST /alpha/v1/chat"));
+    check("POST /alpha/v1/alpha/v1/chat", Some("POST /alpha/v1/chat"));
+    check("POST /proxy/alpha/v1/v1/chat", Some("POST /alpha/v1/chat"));
+    check("POST /alpha/bravo/v1/chat", Some("POST /alpha/v1/chat"));
+    check(&format!("GET /alpha/v1{}", "/chat".repeat(20)), None);
     check("POST /bravo/v1/chat", Some("POST /proxy/bravo/v1/chat"));
     check("POST /proxy/brabo/v1/chat", Some("POST /proxy/bravo/v1/chat"));
     check("POST /alpah/v1/chat", Some("POST /alpha/v1/chat"));

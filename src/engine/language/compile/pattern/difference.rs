@@ -1,5 +1,5 @@
-//! The differences between a path and a pattern that it does not match, to find the endpoint that was meant. For tools;
-//! never used on the request path.
+//! The differences between a path and a pattern that it does not match, to find the endpoint that was meant. For tools, and
+//! for requests without an endpoint, which bound the work.
 
 use super::{Pattern, is_dots, segment::Segment};
 
@@ -39,6 +39,10 @@ const MAX_SEGMENTS: usize = 64;
 const CORRECT: u32 = 2;
 const INSERT: u32 = 7;
 const REPLACE: u32 = 4;
+/// The work of a pair of segments, in that of a pair of letters.
+const SEGMENT_WORK: usize = 4;
+/// The work of a comparison without its pairs.
+const COMPARISON_WORK: usize = 60;
 /// The cost of a rest capture. Above zero, so that a named segment is preferred.
 const REST: u32 = 1;
 
@@ -85,39 +89,96 @@ fn note(corrected: &mut Vec<Difference>, difference: Difference) {
     }
 }
 
+/// The edit distance of each pair of tails, from one pair of heads on.
+struct Costs {
+    from: usize,
+    width: usize,
+    cells: Vec<u32>,
+}
+
+impl Costs {
+    fn at(&self, i: usize, j: usize) -> u32 {
+        self.cells[(i - self.from) * self.width + j - self.from]
+    }
+
+    fn set(&mut self, (i, j): (usize, usize), cost: u32) {
+        self.cells[(i - self.from) * self.width + j - self.from] = cost;
+    }
+}
+
 impl Pattern {
-    /// The edit distance to a matching path. None if they have too little in common.
-    pub fn distance(&self, path: &NormalizedPath) -> Option<u32> {
-        let differences = self.differences(path);
+    /// The edit distance to a matching path. None if they have too little in common. The comparison takes from `work` what it
+    /// costs, and is not made if too little is left.
+    pub fn distance_within(&self, path: &NormalizedPath, work: &mut usize) -> Option<u32> {
+        let (n, m) = (self.len(), path.segments.len());
+        let most = (n / 2).max(1);
+        let extra = if self.rest.is_some() { 0 } else { m.saturating_sub(n) };
+        if n.saturating_sub(m) + extra > most {
+            return None;
+        }
+        // Segments that match at the begin are a part of the cheapest alignment.
+        let is_same =
+            |index: &usize| self.item(*index).is_some_and(|segment| segment.matches(&path.segments[*index]));
+        let from = (0..n.min(m)).take_while(is_same).count();
+        match work.checked_sub(self.work(path, from)) {
+            Some(left) => *work = left,
+            None => {
+                *work = 0;
+                return None;
+            }
+        }
+        let costs = self.costs(path, from);
+        let differences = self.differences_by(path, &costs);
         let other = |one: &&Difference| {
             matches!(one, Difference::Segment(_) | Difference::Extra(_) | Difference::Missing(_))
         };
-        let others = differences.iter().filter(other).count();
         let corrections = u32::try_from(path.corrected.len()).unwrap_or(u32::MAX).saturating_mul(CORRECT);
-        let cost = self.costs(path)[0][0].saturating_add(corrections);
-        (others <= (self.len() / 2).max(1) && others < self.len().max(2)).then_some(cost)
+        let cost = costs.at(from, from).saturating_add(corrections);
+        (differences.iter().filter(other).count() <= most).then_some(cost)
+    }
+
+    /// The same, with no bound on the work.
+    pub fn distance(&self, path: &NormalizedPath) -> Option<u32> {
+        let mut work = usize::MAX;
+        self.distance_within(path, &mut work)
+    }
+
+    /// The work of a comparison: the pairs of letters, of segments, and the comparison itself.
+    fn work(&self, path: &NormalizedPath, from: usize) -> usize {
+        let texts = (from..self.len()).filter_map(|index| match self.item(index) {
+            Some(Segment::Literal(literal)) => Some(literal.len()),
+            Some(Segment::Capture { .. } | Segment::OneOf { .. }) | None => None,
+        });
+        let letters: usize = path.segments[from..].iter().map(String::len).sum();
+        let segments = (self.len() + 1 - from) * (path.segments.len() + 1 - from);
+        texts.sum::<usize>() * letters + SEGMENT_WORK * segments + COMPARISON_WORK
     }
 
     /// The differences to a matching path.
     pub fn differences(&self, path: &NormalizedPath) -> Vec<Difference> {
-        let costs = self.costs(path);
+        self.differences_by(path, &self.costs(path, 0))
+    }
+
+    /// The differences from the pair of heads on that the costs begin with.
+    fn differences_by(&self, path: &NormalizedPath, costs: &Costs) -> Vec<Difference> {
         let mut differences = path.corrected.clone();
-        let (mut i, mut j) = (0, 0);
+        let (mut i, mut j) = (costs.from, costs.from);
         while i < self.len() || j < path.segments.len() {
             let segment = path.segments.get(j);
+            let cost = costs.at(i, j);
             if self.is_rest(i) && segment.is_some() {
                 // As many segments as its cost has room for.
-                let captured = |next: &usize| costs[i][j] == costs[i + 1][*next].saturating_add(REST);
+                let captured = |next: &usize| cost == costs.at(i + 1, *next).saturating_add(REST);
                 (i, j) = (i + 1, (j + 1..=path.segments.len()).rev().find(captured).unwrap_or(j + 1));
                 continue;
             }
             let pair = segment
                 .filter(|_| i < self.len())
-                .filter(|segment| costs[i][j] == costs[i + 1][j + 1].saturating_add(self.cost(i, segment)));
+                .filter(|segment| cost == costs.at(i + 1, j + 1).saturating_add(self.cost(i, segment)));
             if let Some(segment) = pair {
                 differences.extend(self.difference(i, segment, j + 1));
                 (i, j) = (i + 1, j + 1);
-            } else if i < self.len() && costs[i][j] == costs[i + 1][j].saturating_add(INSERT) {
+            } else if i < self.len() && cost == costs.at(i + 1, j).saturating_add(INSERT) {
                 differences.push(Difference::Missing(i + 1));
                 i += 1;
             } else {
@@ -128,21 +189,22 @@ impl Pattern {
         differences
     }
 
-    /// The edit distance of each pair of tails (dynamic programming).
-    fn costs(&self, path: &NormalizedPath) -> Vec<Vec<u32>> {
+    /// The edit distance of each pair of tails (dynamic programming), from these heads on.
+    fn costs(&self, path: &NormalizedPath, from: usize) -> Costs {
         let (n, m) = (self.len(), path.segments.len());
-        let mut costs = vec![vec![0_u32; m + 1]; n + 1];
-        for (i, j) in (0..=n).rev().flat_map(|i| (0..=m).rev().map(move |j| (i, j))) {
+        let width = m + 1 - from;
+        let mut costs = Costs { from, width, cells: vec![0; width * (n + 1 - from)] };
+        for (i, j) in (from..=n).rev().flat_map(|i| (from..=m).rev().map(move |j| (i, j))) {
             if self.is_rest(i) && j < m {
-                let captured = costs[i + 1][j + 1..].iter().min().copied().unwrap_or(0);
-                costs[i][j] = captured.saturating_add(REST);
+                let captured = (j + 1..=m).map(|next| costs.at(i + 1, next)).min().unwrap_or(0);
+                costs.set((i, j), captured.saturating_add(REST));
                 continue;
             }
-            let drop = (j < m).then(|| costs[i][j + 1].saturating_add(INSERT));
-            let add = (i < n).then(|| costs[i + 1][j].saturating_add(INSERT));
-            let pair =
-                (i < n && j < m).then(|| costs[i + 1][j + 1].saturating_add(self.cost(i, &path.segments[j])));
-            costs[i][j] = [drop, add, pair].into_iter().flatten().min().unwrap_or(0);
+            let drop = (j < m).then(|| costs.at(i, j + 1).saturating_add(INSERT));
+            let add = (i < n).then(|| costs.at(i + 1, j).saturating_add(INSERT));
+            let pair = (i < n && j < m)
+                .then(|| costs.at(i + 1, j + 1).saturating_add(self.cost(i, &path.segments[j])));
+            costs.set((i, j), [drop, add, pair].into_iter().flatten().min().unwrap_or(0));
         }
         costs
     }
@@ -183,13 +245,30 @@ impl Pattern {
             (None, _) => 0,
             (Some(Difference::Case(_) | Difference::Encoding(_)), _) => CORRECT,
             (Some(_), Some(Segment::Literal(literal))) => {
-                let far = 1.0 - strsim::normalized_levenshtein(literal, text);
-                let steps = [0.0, 0.25, 0.5, 0.75].into_iter().filter(|step| far > *step);
-                steps.fold(REPLACE, |cost, _| cost + 1)
+                let (edits, longer) =
+                    (edits(literal.as_bytes(), text.as_bytes()), literal.len().max(text.len()));
+                // One for each quarter of the letters that differ, begun ones counted.
+                REPLACE + u32::try_from((4 * edits).div_ceil(longer.max(1))).unwrap_or(4)
             }
             (Some(_), _) => REPLACE + 2,
         }
     }
+}
+
+/// The letters that have to be added, removed or replaced (Levenshtein), as bytes.
+fn edits(one: &[u8], other: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.iter().enumerate() {
+        let (mut before, mut left) = (i, i + 1);
+        row[0] = left;
+        for (known, place) in other.iter().zip(&mut row[1..]) {
+            let replaced = before + usize::from(letter != known);
+            before = *place;
+            left = replaced.min(before.min(left) + 1);
+            *place = left;
+        }
+    }
+    row[other.len()]
 }
 
 /// The percent-decoded text.
