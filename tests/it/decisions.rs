@@ -266,7 +266,7 @@ fn unknown_tokens() {
             Exchange::get().removed("Authorization", &format!("Bearer {long}")).bytes(),
             FOREIGN_TOKEN,
         );
-        world.fault(Exchange::get().removed("x-api-key", &format!("a.b.{long}")).bytes(), WRONG_TOKEN);
+        world.fault(Exchange::get().removed("x-api-key", &format!("a.b.{long}")).bytes(), FOREIGN_TOKEN);
     }
 }
 
