@@ -65,8 +65,13 @@ pub struct BodyReads {
 impl BodyReads {
     /// A frame of the body was read.
     pub fn add_frame(&self, bytes: usize) {
-        self.unframed.store(0, Ordering::Relaxed);
         self.content.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.discarded();
+    }
+
+    /// A frame of the body was read and thrown away.
+    pub fn discarded(&self) {
+        self.unframed.store(0, Ordering::Relaxed);
         if let Some(connection) = &self.connection {
             connection.unframed.store(0, Ordering::Relaxed);
         }
@@ -131,6 +136,11 @@ impl ClientConnection {
         }
     }
 
+    /// True if this is one of several requests at a time on its connection.
+    pub fn is_stream(&self) -> bool {
+        self.reads.connection.is_some()
+    }
+
     /// The limit that the connection is beyond: it gets refusals and health checks only, and is closed after one answer.
     pub fn refusal(&self) -> Option<Cause> {
         self.refusal
@@ -155,6 +165,11 @@ impl ClientConnection {
     /// The request is counted by a limit of requests.
     pub fn set_admitted(&self) {
         self.set(self.state() | ADMITTED);
+    }
+
+    /// True if the request is counted by a limit of requests.
+    pub fn is_admitted(&self) -> bool {
+        self.state() & ADMITTED != 0
     }
 
     /// The response has ended, broken off, or was dropped.

@@ -25,7 +25,7 @@ pub(super) async fn call(
     actor: Actor,
     connection: &ClientConnection,
 ) -> Result<Response<Body>, Fault> {
-    let InFlight { head, worker, .. } = call;
+    let InFlight { head, .. } = call;
     let cookie = match &principal {
         Principal::User(_) => SessionCookie::User,
         Principal::Local | Principal::Admin => SessionCookie::Admin,
@@ -36,8 +36,7 @@ pub(super) async fn call(
     let mut answer = answer(call, &authorized, request).await?;
     let change = answer.session.take();
     let mut response = response(answer);
-    let cookies =
-        change.map(|change| session::set_cookies(&change, cookie, &head.headers, worker.public_url.as_ref()));
+    let cookies = change.map(|change| session::set_cookies(&change, cookie, &head.headers, call.site()));
     for cookie in cookies.into_iter().flatten() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -14,12 +14,15 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio_util::task::TaskTracker;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    Worker,
     asking::{Extra, Next},
     context::AccessRecordGuard,
     events::Events,
+    staged_close::{BOUNDS, Bounds},
 };
 use crate::{
     access_record::End,
@@ -33,6 +36,8 @@ use crate::{
 const REST_BYTES: u64 = 1 << 20;
 /// The longest time that it is read.
 const REST_TIME: Duration = Duration::from_secs(2);
+/// Those bounds.
+const REST: Bounds = Bounds { bytes: REST_BYTES, time: REST_TIME, pause: REST_TIME, at_stop: REST_TIME };
 
 /// Frames up to this size are copied. Each holds the whole buffer that it was read into, of which it is a small part; a
 /// client that stalls would hold one buffer for each event.
@@ -63,7 +68,8 @@ pub struct Relay {
     trailers: bool,
     /// The request's body, if it may still be coming.
     watch: Option<UploadWatch>,
-    tasks: TaskTracker,
+    /// Reads the rest of that.
+    worker: Arc<Worker>,
     /// The client's connection, whose pace the upstream is read at.
     connection: Arc<ClientConnection>,
     guard: Option<AccessRecordGuard>,
@@ -73,7 +79,7 @@ pub struct Relay {
 
 impl Relay {
     fn end(&mut self, cut: Option<&CutError>) {
-        read_rest_of(&self.tasks, self.watch.take(), &self.connection);
+        read_rest_of(&self.worker, self.watch.take(), &self.connection);
         match (self.guard.take(), cut) {
             (Some(guard), Some(error)) => guard.cut(error),
             (Some(guard), None) => guard.end(End::Complete),
@@ -94,11 +100,11 @@ impl Body {
         extra: Option<Box<Extra>>,
         trailers: bool,
         watch: Option<UploadWatch>,
-        tasks: TaskTracker,
+        worker: Arc<Worker>,
         connection: Arc<ClientConnection>,
     ) -> Self {
         let (guard, cut) = (None, None);
-        Self::Relay(Box::new(Relay { download, extra, trailers, watch, tasks, connection, guard, cut }))
+        Self::Relay(Box::new(Relay { download, extra, trailers, watch, worker, connection, guard, cut }))
     }
 
     /// No bytes.
@@ -261,7 +267,7 @@ pub(super) async fn collect(incoming: &mut Option<Incoming>, limit: usize) -> Re
         Ok(all.freeze())
     };
     let slow = |_| Fault::new(FaultKind::BodyTimeout, "The request's body did not arrive in time");
-    let all = tokio::time::timeout(CALL_TIME, all).await.map_err(slow)??;
+    let all = timeout(CALL_TIME, all).await.map_err(slow)??;
     *incoming = None;
     Ok(all)
 }
@@ -272,37 +278,52 @@ pub(super) fn is_short(rest: &Incoming) -> bool {
 }
 
 /// Reads the rest of a request's body after an early response, within bounds, so that the connection can go on. Beyond
-/// them, it ends: `staged_close` then sees to it that the client gets the response.
-pub(super) fn read_rest(tasks: &TaskTracker, rest: Incoming, connection: Arc<ClientConnection>) {
+/// them, it ends: `staged_close` then sees to it that the client gets the response. Over HTTP/2 the stream is
+/// reset instead, which makes many clients lose the response: the rest has the bounds of that close.
+pub(super) fn read_rest(worker: &Arc<Worker>, rest: Incoming, connection: Arc<ClientConnection>) {
     if !rest.is_end_stream() {
         connection.begin_rest();
-        tasks.spawn(read(rest, connection));
+        let bounds = if connection.is_stream() { BOUNDS } else { REST };
+        worker.tasks.spawn(discard(bounds, rest, connection, worker.stop.clone()));
     }
 }
 
 /// The same for the rest that an upload gave back.
 pub(super) fn read_rest_of(
-    tasks: &TaskTracker,
+    worker: &Arc<Worker>,
     upload: Option<UploadWatch>,
     connection: &Arc<ClientConnection>,
 ) {
     if let Some(rest) = upload.and_then(|upload| upload.take_rest()) {
-        read_rest(tasks, rest, connection.clone());
+        read_rest(worker, rest, connection.clone());
     }
 }
 
-async fn read(mut rest: Incoming, connection: Arc<ClientConnection>) {
-    let mut left = REST_BYTES;
+async fn discard(
+    bounds: Bounds,
+    mut rest: Incoming,
+    connection: Arc<ClientConnection>,
+    stop: CancellationToken,
+) {
+    let mut left = bounds.bytes;
     let all = async {
-        while let Some(Ok(frame)) = rest.frame().await {
+        while let Ok(Some(Ok(frame))) = timeout(bounds.pause, rest.frame()).await {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
             match left.checked_sub(bytes) {
                 Some(fewer) => left = fewer,
                 None => return,
             }
+            // Frames without content count as bytes without a request.
+            if bytes > 0 {
+                connection.reads().discarded();
+            }
         }
     };
-    // After that time the connection is closed, and there is nothing to report.
-    let _ = tokio::time::timeout(REST_TIME, all).await;
+    // After its bounds the connection is closed, or the stream reset, and there is nothing to report.
+    tokio::select! {
+        () = all => {}
+        () = sleep(bounds.time) => {}
+        () = async { stop.cancelled().await; sleep(bounds.at_stop).await } => {}
+    }
     connection.end_rest();
 }

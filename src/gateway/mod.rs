@@ -42,7 +42,7 @@ use std::{
 use http::{HeaderValue, Request, Response, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use api::administer;
 pub use body::Body;
@@ -59,7 +59,7 @@ use crate::{
     admin::{ApiQueue, Principal},
     admission::{Admission, ClientConnection},
     cors::{Readers, TrustedOrigins},
-    decide::{self, Begun, ListenerRole, Routed},
+    decide::{self, Begun, Listener, ListenerRole, Routed, Site},
     fault::Fault,
     files::Live,
     hex,
@@ -124,6 +124,10 @@ pub struct Worker {
     pub keep_alive: Option<HeaderValue>,
     /// The longest time of a probe.
     pub probe_timeout: Duration,
+    /// The most bytes of a request's head.
+    pub max_head: usize,
+    /// Cancelled once the process shuts down.
+    pub stop: CancellationToken,
     /// True after the grace period: responses that end now are cut by tollgate.
     pub cuts: AtomicBool,
     /// The number of the next request; request ids derive from it.
@@ -155,11 +159,22 @@ struct InFlight<'r> {
     peer: IpAddr,
 }
 
-impl InFlight<'_> {
+impl<'r> InFlight<'r> {
     /// True if the connection comes from this machine, and from no proxy that the settings name.
     fn is_from_loopback(&self) -> bool {
+        self.peer.to_canonical().is_loopback() && !self.is_from_proxy()
+    }
+
+    /// True if the connection comes from a proxy that the settings name.
+    fn is_from_proxy(&self) -> bool {
         let peer = self.peer.to_canonical();
-        peer.is_loopback() && !self.worker.trusted_proxies.iter().any(|net| net.contains(&peer))
+        self.worker.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// What is known of the address in people's browsers. Only a proxy knows by what it was called itself.
+    fn site(&self) -> Site<'r> {
+        let worker = self.worker;
+        Site { public_url: worker.public_url.as_ref(), is_tls: worker.is_tls && !self.is_from_proxy() }
     }
 }
 
@@ -198,12 +213,14 @@ pub async fn handle(
 }
 
 /// Leaves a body that was not read. Returns false if the connection ends with the response: the rest is too large to
-/// wait for, or may never come, since the client waits for `100 Continue`.
-fn leave(worker: &Worker, head: &Parts, unread: Incoming, context: &RequestContext) -> bool {
-    let stays =
-        !head.headers.contains_key(header::EXPECT) && body::is_short(&unread) || unread.is_end_stream();
+/// wait for, or may never come, since the client waits for `100 Continue`. One with several requests at a time goes on.
+fn leave(worker: &Arc<Worker>, head: &Parts, unread: Incoming, context: &RequestContext) -> bool {
+    let connection = context.connection();
+    let stays = connection.is_stream()
+        || !head.headers.contains_key(header::EXPECT) && body::is_short(&unread)
+        || unread.is_end_stream();
     if stays {
-        body::read_rest(&worker.tasks, unread, context.connection().clone());
+        body::read_rest(worker, unread, connection.clone());
     }
     stays
 }
@@ -230,7 +247,8 @@ async fn answer(
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Fault> {
     let InFlight { worker, table, head, .. } = request;
-    let begun = decide::begin(head, table, worker.role, worker.public_url.as_ref())?;
+    let listener = Listener { role: worker.role, site: request.site(), max_head: worker.max_head };
+    let begun = decide::begin(head, table, listener)?;
     // Neither health checks nor metrics end where load shedding begins.
     match &begun {
         Begun::Own(own) => {

@@ -11,13 +11,11 @@ use crate::origin::Origin;
 
 /// The address: that of the settings, else the host of the request if its scheme is known.
 pub(super) fn find(request: InFlight<'_>) -> Option<Origin> {
-    let InFlight { worker, head, peer, .. } = request;
+    let InFlight { worker, head, .. } = request;
     if let Some(origin) = &worker.public_url {
         return Some(origin.clone());
     }
-    let peer = peer.to_canonical();
-    let is_trusted = worker.trusted_proxies.iter().any(|net| net.contains(&peer));
-    of_host(&head.headers, is_trusted, worker.is_tls)
+    of_host(&head.headers, request.is_from_proxy(), worker.is_tls)
 }
 
 /// The host of a request, with the scheme that a trusted proxy names. Nobody ends TLS before a loopback host, unless a proxy

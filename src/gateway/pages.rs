@@ -53,11 +53,11 @@ async fn page(
     context: &mut RequestContext,
 ) -> Result<PageResponse, Fault> {
     let InFlight { worker, table, head, .. } = request;
-    let session =
-        SessionRequest { head, table, client: context.client(), request_id: context.request_id(), cookie };
+    let (client, request_id, site) = (context.client(), context.request_id(), request.site());
+    let session = SessionRequest { head, table, client, request_id, cookie, site };
     match (&head.method, path) {
         (&Method::POST, "/sign-in") => {
-            PageOrigin::of(&head.headers, worker.public_url.as_ref()).check()?;
+            PageOrigin::of(&head.headers, site).check()?;
             let form = read_form(incoming, MAX_SIGN_IN, context).await?;
             let text = |field: &str| form_urlencoded::parse(&form).find(|(name, _)| name == field);
             let token = text(TOKEN).map_or_else(String::new, |(_, token)| token.trim().to_owned());

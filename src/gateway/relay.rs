@@ -164,7 +164,7 @@ pub(super) async fn relay(
         }
         Ok(reply) => reply,
         Err(error) => {
-            body::read_rest_of(&worker.tasks, watch, context.connection());
+            body::read_rest_of(worker, watch, context.connection());
             return Err(send_fault(&error, &call.hit, context));
         }
     };
@@ -206,7 +206,7 @@ async fn prepare<'c>(
         Ok((upstream, asked)) => Ok(Prepared { upstream, upload, asked }),
         Err(fault) => {
             drop(upload);
-            body::read_rest_of(&outbound.request.worker.tasks, watch, context.connection());
+            body::read_rest_of(outbound.request.worker, watch, context.connection());
             Err(fault)
         }
     }
@@ -265,8 +265,8 @@ pub(super) fn response(
                 sent.return_urls(own_address::find(request).as_ref(), &mut headers);
             }
             sent.conceal(&mut headers);
-            let (tasks, connection) = (worker.tasks.clone(), context.connection().clone());
-            let mut answer = Response::new(Body::relay(download, extra, trailers, watch, tasks, connection));
+            let (worker, connection) = (Arc::clone(worker), context.connection().clone());
+            let mut answer = Response::new(Body::relay(download, extra, trailers, watch, worker, connection));
             *answer.status_mut() = reply.status;
             *answer.headers_mut() = headers;
             // hyper keeps a reason here that is not the status's own; without it, it invents `<none>`.
@@ -279,7 +279,7 @@ pub(super) fn response(
             // This closes the upstream connection and ends the upload; the rest of the client's body is then drained.
             drop(download);
             context.meter_no_answer();
-            body::read_rest_of(&worker.tasks, watch, context.connection());
+            body::read_rest_of(worker, watch, context.connection());
             context.set_fault(FaultKind::ResponseRule);
             fault::reply(rule, &call.hit, context.request_id())
         }

@@ -16,9 +16,8 @@ use super::{
 use crate::{
     accounts::{Actor, Authenticated},
     admin::{self, Principal, SessionChange, SignedIn},
-    decide::{PageOrigin, Presented, SessionCookie},
+    decide::{PageOrigin, Presented, SessionCookie, Site},
     fault::{Fault, FaultKind},
-    origin::Origin,
     secret::Secret,
     store::TokenHash,
     table::Table,
@@ -37,6 +36,8 @@ pub struct PageRequest<'r> {
     pub request_id: &'r str,
     /// The session that the page is for.
     pub cookie: SessionCookie,
+    /// What is known of the address in the browser.
+    pub site: Site<'r>,
 }
 
 impl Worker {
@@ -44,7 +45,7 @@ impl Worker {
     /// wrong one, which counts against the authentication rate limit. A fault if a page of another site changes
     /// something, if the user is disabled, or if nothing can be looked up now.
     pub async fn signed_in(&self, page: PageRequest<'_>) -> Result<Option<SignedIn>, Fault> {
-        let Some(session) = page.cookie.session(page.head, self.public_url.as_ref())? else {
+        let Some(session) = page.cookie.session(page.head, page.site)? else {
             return Ok(None);
         };
         match self.authenticated(page, &Presented::Session(session)).await {
@@ -68,7 +69,7 @@ impl Worker {
     pub async fn sign_out(&self, page: PageRequest<'_>) -> Result<Vec<HeaderValue>, Fault> {
         match self.signed_in(page).await? {
             Some(signed_in) => self.change_session(page, signed_in, Method::DELETE).await,
-            None => Ok(set_cookies(&SessionChange::Ended, page.cookie, &page.head.headers, None)),
+            None => Ok(set_cookies(&SessionChange::Ended, page.cookie, &page.head.headers, page.site)),
         }
     }
 
@@ -113,7 +114,7 @@ impl Worker {
         };
         let response = self.api_queue.call(request).await?;
         let change = response.session.expect("the operation starts or ends a session");
-        Ok(set_cookies(&change, page.cookie, &page.head.headers, self.public_url.as_ref()))
+        Ok(set_cookies(&change, page.cookie, &page.head.headers, page.site))
     }
 }
 
@@ -127,11 +128,11 @@ pub(super) fn set_cookies(
     change: &SessionChange,
     cookie: SessionCookie,
     headers: &HeaderMap,
-    public_url: Option<&Origin>,
+    site: Site<'_>,
 ) -> Vec<HeaderValue> {
     let (new, started) = match change {
         SessionChange::Started { token, lasts_s } => {
-            let name = cookie.name(PageOrigin::of(headers, public_url).is_secure());
+            let name = cookie.name(PageOrigin::of(headers, site).is_secure());
             (Some(name), Some(set_cookie(name, token.expose(), *lasts_s)))
         }
         SessionChange::Ended => (None, None),

@@ -26,19 +26,19 @@ use tokio::{
 
 /// The bounds of the read after a response.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+pub(super) struct Bounds {
     /// The most that is read.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// The longest time.
-    time: Duration,
+    pub(super) time: Duration,
     /// The longest pause of the client in that time, once everything is sent.
-    pause: Duration,
+    pub(super) pause: Duration,
     /// The time that is left once a graceful shutdown wants the connection closed.
-    at_stop: Duration,
+    pub(super) at_stop: Duration,
 }
 
 /// Twice the default of `max_body`, and less time than a connection may idle.
-const BOUNDS: Bounds = Bounds {
+pub(super) const BOUNDS: Bounds = Bounds {
     bytes: 512 << 20,
     time: Duration::from_mins(2),
     pause: Duration::from_secs(5),

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{refusal::Refusal, request_wait::RequestWait};
+use super::request_wait::RequestWait;
 use crate::admission::ClientConnection;
 
 /// Bytes without the head of a request or a frame of a body after which the task ends its turn for the first time: more
@@ -70,10 +70,6 @@ pub(super) struct ClientStream {
     is_over: bool,
     /// The number of bytes without a head or a frame at which the turn ends.
     turn_end: usize,
-    /// hyper writes plain HTTP/1.1 here: its own answers are replaced.
-    has_refusals: bool,
-    /// The answer in place of one that hyper gives by itself.
-    refusal: Option<Refusal>,
     /// The time since which a write is blocked.
     waiting: Option<Instant>,
     /// Created when a write first blocks, and reset for later ones.
@@ -95,8 +91,6 @@ impl ClientStream {
             timeouts,
             is_over: false,
             turn_end: FIRST_TURN_BYTES,
-            has_refusals: false,
-            refusal: None,
             waiting: None,
             timer: None,
         }
@@ -144,33 +138,6 @@ impl ClientStream {
     fn has_nothing_unread(&self) -> bool {
         let peeked = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// HTTP/1.1 without TLS follows: hyper's own answers to heads that it refuses are replaced.
-    pub(super) fn replace_refusals(&mut self) {
-        self.has_refusals = true;
-    }
-
-    /// True if hyper may be writing an answer of its own: no request is answered.
-    fn may_be_refusal(&self) -> bool {
-        self.has_refusals && self.connection.awaited().is_some()
-    }
-
-    /// Writes tollgate's answer in place of hyper's own to a head that it refuses, the last one of the connection. Anything else is
-    /// written as it is. Ready once all is written.
-    fn poll_refusal(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, refusal, .. } = self;
-        if refusal.is_none() {
-            *refusal = Refusal::in_place_of(bytes);
-        }
-        let Some(refusal) = refusal else { return Pin::new(stream).poll_write(cx, bytes) };
-        while !refusal.rest().is_empty() {
-            match Pin::new(&mut *stream).poll_write(cx, refusal.rest()) {
-                Poll::Ready(Ok(written)) if written > 0 => refusal.advance(written),
-                ended => return ended,
-            }
-        }
-        Poll::Ready(Ok(bytes.len()))
     }
 
     fn timed(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -245,11 +212,7 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = if self.may_be_refusal() {
-            self.poll_refusal(cx, bytes)
-        } else {
-            Pin::new(&mut self.stream).poll_write(cx, bytes)
-        };
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(cx, polled)
     }
 
@@ -258,10 +221,6 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.may_be_refusal() {
-            let first = slices.iter().find(|slice| !slice.is_empty());
-            return self.poll_write(cx, first.map_or(&[], |slice| slice));
-        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.timed(cx, polled)
     }

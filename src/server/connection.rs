@@ -17,6 +17,7 @@ use super::{
     CLIENT_STALL, Shared,
     client_stream::{ClientStream, ClientTimeouts},
     http2::{self, Io, PREFACE},
+    refusal::WithRefusals,
 };
 use crate::{
     admission::{Admitted, Arrival, ClientConnection},
@@ -122,7 +123,6 @@ impl Serving<'_> {
             stream.share();
             Box::pin(self.http2(&mut stream)).await
         } else {
-            stream.replace_refusals();
             self.http1(&mut stream).await
         };
         self.close(stream, left).await;
@@ -189,7 +189,8 @@ impl Serving<'_> {
             let fault = Fault::new(FaultKind::MalformedRequest, message);
             Ok::<_, Infallible>(gateway::refuse(&fault))
         });
-        let refused = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
+        let io = TokioIo::new(WithRefusals::new(stream, self.state));
+        let refused = self.protocols.http1.serve_connection(io, service);
         if let Err(error) = refused.await {
             tracing::debug!(peer = %self.peer, %error, "a client's connection ended early");
         }
@@ -229,7 +230,8 @@ impl Serving<'_> {
         });
         let mut is_unused = false;
         let (ended, early) = {
-            let mut connection = self.protocols.http1.serve_connection(TokioIo::new(&mut *stream), service);
+            let io = TokioIo::new(WithRefusals::new(stream, state));
+            let mut connection = self.protocols.http1.serve_connection(io, service);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = stop.cancelled() => {

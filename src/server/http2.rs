@@ -94,8 +94,10 @@ pub(super) async fn serve(io: &mut (dyn Io + '_), served: Served<'_>) -> Ended {
     });
     let io = TokioIo::new(Counted { io, streams: &streams });
     let mut connection = pin!(builder(&executor, &served).serve_connection(io, service));
+    let mut stalled = pin!(stalled(&streams, served.stall));
     tokio::select! {
         ended = &mut connection => return of(ended),
+        () = &mut stalled => return Ended::Dropped,
         is_answered = streams.is_answered() => {
             if !is_answered {
                 return cancelled(peer);
@@ -113,8 +115,10 @@ pub(super) async fn serve(io: &mut (dyn Io + '_), served: Served<'_>) -> Ended {
     tokio::select! {
         ended = &mut connection => of(ended),
         () = too_many_cancelled(&streams) => cancelled(peer),
+        () = stalled => Ended::Dropped,
         () = quiet(&streams) => Ended::Dropped,
-        () = poll_fn(|cx| state.poll_evicted(cx)) => Ended::Dropped,
+        // Nothing waits for the client, and what it still sends should not break what the kernel has of its responses.
+        () = poll_fn(|cx| state.poll_evicted(cx)) => Ended::InOrder,
     }
 }
 
@@ -144,6 +148,17 @@ async fn idle(streams: &Streams, limit: Duration) {
     }
 }
 
+/// Waits until something of a response has waited for the client for a time, in which the socket took nothing at all.
+async fn stalled(streams: &Streams, limit: Duration) {
+    loop {
+        let (before, was_waiting) = (streams.written(), streams.has_unsent());
+        sleep(limit).await;
+        if was_waiting && streams.has_unsent() && streams.written() == before {
+            return;
+        }
+    }
+}
+
 /// Waits until no request is running, and the client takes nothing of what was sent.
 async fn quiet(streams: &Streams) {
     loop {
@@ -155,12 +170,17 @@ async fn quiet(streams: &Streams) {
     }
 }
 
+/// The largest head that the library takes: the refusal of one beyond `max_head` is tollgate's own up to here.
+fn most_of_head(max_head: usize) -> usize {
+    max_head.saturating_mul(4).min(max_head.saturating_add(1 << 20))
+}
+
 fn builder(executor: &Executor, served: &Served<'_>) -> http2::Builder<Executor> {
     let is_refused = served.connection.refusal().is_some();
     let mut http = http2::Builder::new(executor.clone());
     http.timer(TokioTimer::new())
         .max_concurrent_streams(if is_refused { MAX_REFUSED_STREAMS } else { MAX_STREAMS })
-        .max_header_list_size(u32::try_from(served.max_head).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(most_of_head(served.max_head)).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

@@ -189,6 +189,8 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         events: shared.events.clone(),
         websockets: WebSockets::default(),
         probe_timeout: shared.probe_timeout,
+        max_head: shared.max_head,
+        stop: shared.stop.clone(),
         cuts: AtomicBool::new(false),
         next_id: AtomicU64::new(config.first_id),
     });

@@ -3,7 +3,8 @@
 //! It guarantees: the first request at a time has the place of its connection, and each further one takes a place as a
 //! connection of its own would; the task of a request ends when the client takes nothing of its response for too long; a
 //! client that begins and cancels requests without end loses its connection. The task of a request is on the worker's
-//! tracker.
+//! tracker. A connection is idle once no request is running, and the library holds nothing of a response that a limit of
+//! requests was needed for.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{
     sync::Notify,
@@ -49,10 +50,18 @@ pub(super) struct Streams {
 #[derive(Debug)]
 struct Counts {
     running: usize,
+    /// Pieces of responses that the library holds.
+    unsent: usize,
     ended: u64,
-    /// The time since which none is running.
+    /// The time since which none is running, and nothing is unsent.
     idle_since: Instant,
     cancels: Allowance,
+}
+
+impl Counts {
+    fn is_idle(&self) -> bool {
+        self.running == 0 && self.unsent == 0
+    }
 }
 
 /// The cancelled requests that are left to a client.
@@ -86,7 +95,8 @@ impl Streams {
         admission: Arc<Admission>,
         arrival: Arrival,
     ) -> Arc<Self> {
-        let counts = Counts { running: 0, ended: 0, idle_since: Instant::now(), cancels: Allowance::new() };
+        let counts =
+            Counts { running: 0, unsent: 0, ended: 0, idle_since: Instant::now(), cancels: Allowance::new() };
         let (counts, changed) = (Mutex::new(counts), Notify::new());
         Arc::new(Self { connection, admission, arrival, counts, changed, written: AtomicU64::new(0) })
     }
@@ -118,23 +128,36 @@ impl Streams {
         let is_over = is_cancelled && !counts.cancels.take(now);
         counts.running -= 1;
         counts.ended += 1;
-        let is_last = counts.running == 0;
-        if is_last {
-            counts.idle_since = now;
-        }
-        drop(counts);
-        if is_last {
-            self.connection.end_requests();
-        }
+        self.note_idle(counts, now);
         if is_over || self.connection.refusal().is_some() {
             self.changed.notify_one();
         }
     }
 
-    /// The time since which no request is running. None if one is.
+    /// The library holds one more piece of a response.
+    fn hold(self: &Arc<Self>) -> Unsent {
+        self.counts().unsent += 1;
+        Unsent(Arc::clone(self))
+    }
+
+    /// The connection is idle if nothing is left.
+    fn note_idle(&self, mut counts: MutexGuard<'_, Counts>, now: Instant) {
+        if counts.is_idle() {
+            counts.idle_since = now;
+            drop(counts);
+            self.connection.end_requests();
+        }
+    }
+
+    /// The time since which no request is running, and nothing of a response waits for the client.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let counts = self.counts();
-        (counts.running == 0).then_some(counts.idle_since)
+        counts.is_idle().then_some(counts.idle_since)
+    }
+
+    /// True if something of a response waits for the client.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.counts().unsent > 0
     }
 
     /// Waits until the client has cancelled too many requests: false; or until a connection that is only there to be refused
@@ -181,7 +204,7 @@ impl Stream {
     /// A body for its response that is watched. It is empty so far.
     pub(super) fn body(&self) -> StreamBody {
         let (connection, response) = (Arc::clone(&self.connection), Arc::clone(&self.response));
-        StreamBody { body: None, connection, of: Arc::clone(&self.streams.connection), response }
+        StreamBody { body: None, connection, streams: Arc::clone(&self.streams), response }
     }
 }
 
@@ -206,9 +229,47 @@ struct ResponseState {
 pub(super) struct StreamBody {
     body: Option<Body>,
     connection: Arc<ClientConnection>,
-    /// The connection that carries it beside others.
-    of: Arc<ClientConnection>,
+    /// The requests beside it.
+    streams: Arc<Streams>,
     response: Arc<ResponseState>,
+}
+
+/// A piece of a response. The library holds it until the socket has taken it.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    /// None for a response that may be cut: no limit of requests was needed for it.
+    _unsent: Option<Unsent>,
+}
+
+/// Counts a piece that the library holds.
+#[derive(Debug)]
+struct Unsent(Arc<Streams>);
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        counts.unsent -= 1;
+        self.0.note_idle(counts, Instant::now());
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        self.bytes.copy_to_bytes(count)
+    }
 }
 
 impl StreamBody {
@@ -228,26 +289,30 @@ impl StreamBody {
 }
 
 impl HttpBody for StreamBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = <Body as HttpBody>::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Self { body, connection, of, response } = self.get_mut();
+    ) -> Poll<Option<Result<Frame<Piece>, Self::Error>>> {
+        let Self { body, connection, streams, response } = self.get_mut();
         let Some(body) = body else { return Poll::Ready(None) };
         response.waits.store(false, Ordering::Relaxed);
         connection.flushed();
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         let is_last = !matches!(frame, Some(Ok(_))) || body.is_end_stream();
-        of.progress();
+        streams.connection.progress();
         response.frames.fetch_add(1, Ordering::Relaxed);
         response.waits.store(!is_last, Ordering::Relaxed);
         if is_last {
             response.has_ended.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(frame)
+        let piece = |bytes: Bytes| {
+            let is_held = connection.is_admitted() && !bytes.is_empty();
+            Piece { bytes, _unsent: is_held.then(|| streams.hold()) }
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -361,6 +426,22 @@ mod tests {
         drop(running);
         assert!(streams.idle_since().is_some() && admitted.connection.awaited().is_some());
         assert_eq!(streams.begin().connection.refusal(), None);
+    }
+
+    /// The library may hold the last piece for as long as the client makes no room.
+    #[tokio::test]
+    async fn a_connection_with_an_unsent_piece_is_not_idle() {
+        let (admitted, streams) = streams(3);
+        let stream = streams.begin();
+        let unsent = streams.hold();
+        drop(stream);
+        assert!(streams.has_unsent() && streams.idle_since().is_none());
+        assert!(admitted.connection.awaited().is_none());
+        // The next request begins and ends beside it.
+        drop(streams.begin());
+        assert!(streams.idle_since().is_none());
+        drop(unsent);
+        assert!(streams.idle_since().is_some() && admitted.connection.awaited().is_some());
     }
 
     #[tokio::test]

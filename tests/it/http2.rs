@@ -6,10 +6,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Broken, Http2, KEY, Message, Wire, World, eventually,
+    Broken, Exchange, Http2, KEY, Message, Wire, World, eventually,
     http2::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block,
-        frame, opening,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Seen,
+        WINDOW_UPDATE, block, frame, opening,
     },
     pause,
 };
@@ -427,15 +427,153 @@ fn a_client_that_cancels_without_end_loses_its_connection() {
 fn a_head_beyond_the_limit_is_refused() {
     let world = World::new();
     let (mut client, bearer) = client(&world);
-    let large = "a".repeat(20_000);
-    let headers: Vec<_> =
-        std::iter::once(("authorization", &*bearer)).chain((0..5).map(|_| ("x-a", &*large))).collect();
-    let answering = client.send("GET /t/get", &headers, b"");
+    for (bytes, count) in [(70_000, 1), (6000, 11), (20_000, 5), (120_000, 2)] {
+        let large = "a".repeat(bytes);
+        let headers: Vec<_> = std::iter::once(("authorization", &*bearer))
+            .chain((0..count).map(|_| ("x-a", &*large)))
+            .collect();
+        let answering = client.send("GET /t/get", &headers, b"");
+        let (status, body) = client.answer(answering);
+        let body = String::from_utf8_lossy(&body);
+        assert!(status == 431 && body.contains("\"head_too_large\""), "{bytes} {count}: {status} {body}");
+    }
+    eventually("the records", || world.gateway.logged("\"head_too_large\"").len() == 4);
     // The library answers with 431, or resets the stream.
+    let large = "a".repeat(60_000);
+    let headers = [("x-a", &*large); 5];
+    let answering = client.send("GET /t/get", &headers, b"");
     let error = client.outcome(answering);
     assert!(
         error.as_ref().map_or_else(|error| error.contains("REFUSED"), |status| *status == 431),
         "{error:?}"
     );
     assert_eq!(client.health(), 200, "the connection goes on");
+}
+
+/// A client that uploads, as the windows of connection and stream allow.
+struct Uploader {
+    wire: Wire,
+    windows: [usize; 2],
+}
+
+impl Uploader {
+    fn new(world: &World) -> Self {
+        let mut wire = Wire::connect(world.gateway.address);
+        wire.send(opening());
+        Self { wire, windows: [WINDOW; 2] }
+    }
+
+    /// The next frame of one of these kinds, or a reset or an end.
+    fn next(&mut self, kind: u8) -> Seen {
+        loop {
+            let seen = self.wire.frame().unwrap();
+            if seen.kind == WINDOW_UPDATE {
+                self.windows[usize::from(seen.stream > 0)] += seen.increment();
+            }
+            if [kind, RST_STREAM, GOAWAY].contains(&seen.kind) {
+                return seen;
+            }
+        }
+    }
+
+    /// Begins a request, whose answer comes before its body is sent. Then sends this much of that.
+    fn early(&mut self, stream: u32, lines: &[(&str, &str)], bytes: usize) {
+        let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a")];
+        self.wire.send(frame(HEADERS, END_HEADERS, stream, &block(&[&post, lines].concat())));
+        let seen = self.next(HEADERS);
+        assert_eq!((seen.kind, seen.stream), (HEADERS, stream), "{lines:?}: {seen:?}");
+        self.windows[1] = WINDOW;
+        for _ in 0..bytes / FRAME {
+            while self.windows.iter().any(|window| *window < FRAME) {
+                let seen = self.next(WINDOW_UPDATE);
+                assert_eq!(seen.kind, WINDOW_UPDATE, "{lines:?}: {seen:?}");
+            }
+            self.wire.send(frame(DATA, 0, stream, &[b'x'; FRAME]));
+            self.windows = self.windows.map(|window| window - FRAME);
+        }
+    }
+
+    /// Ends it. The stream is not reset.
+    fn end(&mut self, stream: u32) {
+        self.wire.send(frame(DATA, END_STREAM, stream, b"end"));
+        self.wire.send(frame(PING, 0, 0, &[0; 8]));
+        let seen = self.next(PING);
+        assert_eq!(seen.kind, PING, "{stream}: {seen:?}");
+    }
+}
+
+/// The windows at the begin, until the other side says otherwise.
+const WINDOW: usize = (1 << 16) - 1;
+/// Bytes of a frame of data.
+const FRAME: usize = 16 << 10;
+
+/// Clients that send all of a request before they read lose the answer if the stream is reset: curl and httpx among them.
+#[test]
+fn a_refused_upload_is_read_to_its_end() {
+    let mut world = World::with("[limits]\nmax_body = \"1MiB\"", &["--grace", "1h"]);
+    let bearer = format!("Bearer {}", world.token);
+    let known = ("authorization", &*bearer);
+    let mut uploader = Uploader::new(&world);
+    for (stream, lines) in [
+        (1, &[(":path", "/t/post")][..]),
+        (3, &[(":path", "/t/nowhere"), known]),
+        (5, &[(":path", "/t/post"), known, ("content-length", "6291459")]),
+        (7, &[(":path", "/auth/creds")]),
+        (9, &[(":path", "/admin/users"), ("expect", "100-continue")]),
+    ] {
+        uploader.early(stream, lines, 6 << 20);
+        uploader.end(stream);
+    }
+    drop(uploader);
+    // A program.
+    let (mut client, _) = client(&world);
+    let (answering, pieces) = client.begin("POST /t/post", &[]);
+    for _ in 0..30 {
+        pieces.send(vec![b'x'; 1 << 20].into()).unwrap();
+    }
+    drop(pieces);
+    assert_eq!(client.answer(answering).0, 401);
+    // An upload that never ends is left at a shutdown.
+    let (answering, pieces) = client.begin("POST /t/post", &[]);
+    assert_eq!(client.answer(answering).0, 401);
+    pieces.send(vec![b'x'; 2 << 20].into()).unwrap();
+    world.gateway.signal(Signal::TERM);
+    assert!(world.gateway.exit().success());
+}
+
+/// A client may take its time: what the library still holds of a provider's answer makes the connection no idle one.
+#[test]
+fn an_answer_that_is_not_taken_yet_makes_no_room() {
+    let args = ["--max-connections", "2", "--max-connections-per-address", "0"];
+    let mut world = World::with("", &args);
+    let bearer = format!("Bearer {}", world.token);
+    let serves = |world: &mut World| {
+        let mut client = world.client();
+        world.exchange_on(&mut client, &world.known(Exchange::get()));
+        client
+    };
+    let mut wire = Wire::connect(world.gateway.address);
+    // A window of one byte.
+    wire.send([&opening()[..24], &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1])].concat());
+    let get = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/t/get"),
+        ("authorization", &bearer),
+    ];
+    wire.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&get)));
+    serve(&mut world, OK);
+    assert_eq!(wire.frame_of(&[HEADERS, GOAWAY]).unwrap().status(), Some(200));
+    assert_eq!(wire.frame_of(&[DATA, GOAWAY]).unwrap().payload, b"o");
+    let mut idle = serves(&mut world);
+    let mut next = serves(&mut world);
+    idle.ends();
+    wire.send(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]));
+    assert_eq!(wire.frame_of(&[DATA, GOAWAY]).unwrap().payload, b"k");
+    // Then it does, after the one that is idle for longer.
+    let _third = serves(&mut world);
+    next.ends();
+    let _fourth = serves(&mut world);
+    assert_eq!(wire.frame_of(&[GOAWAY]).unwrap().code(), 0);
 }

@@ -136,6 +136,45 @@ fn a_client_without_tls_is_refused_plainly() {
 }
 
 #[test]
+fn a_head_that_is_refused_has_a_body_over_tls() {
+    let tls = Tls::new(&[]);
+    let large = format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(70_000));
+    for (sent, status, code) in [
+        (&*large, 431, "head_too_large"),
+        ("GET /health HTTP/1.1\r\nbad line\r\n\r\n", 400, "malformed_request"),
+        ("nonsense\r\n\r\n", 400, "malformed_request"),
+    ] {
+        let answer = https(tls.gateway.address, &tls.certificate, &["http/1.1"], sent).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(body["error"]["code"], code, "{answer}");
+    }
+}
+
+/// Another host of the domain can set a plain name, also without TLS.
+#[test]
+fn a_session_over_tls_has_a_secure_name_alone() {
+    let tls = Tls::new(&[]);
+    let ask =
+        |request: String| https(tls.gateway.address, &tls.certificate, &["http/1.1"], &request).unwrap();
+    let form = format!("token={}", tls.bearer.trim_start_matches("Bearer "));
+    let answer = ask(format!(
+        "POST /config/sign-in HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: https://localhost\r\n\
+        Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    ));
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let session = cookie.strip_prefix("__Host-tollgate=").unwrap().split(';').next().unwrap();
+    for (name, status) in [("__Host-tollgate", 200), ("tollgate", 401)] {
+        let answer = ask(format!(
+            "GET /auth/me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: {name}={session}\r\n\r\n"
+        ));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
+    }
+}
+
+#[test]
 fn a_replaced_certificate_is_used_and_a_bad_one_is_not() {
     let tls = Tls::new(&[]);
     let reaches = |certificate: &str| https(tls.gateway.address, certificate, &[], HEALTH).is_ok();

@@ -38,7 +38,7 @@ use crate::{
         syntax::Roots,
     },
     request::{
-        decide::{self, Begun, BodyInput, Bound, CallerFacts, Candidate, ListenerRole, Login, TokenKind},
+        decide::{self, Begun, BodyInput, Bound, CallerFacts, Candidate, Listener, Login, TokenKind},
         meter::ask,
         rewrite::{
             self, Chosen, Fate, Fresh, RuleTable, TokenLocation, TokenPart, TokenSearch, Withheld, Witness,
@@ -263,7 +263,7 @@ fn caller_info(caller: &Caller) -> CallerInfo {
 /// The decision of [`decide`], without IO: the token counts as valid, and a login that can be refreshed as fresh.
 fn decide_request(context: Context<'_>, head: &Parts, caller: &Caller) -> Result<(), Fault> {
     let facts = caller.access.facts();
-    match decide::begin(head, context.table, ListenerRole::All, None)? {
+    match decide::begin(head, context.table, Listener::ANY)? {
         Begun::Own(_) | Begun::Page(_) | Begun::Metrics(_) => Ok(()),
         Begun::Admin(call) => call.authenticated().map(drop),
         Begun::SelfService(call) => call.authenticated(facts).map(drop),

@@ -37,7 +37,7 @@ use crate::{
     },
     request::{
         decide::{
-            self, Begun, CallerFacts, Candidate, Credential, ListenerRole, OwnAnswer, ProviderCall, Refresh,
+            self, Begun, CallerFacts, Candidate, Credential, Listener, OwnAnswer, ProviderCall, Refresh,
             RefreshOf, Sendable,
         },
         rewrite::{self, Chosen, Fresh, RewrittenResponse},
@@ -311,7 +311,7 @@ fn decide_request(table: &Table, head: &Parts, test: &Test) -> Result<Observed, 
     let refused =
         |fault: Fault| error_reply(fault.kind.status(), &fault, table.error_format(head).as_deref());
     let mut made = tokens::Seen::default();
-    let mut observed = match decide::begin(head, table, ListenerRole::All, None) {
+    let mut observed = match decide::begin(head, table, Listener::ANY) {
         Ok(Begun::Own(own)) => {
             let allowed = (own == OwnAnswer::Preflight).then(|| allowed_headers(table, &test.spec));
             Observed { status: Some(own.status()), allowed, ..Observed::default() }

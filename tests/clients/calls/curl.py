@@ -43,6 +43,7 @@ run(
         "a form of 30 MB": upload,
         "a form of 30 MB, with Expect": lambda token: upload(token, "-H", "expect: 100-continue"),
         "a form of 30 MB over HTTP/2": lambda token: upload(token, "--http2-prior-knowledge"),
+        "a form of 30 MB over HTTP/2 that is refused": lambda token: upload("", "--http2-prior-knowledge"),
         "models": lambda token: curl(token, "/openai/v1/models"),
     },
     chat,

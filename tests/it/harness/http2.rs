@@ -217,6 +217,7 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
@@ -250,6 +251,12 @@ impl Seen {
     pub fn status(&self) -> Option<u16> {
         let first = self.payload.first()?;
         [200, 204, 206, 304, 400, 404, 500].get(usize::from(first.checked_sub(0x88)?)).copied()
+    }
+
+    /// The bytes by which a window grows.
+    pub fn increment(&self) -> usize {
+        let bytes = self.payload[..4].try_into().expect("a frame of that kind has four bytes");
+        usize::try_from(u32::from_be_bytes(bytes)).expect("it fits")
     }
 
     /// The error code of a reset, or of the end of the connection.

@@ -14,9 +14,13 @@ use crate::base::{
 /// The most header fields of a request, and of an upstream's response.
 pub const MAX_FIELDS: usize = 256;
 
-/// Refuses a head that two servers could read differently, and one with too many fields.
-pub(super) fn check(head: &Parts) -> Result<(), Fault> {
-    if head.headers.len() > MAX_FIELDS {
+/// What a field counts besides its name and value.
+const FIELD_BYTES: usize = 32;
+
+/// Refuses a head that two servers could read differently, and one with too many fields, or more than `max` bytes.
+pub(super) fn check(head: &Parts, max: usize) -> Result<(), Fault> {
+    // The parser of HTTP/1.1 has counted the bytes itself.
+    if head.headers.len() > MAX_FIELDS || head.version == Version::HTTP_2 && list_size(head) > max {
         return Err(too_large());
     }
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -41,6 +45,16 @@ pub(super) fn check(head: &Parts) -> Result<(), Fault> {
         (Some(_), None) => Err(malformed("The request's Host header is malformed")),
         (_, Some(_)) => Err(malformed("The request has more than one Host header")),
     }
+}
+
+/// The size of the list of headers (RFC 9113, section 6.5.2). `Host` is in place of `:authority`.
+fn list_size(head: &Parts) -> usize {
+    let field = |name: usize, value: usize| name + value + FIELD_BYTES;
+    let path = head.uri.path_and_query().map_or(1, |path| path.as_str().len());
+    let scheme = head.uri.scheme_str().map_or(0, |scheme| field(":scheme".len(), scheme.len()));
+    let pseudo = field(":method".len(), head.method.as_str().len()) + field(":path".len(), path) + scheme;
+    let fields = head.headers.iter().map(|(name, value)| field(name.as_str().len(), value.len()));
+    pseudo + fields.sum::<usize>()
 }
 
 /// What HTTP/1.1 cannot express, or its parser refuses. The server adds `Host` where there is none, from `:authority`.
@@ -111,11 +125,26 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        match (check(&head), expected) {
+        match (check(&head, usize::MAX), expected) {
             (Ok(()), Ok(())) => {}
             (Err(fault), Err(part)) => assert!(fault.message.contains(part), "{}, not {part}", fault.message),
             (found, expected) => panic!("{uri} {lines:?}: {found:?}, not {expected:?}"),
         }
+    }
+
+    #[test]
+    fn the_size_of_a_list_of_headers_is_bounded() {
+        let check = |version: Version, bytes: usize, expected: bool| {
+            let request =
+                Request::builder().version(version).uri("https://a.example/t/get?q").header("x-a", "b");
+            let (head, ()) = request.header("host", "a.example").body(()).unwrap().into_parts();
+            assert_eq!(super::check(&head, bytes).is_ok(), expected, "{version:?} {bytes}");
+        };
+        // `:method` GET, `:path` /t/get?q, `:scheme` https, `x-a` b, `host` a.example.
+        let size = (7 + 3) + (5 + 8) + (7 + 5) + (3 + 1) + (4 + 9) + 5 * 32;
+        check(Version::HTTP_2, size, true);
+        check(Version::HTTP_2, size - 1, false);
+        check(Version::HTTP_11, size - 1, true);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub use credential::{
 pub use head::{MAX_FIELDS, body_bytes, not_http, too_large as head_too_large};
 pub use metrics::MetricsCall;
 pub use own::{ListenerRole, OwnAnswer};
-pub use session::{PageOrigin, Presented, SessionCookie, session_secrets};
+pub use session::{PageOrigin, Presented, SessionCookie, Site, session_secrets};
 pub use token::{Made, TokenAttempt, TokenState};
 pub use unknown_token::TokenOf;
 
@@ -146,28 +146,43 @@ pub struct UpstreamRequest<'c> {
     pub headers: HeaderMap,
 }
 
+/// The listener that a request comes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Listener<'r> {
+    /// The requests that it serves.
+    pub role: ListenerRole,
+    /// What is known of its address in browsers.
+    pub site: Site<'r>,
+    /// The most bytes of a request's head.
+    pub max_head: usize,
+}
+
+impl Listener<'_> {
+    /// One that serves all requests, without limits that the settings have.
+    pub const ANY: Listener<'static> = Listener {
+        role: ListenerRole::All,
+        site: Site { public_url: None, is_tls: false },
+        max_head: usize::MAX,
+    };
+}
+
 /// Makes the checks that need no caller, and finds the kind of the request. All later steps use the same `table`.
-/// `public_url`: the address at which people reach tollgate, if it is set.
-pub fn begin<'r>(
-    head: &'r Parts,
-    table: &'r Table,
-    listener: ListenerRole,
-    public_url: Option<&Origin>,
-) -> Result<Begun<'r>, Fault> {
-    head::check(head)?;
+pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: Listener<'_>) -> Result<Begun<'r>, Fault> {
+    let Listener { role, site, max_head } = listener;
+    head::check(head, max_head)?;
     let path = head.uri.path();
-    if !listener.serves(path) {
+    if !role.serves(path) {
         return Err(Fault::new(FaultKind::NotFound, "Not found"));
     }
     if head.method == Method::OPTIONS {
         return Ok(Begun::Own(OwnAnswer::Preflight));
     }
     let token = || rewrite::token(head, table);
-    let presented = |cookie: SessionCookie| cookie.presented(head, table, public_url);
+    let presented = |cookie: SessionCookie| cookie.presented(head, table, site);
     Ok(match own::find(&head.method, path) {
         Some(own::Found::Answer(own)) => Begun::Own(own),
         Some(own::Found::Page(cookie)) => Begun::Page(cookie),
-        Some(own::Found::Metrics) => Begun::Metrics(MetricsCall::new(head, token(), listener)),
+        Some(own::Found::Metrics) => Begun::Metrics(MetricsCall::new(head, token(), role)),
         Some(own::Found::Admin) => {
             Begun::Admin(AdminCall { head, presented: presented(SessionCookie::Admin)? })
         }

@@ -75,7 +75,7 @@ impl SessionCookie {
 
     /// The session's token in a request, if it counts: the request has no token of its own. A request that changes
     /// something has to come from tollgate's own pages.
-    pub fn session(self, head: &Parts, public_url: Option<&Origin>) -> Result<Option<Secret>, Fault> {
+    pub fn session(self, head: &Parts, site: Site<'_>) -> Result<Option<Secret>, Fault> {
         if rewrite::has_token_header(&head.headers) {
             return Ok(None);
         }
@@ -84,7 +84,7 @@ impl SessionCookie {
             return Ok(None);
         }
         let changes = ![Method::GET, Method::HEAD].contains(&head.method);
-        let page = PageOrigin::of(&head.headers, public_url);
+        let page = PageOrigin::of(&head.headers, site);
         if changes {
             page.check()?;
         }
@@ -101,11 +101,11 @@ impl SessionCookie {
         self,
         head: &Parts,
         table: &Table,
-        public_url: Option<&Origin>,
+        site: Site<'_>,
     ) -> Result<Option<Presented>, Fault> {
         match rewrite::token(head, table) {
             Some(token) => Ok(Some(Presented::Token(token))),
-            None => Ok(self.session(head, public_url)?.map(Presented::Session)),
+            None => Ok(self.session(head, site)?.map(Presented::Session)),
         }
     }
 }
@@ -123,6 +123,22 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     pairs.map(|(name, value)| (name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t'])))
 }
 
+/// What is known of the address at which people reach tollgate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Site<'r> {
+    /// That of the settings.
+    pub public_url: Option<&'r Origin>,
+    /// The listener takes TLS alone, and the browser called it itself.
+    pub is_tls: bool,
+}
+
+impl Site<'_> {
+    /// True if people come over TLS. The setting counts before the listener: a proxy in front of it may have none.
+    fn is_secure(self) -> bool {
+        self.public_url.map_or(self.is_tls, |url| url.scheme == Scheme::Https)
+    }
+}
+
 /// The page that a request comes from, as the browser says it. A value is empty if the header is there and has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PageOrigin<'r> {
@@ -132,13 +148,13 @@ pub struct PageOrigin<'r> {
     pub origin: Option<&'r str>,
     /// `Host`: host and port of this request.
     pub host: Option<&'r str>,
-    /// The address at which people reach tollgate, from the settings.
-    pub public_url: Option<&'r Origin>,
+    /// What is known of the address at which people reach tollgate.
+    pub site: Site<'r>,
 }
 
 impl<'r> PageOrigin<'r> {
     /// That of a request.
-    pub fn of(headers: &'r HeaderMap, public_url: Option<&'r Origin>) -> Self {
+    pub fn of(headers: &'r HeaderMap, site: Site<'r>) -> Self {
         let one = |name: HeaderName| {
             let mut values = headers.get_all(name).iter();
             match (values.next(), values.next()) {
@@ -151,7 +167,7 @@ impl<'r> PageOrigin<'r> {
             fetch_site: one(HeaderName::from_static("sec-fetch-site")),
             origin: one(header::ORIGIN),
             host: one(header::HOST),
-            public_url,
+            site,
         }
     }
 
@@ -172,16 +188,18 @@ impl<'r> PageOrigin<'r> {
         let Ok((origin, "")) = Origin::split(origin) else { return false };
         let host = self.host.map(|host| format!("{}://{host}", origin.scheme.as_str()));
         let is_host = host.as_deref().map(Origin::split).is_some_and(|host| host == Ok((origin.clone(), "")));
-        let lacks_tls = self.public_url.is_some_and(|url| {
-            url.scheme == Scheme::Https && origin.scheme == Scheme::Http && url.host() == origin.host()
-        });
-        (is_host && !lacks_tls) || self.public_url == Some(&origin)
+        let lacks_tls = origin.scheme == Scheme::Http
+            && match self.site.public_url {
+                Some(url) => url.scheme == Scheme::Https && url.host() == origin.host(),
+                None => self.site.is_tls,
+            };
+        (is_host && !lacks_tls) || self.site.public_url == Some(&origin)
     }
 
     /// True if the page was loaded over TLS: a cookie that is set then is for TLS alone.
     pub fn is_secure(self) -> bool {
         let is_tls = |origin: &Origin| origin.scheme == Scheme::Https;
-        self.public_url.is_some_and(is_tls)
+        self.site.is_secure()
             || self
                 .origin
                 .and_then(|text| Origin::split(text).ok())
@@ -213,7 +231,7 @@ mod tests {
     fn the_first_name_that_has_a_value_counts() {
         let check = |cookie: SessionCookie, lines: &[&str], expected: Option<&str>| {
             let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
-            let found = cookie.session(&head("GET", &lines), None).unwrap();
+            let found = cookie.session(&head("GET", &lines), Site::default()).unwrap();
             assert_eq!(found.as_ref().map(Secret::expose), expected, "{lines:?}");
         };
         let user = SessionCookie::User;
@@ -240,19 +258,22 @@ mod tests {
     #[test]
     fn a_plain_name_does_not_count_where_people_come_over_tls() {
         let [plain, tls] = ["http://a.example", "https://a.example"].map(|url| Origin::split(url).unwrap().0);
-        for (public_url, cookie, expected) in [
-            (&plain, "tollgate=a", Some("a")),
-            (&tls, "tollgate=a", None),
-            (&tls, "tollgate=a; __Host-tollgate=b", Some("b")),
-            (&tls, "__Host-tollgate=; tollgate=a", None),
+        for (public_url, is_tls, cookie, expected) in [
+            (Some(&plain), false, "tollgate=a", Some("a")),
+            (Some(&plain), true, "tollgate=a", Some("a")),
+            (Some(&tls), false, "tollgate=a", None),
+            (Some(&tls), false, "tollgate=a; __Host-tollgate=b", Some("b")),
+            (Some(&tls), false, "__Host-tollgate=; tollgate=a", None),
+            (None, true, "tollgate=a", None),
+            (None, true, "tollgate=a; __Host-tollgate=b", Some("b")),
         ] {
             let head = head("GET", &[("cookie", cookie)]);
-            let found = SessionCookie::User.session(&head, Some(public_url)).unwrap();
+            let found = SessionCookie::User.session(&head, Site { public_url, is_tls }).unwrap();
             assert_eq!(found.as_ref().map(Secret::expose), expected, "{cookie}");
         }
         // Without the setting, a change says it.
         let lines = [("cookie", "tollgate=a"), ("origin", "https://a.example"), ("host", "a.example")];
-        assert_eq!(SessionCookie::User.session(&head("POST", &lines), None), Ok(None));
+        assert_eq!(SessionCookie::User.session(&head("POST", &lines), Site::default()), Ok(None));
     }
 
     #[test]
@@ -265,7 +286,7 @@ mod tests {
             ("x-goog-api-key", "tg_1", Some("a")),
         ] {
             let head = head("GET", &[("cookie", "tollgate=a"), (name, value)]);
-            let found = SessionCookie::User.session(&head, None).unwrap();
+            let found = SessionCookie::User.session(&head, Site::default()).unwrap();
             assert_eq!(found.as_ref().map(Secret::expose), expected, "{name} {value}");
         }
     }
@@ -283,19 +304,20 @@ mod tests {
             ("PATCH", &[("sec-fetch-site", "same-site")], false),
         ] {
             let head = head(method, &[&[HOST, ("cookie", "tollgate=a")], lines].concat());
-            let found = SessionCookie::User.session(&head, None).map_err(|fault| fault.kind);
+            let found = SessionCookie::User.session(&head, Site::default()).map_err(|fault| fault.kind);
             assert_eq!(found.is_ok(), expected, "{method} {lines:?}");
             assert!(found.err().is_none_or(|kind| kind == FaultKind::CrossSite));
         }
         // Without a session, authentication decides.
-        assert_eq!(SessionCookie::User.session(&head("POST", &[HOST]), None), Ok(None));
+        assert_eq!(SessionCookie::User.session(&head("POST", &[HOST]), Site::default()), Ok(None));
     }
 
     #[test]
     fn both_headers_have_to_fit() {
         let public = Origin::split("https://public.example:8443").unwrap().0;
         let check = |fetch_site: Option<&str>, origin: Option<&str>, host: &str, expected: bool| {
-            let page = PageOrigin { fetch_site, origin, host: Some(host), public_url: Some(&public) };
+            let site = Site { public_url: Some(&public), is_tls: false };
+            let page = PageOrigin { fetch_site, origin, host: Some(host), site };
             assert_eq!(page.check().is_ok(), expected, "{page:?}");
         };
         let same = Some("same-origin");
@@ -340,21 +362,24 @@ mod tests {
             twice.append(header::ORIGIN, HeaderValue::from_static(value));
         }
         twice.insert(header::HOST, HeaderValue::from_static("gw.example"));
-        assert_eq!(PageOrigin::of(&twice, None).origin, Some(""));
-        assert!(PageOrigin::of(&twice, None).check().is_err());
+        assert_eq!(PageOrigin::of(&twice, Site::default()).origin, Some(""));
+        assert!(PageOrigin::of(&twice, Site::default()).check().is_err());
     }
 
     #[test]
     fn tls_is_known_from_the_page_or_the_settings() {
         let [plain, tls] = ["http://a.example", "https://a.example"].map(|url| Origin::split(url).unwrap().0);
-        let check = |origin: Option<&str>, public_url: Option<&Origin>, expected: bool| {
-            let page = PageOrigin { origin, public_url, ..PageOrigin::default() };
+        let check = |origin: Option<&str>, public_url: Option<&Origin>, is_tls, expected: bool| {
+            let site = Site { public_url, is_tls };
+            let page = PageOrigin { origin, site, ..PageOrigin::default() };
             assert_eq!(page.is_secure(), expected, "{page:?}");
         };
-        check(None, None, false);
-        check(Some("http://a.example"), Some(&plain), false);
-        check(Some("null"), None, false);
-        check(Some("https://a.example"), None, true);
-        check(None, Some(&tls), true);
+        check(None, None, false, false);
+        check(Some("http://a.example"), Some(&plain), false, false);
+        check(Some("null"), None, false, false);
+        check(Some("https://a.example"), None, false, true);
+        check(None, Some(&tls), false, true);
+        check(None, None, true, true);
+        check(None, Some(&plain), true, false);
     }
 }

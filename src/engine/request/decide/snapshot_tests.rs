@@ -199,7 +199,7 @@ fn decoded(url: &str) -> String {
 
 /// True if the request was sent; fails if the token was.
 fn sent(head: &Parts, snapshot: &Table) -> bool {
-    let Ok(Begun::Provider(call)) = begin(head, snapshot, ListenerRole::All, None) else { return false };
+    let Ok(Begun::Provider(call)) = begin(head, snapshot, Listener::ANY) else { return false };
     let Ok(token) = call.token() else { return false };
     assert_eq!(token.expose(), TOKEN);
     let Ok(routed) = call.authenticated(CallerFacts::UNRESTRICTED) else { return false };

@@ -52,7 +52,7 @@ fn head(line: &str) -> Parts {
 }
 
 fn authorized<'r>(head: &'r Parts, table: &'r Table) -> Authorized<'r> {
-    let Ok(Begun::Provider(call)) = begin(head, table, ListenerRole::All, None) else { panic!("{head:?}") };
+    let Ok(Begun::Provider(call)) = begin(head, table, Listener::ANY) else { panic!("{head:?}") };
     call.authenticated(CallerFacts::UNRESTRICTED).unwrap().in_scope().unwrap()
 }
 

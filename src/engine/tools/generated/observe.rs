@@ -18,7 +18,7 @@ use crate::{
         compile::{ErrorValues, Provider, VarSource},
     },
     request::{
-        decide::{self, Begun, CallerFacts, Candidate, ListenerRole, ProviderCall},
+        decide::{self, Begun, CallerFacts, Candidate, Listener, ProviderCall},
         rewrite::{self, Fresh, RewrittenResponse},
         table::{Hit, Table},
     },
@@ -186,7 +186,7 @@ fn one(table: &Table, head: &Parts, stored: &Stored, sent: &mut Vec<Sent>) -> St
         let body = values.body(api.as_deref());
         format!("refused {} {body}", fault.kind.code())
     };
-    let text = match decide::begin(head, table, ListenerRole::All, None) {
+    let text = match decide::begin(head, table, Listener::ANY) {
         Ok(Begun::Provider(call)) => upstream(call, head, stored, sent).unwrap_or_else(refused),
         Ok(Begun::Own(_) | Begun::Page(_) | Begun::Metrics(_) | Begun::Admin(_) | Begun::SelfService(_)) => {
             "own".to_owned()

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::fault::{Fault, FaultKind},
     pipeline,
-    request::decide::{Begun, CallerFacts, ListenerRole, UpstreamRequest},
+    request::decide::{Begun, CallerFacts, Listener, UpstreamRequest},
     shipped,
 };
 
@@ -202,7 +202,7 @@ fn decided<'t>(
     part: TokenPart,
     check: impl FnOnce(&UpstreamRequest<'_>),
 ) -> Result<&'t Table, Fault> {
-    let Begun::Provider(call) = decide::begin(head, table, ListenerRole::All, None)? else {
+    let Begun::Provider(call) = decide::begin(head, table, Listener::ANY)? else {
         panic!("{} is a provider's path", head.uri.path())
     };
     let authorized = call
