@@ -7,14 +7,10 @@ use askama::Template;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{
-    clients::{self, ShownStep},
-    form::Form,
-    frame::Frame,
-    response::PageResponse,
-};
+use super::{clients, form::Form, frame::Frame, response::PageResponse};
 use crate::{
     admin::{MadeToken, ReachableProvider, Token},
+    client_setup::{self, FilledStep},
     clock::{now_ms, utc},
     compile::Clients,
     fault::Fault,
@@ -196,8 +192,9 @@ fn example(
 ) -> Option<Example> {
     match usage {
         TokenUse::Manage => {
-            let server = clients::escaped(server);
-            let code = format!("curl \"{server}/auth/me\" -H \"Authorization: Bearer {}\"", clients::TOKEN);
+            let server = client_setup::escaped(server);
+            let code =
+                format!("curl \"{server}/auth/me\" -H \"Authorization: Bearer {}\"", client_setup::TOKEN);
             let steps = vec![ExampleStep { text: None, file: None, code }];
             Some(Example { provider: None, client: None, steps })
         }
@@ -220,8 +217,8 @@ fn example(
 }
 
 impl Example {
-    fn of(provider: &ReachableProvider, steps: Vec<ShownStep<'_>>) -> Self {
-        let step = |step: ShownStep<'_>| ExampleStep {
+    fn of(provider: &ReachableProvider, steps: Vec<FilledStep<'_>>) -> Self {
+        let step = |step: FilledStep<'_>| ExampleStep {
             text: step.text,
             file: step.file.map(str::to_owned),
             code: step.code,
@@ -300,7 +297,8 @@ mod tests {
             if let Some(example) = found {
                 let url = format!("http://g.example/{}/v1/chat/completions", expected.unwrap());
                 assert!(
-                    example.steps[0].code.contains(&url) && example.steps[0].code.contains(clients::TOKEN),
+                    example.steps[0].code.contains(&url)
+                        && example.steps[0].code.contains(client_setup::TOKEN),
                     "{}",
                     example.steps[0].code
                 );

@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::super::{
     client::{Api, Client, with_query},
-    clients::{self, Setup},
+    clients,
     frame::Frame,
     response::PageResponse,
     shown,
 };
 use crate::{
     admin::{ProbeEnd, ProbeResult, ReachableProvider, ReachableProviders, TOKEN_PLACES, UsageReport},
+    client_setup::Setup,
     fault::{Fault, FaultKind},
 };
 
