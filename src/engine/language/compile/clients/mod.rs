@@ -102,7 +102,8 @@ impl Clients {
 
 impl Speaks {
     /// The part of an endpoint's path before the client's own path, if it ends with that. Captures are equal whatever their
-    /// names, but none is in a base URL, which is fixed.
+    /// names, and one that is a whole segment takes a fixed segment of the client, such as a version. None is in a base URL,
+    /// which is fixed.
     pub fn base_path<'p>(&self, path: &'p str) -> Option<&'p str> {
         before(path, &self.path).filter(|base| !base.contains('{'))
     }
@@ -113,13 +114,18 @@ fn before<'p>(path: &'p str, end: &str) -> Option<&'p str> {
     let mut rest = path;
     for expected in end.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
         let (before, segment) = rest.rsplit_once('/')?;
-        if shape(segment) != shape(expected) {
+        let shape = shape(segment);
+        let takes_any = shape == WHOLE && !expected.contains('{');
+        if !takes_any && shape != self::shape(expected) {
             return None;
         }
         rest = before;
     }
     Some(rest)
 }
+
+/// The shape of a segment that is one capture.
+const WHOLE: &str = "{";
 
 /// A segment with nameless captures.
 fn shape(segment: &str) -> String {
