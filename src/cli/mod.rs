@@ -26,6 +26,7 @@ pub mod routes;
 pub mod schema;
 pub mod serve;
 mod serve_lock;
+pub mod setup;
 pub mod status;
 pub mod test;
 pub mod token;
@@ -79,6 +80,7 @@ enum Command {
     Fmt(fmt::Args),
     New(new::Args),
     Providers(providers::Args),
+    Setup(setup::Args),
     Diff(diff::Args),
     Prove(prove::Args),
     /// Run the provider files' own tests, and report what they do not cover
@@ -204,6 +206,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         Command::Check(args) => return Ok(check::run(&args, places)),
         Command::New(args) => new::run(&args, places),
         Command::Providers(args) => providers::run(&args),
+        Command::Setup(args) => block_on(setup::run(&args, places)),
         Command::Fmt(args) => fmt::run(&args, &places.providers()?),
         Command::Diff(args) => return Ok(diff::main(&args)),
         Command::Prove(args) => return Ok(prove::main(&args, places)),

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown},
     path::{Path, PathBuf},
 };
 
@@ -13,9 +13,17 @@ use rustix::{
     io::Errno,
 };
 
+/// The mode of a new file.
+pub(super) const MODE: u32 = 0o644;
+
 /// Creates a file. Errors if it exists.
 pub(super) fn create(path: &Path, text: &str) -> io::Result<()> {
-    let draft = Draft::write(path, text)?;
+    create_with(path, text, MODE)
+}
+
+/// Creates a file with a mode. Errors if it exists.
+pub(super) fn create_with(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let draft = Draft::write(path, text, mode)?;
     match renameat_with(CWD, &draft.path, CWD, path, RenameFlags::NOREPLACE) {
         // Some file systems cannot rename without replacement. Linking does not replace either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::hard_link(&draft.path, path),
@@ -57,7 +65,9 @@ fn prepare(path: &Path, text: &str) -> io::Result<Option<Draft>> {
             Some(metadata)
         }
     };
-    let draft = Draft::write(&target, text)?;
+    // No reader sees the draft of a private file.
+    let mode = before.as_ref().map_or(MODE, |one| one.permissions().mode() & 0o777);
+    let draft = Draft::write(&target, text, mode)?;
     if let Some(before) = before {
         if rustix::process::geteuid().is_root() {
             lchown(&draft.path, Some(before.uid()), Some(before.gid()))?;
@@ -74,10 +84,10 @@ struct Draft {
 }
 
 impl Draft {
-    fn write(target: &Path, text: &str) -> io::Result<Self> {
+    fn write(target: &Path, text: &str, mode: u32) -> io::Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let path = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&path)?;
+        let mut file = File::options().write(true).create_new(true).mode(mode).open(&path)?;
         let draft = Self { path, target: target.to_owned() };
         give_to_owner_of_dir(&draft.path)?;
         file.write_all(text.as_bytes())?;

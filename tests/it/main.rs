@@ -78,6 +78,7 @@ mod reloading_under_load;
 mod rewriting;
 mod serving;
 mod sessions;
+mod setup;
 mod shipped;
 mod signing;
 mod streaming;

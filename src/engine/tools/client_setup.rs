@@ -70,6 +70,10 @@ pub struct FilledStep<'c> {
     pub language: &'c str,
     /// The code.
     pub code: String,
+    /// The placeholders that the code has.
+    pub values: Vec<SetupValue>,
+    /// True if it does what the step before it does.
+    pub is_alternative: bool,
 }
 
 /// The steps of a client, if it speaks a wire format of the provider.
@@ -104,6 +108,12 @@ pub fn escaped(address: &str) -> String {
         }
     }
     escaped
+}
+
+/// True for a token that is harmless between double quotes in code.
+pub fn is_harmless_token(token: &str) -> bool {
+    let harmless = |byte: u8| byte.is_ascii_graphic() && !b"\"'`\\$!".contains(&byte);
+    !token.is_empty() && token.bytes().all(harmless)
 }
 
 /// The first format that the provider has too, with the path that the client's own paths follow.
@@ -142,6 +152,8 @@ fn filled<'c>(
         file: step.file.as_deref(),
         language: &step.language,
         code: fill(&step.code),
+        values: step.code.placeholders().copied().collect(),
+        is_alternative: step.is_alternative,
     });
     let steps = steps.collect();
     let (title, docs, note) = (&client.title, client.docs.as_deref(), client.note.as_deref());

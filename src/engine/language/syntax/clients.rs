@@ -27,6 +27,10 @@ pub struct Client {
     /// A limit that people should know before they begin.
     #[schemars(example = &"Acme Code calls from its maker's servers: they have to reach this address.", length(max = 1000))]
     pub note: Option<String>,
+    /// The provider that `tollgate setup` sets it up for if none is named. Without it, or if no such provider can be called with the
+    /// client, one has to be named.
+    #[schemars(example = &"acme", regex(pattern = "^[a-z0-9][a-z0-9-]*$"), length(max = 64))]
+    pub provider: Option<String>,
     /// The wire formats that it speaks. For a provider, the first counts that one of its endpoints has.
     #[schemars(length(min = 1, max = 16), example = json!([{ "api": "messages", "path": "/v1/messages" }]))]
     pub speaks: Vec<Speaks>,
@@ -85,7 +89,11 @@ pub struct Step {
     /// A sentence before the code.
     #[schemars(example = &"Install it, and run:", length(max = 1000))]
     pub text: Option<String>,
-    /// The file that the code goes into.
+    /// True if it does what the step before it does, in another way: one of them is enough.
+    #[schemars(example = true)]
+    pub alternative: Option<bool>,
+    /// The file that the code goes into: below the user's home directory after `~/`, else below the current one. `tollgate setup
+    /// --write` puts code into it if its language is `json`, `toml` or `yaml`.
     #[schemars(example = &"~/.acme/config.toml", length(max = 200))]
     pub file: Option<String>,
     /// The language of the code.

@@ -180,3 +180,26 @@ fn an_address_is_harmless_between_double_quotes() {
         }
     }
 }
+
+/// The provider that a shipped client names can be called with it.
+#[test]
+fn shipped_clients_name_a_provider_that_they_can_call() {
+    let compiled = compile::compile(&crate::shipped::load().files);
+    for client in &compiled.clients {
+        let wanted = client.provider.as_deref();
+        let named = compiled.providers.iter().find(|one| Some(one.name.as_str()) == wanted);
+        let named = named.unwrap_or_else(|| panic!("{} names no provider", client.file));
+        let paths = named.endpoints.iter().flat_map(|endpoint| {
+            let api = endpoint.api.as_ref().map(|api| api.name.as_str());
+            endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.clone())))
+        });
+        let called = Called { provider: named.name.as_str(), server: SERVER, paths: paths.collect() };
+        assert!(setup(client, &called, given("m-1")).is_some(), "{}", client.file);
+        let first = |steps: &[FilledStep<'_>]| steps.first().is_some_and(|step| step.is_alternative);
+        assert!(
+            !setup(client, &called, given("m-1")).is_some_and(|one| first(&one.steps)),
+            "{}",
+            client.file
+        );
+    }
+}

@@ -31,10 +31,13 @@ pub(super) fn changes(old: &Clients, new: &Clients) -> Vec<Change> {
 fn shown(clients: &Clients) -> BTreeMap<String, Shown<'_>> {
     let mut all = BTreeMap::new();
     for client in clients.files() {
-        let ClientFile { name, file: _, title, kind, docs, note, speaks } = &**client;
+        let ClientFile { name, file: _, title, kind, docs, note, provider, speaks } = &**client;
         let mut words = format!("{title} ({kind})");
         for more in [docs, note].into_iter().flatten() {
             words = format!("{words}, {more}");
+        }
+        if let Some(provider) = provider {
+            words = format!("{words}, for `{provider}` if none is named");
         }
         all.insert(name.to_string(), Shown::Client(words));
         for (place, Speaks { api, path, steps, paste_steps }) in speaks.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Clients: the compiled files of tools and libraries that people connect to tollgate. Each has the wire formats that it
 //! speaks, and steps whose texts have placeholders for an address, a token, a provider and a model.
 //!
-//! It knows no provider, no address and no token: pages fill the placeholders in. Read next: `snippet`, the placeholders.
+//! It knows no address and no token: `client_setup` fills the placeholders in. Read next: `snippet`, the placeholders.
 
 mod snippet;
 
@@ -34,6 +34,8 @@ pub struct ClientFile {
     pub docs: Option<String>,
     /// A limit that people should know.
     pub note: Option<String>,
+    /// The provider that it is set up for if none is named. There may be no such provider.
+    pub provider: Option<String>,
     /// The wire formats that it speaks, the preferred one first.
     pub speaks: Vec<Speaks>,
 }
@@ -56,6 +58,8 @@ pub struct Speaks {
 pub struct Step {
     /// A sentence before the code.
     pub text: Option<Template<SetupValue>>,
+    /// True if it does what the step before it does.
+    pub is_alternative: bool,
     /// The file that the code goes into.
     pub file: Option<String>,
     /// The language of the code.
@@ -109,7 +113,7 @@ impl Speaks {
     }
 }
 
-/// The part of a path before its end, if it has that end. Captures are equal whatever their names.
+/// The part of a path before its end, if it has that end.
 fn before<'p>(path: &'p str, end: &str) -> Option<&'p str> {
     let mut rest = path;
     for expected in end.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
@@ -150,6 +154,7 @@ pub fn compile(name: &FileName, parsed: &Parsed<syntax::Client>, budget: &Budget
         kind: document.kind,
         docs: document.docs.clone(),
         note: document.note.clone(),
+        provider: document.provider.clone(),
         speaks,
     };
     let good = reader.found.is_empty() && !budget.is_exceeded();
@@ -177,7 +182,8 @@ impl Reader<'_> {
             let pointer = format!("{pointer}/{index}");
             let text = one.text.as_deref().map(|text| self.snippet(text, &format!("{pointer}/text")));
             let code = self.snippet(one.code.trim_end(), &format!("{pointer}/code"));
-            Step { text, file: one.file.clone(), language: one.language.clone(), code }
+            let (file, language) = (one.file.clone(), one.language.clone());
+            Step { text, is_alternative: one.alternative == Some(true), file, language, code }
         });
         steps.collect()
     }

@@ -1,0 +1,179 @@
+use super::*;
+
+/// The new text and the keys that were set, with what may be shown of their old values.
+fn outcome(language: Language, text: &str, snippet: &str) -> Result<(String, Vec<String>), MergeError> {
+    let Merged { text, changes } = merge(language, text, snippet)?;
+    let shown = changes.into_iter().map(|Change { key, before }| match before {
+        Before::Absent => key,
+        Before::Shown(old) => format!("{key} was {old}"),
+        Before::Hidden => format!("{key} was hidden"),
+    });
+    Ok((text, shown.collect()))
+}
+
+fn check(language: Language, text: &str, snippet: &str, expected: &str, changes: &[&str]) {
+    let (merged, found) = outcome(language, text, snippet).unwrap();
+    assert_eq!(
+        (merged.as_str(), found),
+        (expected, changes.iter().map(|&one| one.into()).collect::<Vec<_>>())
+    );
+    // A second time, nothing changes.
+    assert_eq!(outcome(language, &merged, snippet), Ok((merged.clone(), Vec::new())));
+}
+
+fn refuses(language: Language, text: &str, snippet: &str, at: Option<(usize, usize)>, part: &str) {
+    match merge(language, text, snippet) {
+        Err(MergeError::Text { at: found, problem }) => {
+            assert!(found == at && problem.contains(part), "{text:?}: {found:?} {problem}");
+        }
+        other => panic!("{text:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn json_keeps_what_it_does_not_set() {
+    let check = |text: &str, snippet: &str, expected: &str, changes: &[&str]| {
+        check(Language::Json, text, snippet, expected, changes);
+    };
+    check("", "{\"a\": {\"b\": \"c\"}}", "{\"a\": {\"b\": \"c\"}}\n", &["a.b"]);
+    check("{}", "{\"a\": {\"b\": 1}}", "{\n  \"a\": {\n    \"b\": 1\n  }\n}", &["a.b"]);
+    check("{ }\n", "{\"a\": 1}", "{\n  \"a\": 1\n}\n", &["a"]);
+    // Numbers and blanks stay as they are.
+    check(
+        "{\n\t\"n\": 12345678901234567890123,\n\t\"e\": 1.50e1\n}\n",
+        "{\"a\": {\"b\": \"c\"}}",
+        "{\n\t\"n\": 12345678901234567890123,\n\t\"e\": 1.50e1,\n\t\"a\": {\n\t  \"b\": \"c\"\n\t}\n}\n",
+        &["a.b"],
+    );
+    check(
+        "{\"x\":1,\"env\":{\"A\":\"}\\\"{\"}}",
+        "{\"env\": {\"B\": \"2\", \"C\": {}}}",
+        "{\"x\":1,\"env\":{\"A\":\"}\\\"{\",\"B\": \"2\",\"C\": {}}}",
+        &["env.B", "env.C"],
+    );
+    check(
+        "{\r\n  \"env\": { \"A\": \"1\" },\r\n  \"z\": []\r\n}",
+        "{\"env\": {\"A\": \"2\"}}",
+        "{\r\n  \"env\": { \"A\": \"2\" },\r\n  \"z\": []\r\n}",
+        &["env.A was 1"],
+    );
+    check("{\"a\":[1],\"a\":[2]}", "{\"a\": [3]}", "{\"a\":[1],\"a\":[3]}", &["a was [2]"]);
+    check(
+        "{\"m\": {\"gpt-5.1\": {\"x\": 1}}}",
+        "{\"m\": {\"gpt-5.1\": {}}}",
+        "{\"m\": {\"gpt-5.1\": {\"x\": 1}}}",
+        &[],
+    );
+    check(
+        "{}",
+        "{\"m\": {\"gpt-5.1\": {}}}",
+        "{\n  \"m\": {\n    \"gpt-5.1\": {}\n  }\n}",
+        &["m.\"gpt-5.1\""],
+    );
+}
+
+#[test]
+fn json_that_is_not_plain_is_refused() {
+    let refuses =
+        |text: &str, at, part: &str| refuses(Language::Json, text, "{\"env\": {\"A\": 1}}", at, part);
+    refuses("{\n  // why\n  \"a\": 1\n}", Some((2, 3)), "JSON with comments is not changed");
+    refuses("{\"a\": 1,}", Some((1, 9)), "it is not JSON (trailing comma)");
+    refuses("\u{feff}{}", Some((1, 1)), "it is not JSON");
+    refuses("[]", Some((1, 1)), "it holds no JSON object");
+    refuses("{\n \"env\": 1}", Some((2, 9)), "`env` is no object");
+    refuses("{\"env\": {\"A\": {\"x\": 1}}}", Some((1, 15)), "`env.A` is an object");
+    assert!(matches!(merge(Language::Json, "{}", "{"), Err(MergeError::Snippet(_))));
+}
+
+#[test]
+fn toml_keeps_what_it_does_not_set() {
+    let check = |text: &str, snippet: &str, expected: &str, changes: &[&str]| {
+        check(Language::Toml, text, snippet, expected, changes);
+    };
+    let snippet = "model = \"m\"\n\n[providers.own]\nname = \"own\"";
+    check("", snippet, &format!("{snippet}\n"), &["model", "providers.own.name"]);
+    check(
+        "# mine\nmodel = \"old\" # why\n\n[tools]\nx = 1\n",
+        snippet,
+        "# mine\nmodel = \"m\" # why\n\n[tools]\nx = 1\n\n[providers.own]\nname = \"own\"\n",
+        &["model was old", "providers.own.name"],
+    );
+    check(
+        "[providers.a]\nname = \"a\"\n\n[providers.own]\nother = 1\n[z]\n",
+        snippet,
+        "model = \"m\"\n[providers.a]\nname = \"a\"\n\n[providers.own]\nother = 1\nname = \"own\"\n[z]\n",
+        &["model", "providers.own.name"],
+    );
+    check(
+        "model = 'm'\nproviders = { a = { name = 'a' } }\n",
+        snippet,
+        "model = 'm'\nproviders = { a = { name = 'a' } , own = { name = \"own\" } }\n",
+        &["providers.own.name"],
+    );
+    check("a = 1", "a = 2", "a = 2\n", &["a was 1"]);
+}
+
+#[test]
+fn toml_that_cannot_take_it_is_refused() {
+    let refuses = |text: &str, at, part: &str| refuses(Language::Toml, text, "[a]\nb = 1", at, part);
+    refuses("x = 1\n[a\n", Some((2, 3)), "it is not TOML");
+    refuses("a = 1\n", None, "`a` is no table");
+    refuses("[[a]]\n", None, "`a` is no table");
+    refuses("[a.b]\n", None, "`a.b` is a table");
+    assert!(matches!(merge(Language::Toml, "", "["), Err(MergeError::Snippet(_))));
+}
+
+#[test]
+fn yaml_keeps_what_it_does_not_set() {
+    let check = |text: &str, snippet: &str, expected: &str, changes: &[&str]| {
+        check(Language::Yaml, text, snippet, expected, changes);
+    };
+    check("", "a: \"1\"\nb-c: 2", "a: \"1\"\nb-c: 2\n", &["a", "b-c"]);
+    check(
+        "# mine\na: old # why\nlist:\n  - x\n- y\nz: 'q # r'",
+        "a: \"1\"\nn: 2\nz: \"q # r\"",
+        "# mine\na: \"1\"\nlist:\n  - x\n- y\nz: 'q # r'\nn: 2\n",
+        &["a was old", "n"],
+    );
+    check("---\na:\n", "a: 1", "---\na: 1\n", &["a was "]);
+}
+
+#[test]
+fn yaml_that_is_not_plain_is_refused() {
+    let refuses = |text: &str, at, part: &str| refuses(Language::Yaml, text, "a: \"1\"", at, part);
+    refuses("x: 1\n{ y: 2 }\n", Some((2, 1)), "this line is no key with a value");
+    refuses("x: 1\n---\ny: 2\n", Some((2, 1)), "`---`");
+    refuses("a: |\n  text\n", Some((1, 1)), "the value of `a` is not of one line");
+    refuses("x: 1\na: [1,\n  2]\n", Some((2, 1)), "the value of `a` is not of one line");
+    refuses("a:\n  b: 1\n", Some((1, 1)), "the value of `a` is not of one line");
+    assert!(matches!(merge(Language::Yaml, "", "- a"), Err(MergeError::Snippet(_))));
+}
+
+#[test]
+fn a_stand_in_replaces_no_value() {
+    let check = |language, text: &str, snippet: &str| {
+        let snippet = snippet.replace("TOKEN", FILE_TOKEN);
+        assert_eq!(outcome(language, text, &snippet), Ok((text.to_owned(), Vec::new())), "{text}");
+    };
+    check(Language::Json, "{\"t\": \"tg_1\"}", "{\"t\": \"Bearer TOKEN\"}");
+    check(Language::Toml, "t = \"tg_1\"\n", "t = \"TOKEN\"");
+    check(Language::Yaml, "t: tg_1\n", "t: \"TOKEN\"");
+}
+
+#[test]
+fn no_old_value_that_may_be_a_secret_is_shown() {
+    let hidden = Before::Hidden;
+    let shown = |text: &str| Before::Shown(text.to_owned());
+    for (key, value, expected) in [
+        ("env.BASE_URL", "https://api.example.com/v1", shown("https://api.example.com/...")),
+        ("env.BASE_URL", "https://api.example.com", shown("https://api.example.com")),
+        ("env.BASE_URL", "https://me:pw@api.example.com/v1", hidden),
+        ("model", "example-large-1", shown("example-large-1")),
+        ("options.apiKey", "x", Before::Hidden),
+        ("env.AUTH_TOKEN", "x", Before::Hidden),
+        ("model", "sk-1", Before::Hidden),
+        ("model", "0123456789012345678901234567890", Before::Hidden),
+    ] {
+        assert_eq!(before(key, value), expected, "{key} {value}");
+    }
+}
