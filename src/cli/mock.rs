@@ -1,7 +1,7 @@
 //! `tollgate mock`: runs the fake upstream until a signal stops it. Owns the flags and the output; the server itself is
 //! in `crate::mock`.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,10 +16,11 @@ use crate::{
 
 /// Run a fast fake upstream, for tests without a key
 ///
-/// It responds to chat completions, messages, responses, embeddings and the list of models, at any prefix. It streams if the
-/// request asks for that. It echoes the frames of WebSockets. A request changes any setting of its response with a header `x-mock-NAME: VALUE` or a query parameter
-/// `mock_NAME=VALUE`.
+/// It responds to the requests that are listed below, at any prefix. It streams if the request asks for that. The first answer to a
+/// request with tools, of which there are at most three, is a call of the first one. It echoes the frames of WebSockets. A request changes any
+/// setting of its response with a header `x-mock-NAME: VALUE` or a query parameter `mock_NAME=VALUE`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = served())]
 pub struct Args {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8788")]
@@ -38,6 +39,16 @@ pub struct Args {
     tls_name: Vec<String>,
     #[command(flatten)]
     behaviour: Behaviour,
+}
+
+/// The requests that it answers, for the help.
+fn served() -> String {
+    let mut text = "It answers, at any prefix:\n".to_owned();
+    for (method, path) in mock::served() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {method:<6} *{path}");
+    }
+    text
 }
 
 /// Serves until SIGINT or SIGTERM.

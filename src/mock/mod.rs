@@ -1,5 +1,5 @@
-//! A fast mock upstream for tests, benchmarks and users without a key. It speaks the wire formats of chat completions,
-//! messages, responses and embeddings, unary and streamed, echoes the frames of WebSockets, and injects faults on request.
+//! A fast mock upstream for tests, benchmarks and users without a key. It speaks the wire formats of the requests in
+//! `answers/served`, unary and streamed, echoes the frames of WebSockets, and injects faults on request.
 //!
 //! Its responses are deterministic. It opens no connection and checks no credential.
 //!
@@ -33,6 +33,11 @@ pub use self::{
     tls::Authority,
 };
 use self::{rendered::Rendered, worker::Worker};
+
+/// The requests that a mock answers: the method, and the end of the path.
+pub fn served() -> impl Iterator<Item = (&'static str, &'static str)> {
+    answers::SERVED.iter().map(|(method, path, _)| (method.as_str(), *path))
+}
 
 /// Options of a mock.
 #[derive(Debug, Clone, Default)]

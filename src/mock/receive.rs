@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use super::answers::{MODEL, ResponseOptions};
@@ -106,6 +106,8 @@ struct RequestBody {
     model: Option<String>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    /// Read only by a request that has them.
+    tools: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -118,7 +120,11 @@ struct StreamOptions {
 pub(super) fn parse_body(body: &[u8]) -> (String, ResponseOptions) {
     let asked: RequestBody = serde_json::from_slice(body).unwrap_or_default();
     let usage = asked.stream_options.and_then(|stream| stream.include_usage);
-    let options = ResponseOptions { stream: asked.stream.unwrap_or(false), usage: usage.unwrap_or(false) };
+    let options = ResponseOptions {
+        stream: asked.stream.unwrap_or(false),
+        usage: usage.unwrap_or(false),
+        tools: asked.tools.is_some(),
+    };
     let model = asked.model.as_deref().unwrap_or(MODEL);
     (serde_json::to_string(model).expect("a string is always JSON"), options)
 }
@@ -130,17 +136,16 @@ mod tests {
     #[test]
     fn parses_bodies() {
         let check = |body: &str, model: &str, stream: bool, usage: bool| {
-            assert_eq!(
-                parse_body(body.as_bytes()),
-                (model.to_owned(), ResponseOptions { stream, usage }),
-                "{body}"
-            );
+            let tools = body.contains("tools");
+            let expected = ResponseOptions { stream, usage, tools };
+            assert_eq!(parse_body(body.as_bytes()), (model.to_owned(), expected), "{body}");
         };
         check("", "\"mock-model\"", false, false);
         check("{}", "\"mock-model\"", false, false);
         check("[1,2", "\"mock-model\"", false, false);
         check(r#"{"model":"a\"b","messages":[{"stream":true}]}"#, r#""a\"b""#, false, false);
         check(r#"{"stream":true,"model":"m"}"#, "\"m\"", true, false);
+        check(r#"{"tools":[{"a":1}],"model":"m"}"#, "\"m\"", false, false);
         check(r#"{"stream":null,"stream_options":null}"#, "\"mock-model\"", false, false);
         check(r#"{"stream":true,"stream_options":{"include_usage":true}}"#, "\"mock-model\"", true, true);
     }

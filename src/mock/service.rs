@@ -7,11 +7,12 @@ use std::{convert::Infallible, future::pending, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::{Request, body::Incoming, upgrade::OnUpgrade};
+use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use super::{
     abort::{Abort, AbortHandle},
-    answers::{SERVED, Shape},
+    answers::{Asked, Call, Events, Made, ResponseOptions, Served, Shape, list, made, model_of},
     behaviour::{At, Behaviour, Ending, Field},
     body::{Body, Limit, stop},
     counts::{Counts, Guard},
@@ -43,6 +44,8 @@ pub(super) struct Connection {
 enum Content {
     Json(StatusCode, Bytes),
     Script(Shape, String),
+    Events(Box<Events>),
+    Other(&'static str, Bytes),
 }
 
 /// Handles one request. It is counted here, not in the future: hyper drops the future unpolled if the client has
@@ -121,15 +124,67 @@ fn choose(connection: &Connection, behaviour: &Behaviour, head: &Parts, received
     if status.as_u16() >= 400 {
         return Content::Json(status, error(&format!("this request set status {}", status.as_u16())));
     }
-    let (model, options) = parse_body(&received.kept);
-    let shape = Shape::find(&head.method, head.uri.path(), options);
-    shape.map_or_else(|| not_found(head), |shape| Content::Script(shape, model))
+    let path = head.uri.path();
+    let Some(served) = Served::find(&head.method, path) else { return not_found(head) };
+    let (mut model, mut options) = parse_body(&received.kept);
+    if served.has_model_in_path() {
+        model = Value::from(model_of(path)).to_string();
+        options.stream = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    }
+    match served.shape(options) {
+        Some(_)
+            if options.tools
+                && let Some(call) = call((served, options, status), &model, received) =>
+        {
+            call
+        }
+        Some(shape) => Content::Script(shape, model),
+        None => make(served, path, status, received),
+    }
+}
+
+/// The call of a tool, if the request gets one.
+fn call(
+    (served, options, status): (Served, ResponseOptions, StatusCode),
+    model: &str,
+    received: &Received,
+) -> Option<Content> {
+    let body: Value = serde_json::from_slice(&received.kept).ok()?;
+    let call = Call::wanted(served, &body)?;
+    let model: Value = serde_json::from_str(model).unwrap_or_default();
+    let whole = |value: &Value| Some(Content::Json(status, value.to_string().into()));
+    match served {
+        Served::GenerateStream if !options.stream => whole(&Value::from(vec![call.unary(served, &model)])),
+        Served::GenerateStream => Some(stream(call.stream(served, &model, options.usage))),
+        Served::Chat | Served::ChatV2 | Served::Messages | Served::Responses if options.stream => {
+            Some(stream(call.stream(served, &model, options.usage)))
+        }
+        Served::Chat | Served::ChatV2 | Served::Messages | Served::Responses | Served::Generate => {
+            whole(&call.unary(served, &model))
+        }
+        _ => None,
+    }
+}
+
+fn stream(text: String) -> Content {
+    Content::Events(Box::new(Events::whole(text)))
+}
+
+/// A response that has no shape.
+fn make(served: Served, path: &str, status: StatusCode, received: &Received) -> Content {
+    let json: Value = serde_json::from_slice(&received.kept).unwrap_or_default();
+    let asked = Asked { path, json: &json, body: &received.kept, length: received.length };
+    match made(served, asked) {
+        Made::Json(value) => Content::Json(status, value.to_string().into()),
+        Made::Other(kind, bytes) => Content::Other(kind, bytes),
+    }
 }
 
 fn not_found(head: &Parts) -> Content {
     let (method, path) = (&head.method, head.uri.path());
     let message = format!(
-        "no response for {method} {path}; the mock serves {SERVED}, and everything with `x-mock-echo`"
+        "no response for {method} {path}; the mock serves {}, and everything with `x-mock-echo`",
+        list()
     );
     Content::Json(StatusCode::NOT_FOUND, error(&message))
 }
@@ -140,7 +195,14 @@ fn assemble(rendered: &Rendered, content: Content, limit: Option<Limit>, guard: 
         Content::Json(status, bytes) => (status, JSON, Body::whole(bytes, guard)),
         Content::Script(shape, model) if shape.is_stream() => {
             let events = rendered.script(shape).events(&model);
-            (behaviour.status, EVENT_STREAM, Body::stream(events, behaviour.interval, guard))
+            let kind = if shape.has_events() { EVENT_STREAM } else { JSON };
+            (behaviour.status, kind, Body::stream(events, behaviour.interval, guard))
+        }
+        Content::Events(events) => {
+            (behaviour.status, EVENT_STREAM, Body::stream(*events, behaviour.interval, guard))
+        }
+        Content::Other(kind, bytes) => {
+            (behaviour.status, HeaderValue::from_static(kind), Body::whole(bytes, guard))
         }
         Content::Script(shape, model) => {
             (behaviour.status, JSON, Body::whole(rendered.script(shape).unary(&model), guard))

@@ -59,6 +59,16 @@ fn responds_over_sockets() {
     check(&post(chat, "", r#"{"model":"m"}"#), &["HTTP/1.1 200 OK\r\n", JSON_TYPE, r#""model":"m""#]);
     check(&post(chat, "", r#"{"stream":true}"#), &["text/event-stream", "data: [DONE]\n\n", "\r\n0\r\n\r\n"]);
     check(&post("/v1/messages", "", r#"{"stream":true}"#), &["event: message_stop\n", "\r\n0\r\n\r\n"]);
+    let tools = r#"{"tools":[{"type":"function","function":{"name":"look"}}],"stream":true}"#;
+    check(&post(chat, "", tools), &["text/event-stream", r#""name":"look""#, "data: [DONE]\n\n"]);
+    let generate = "/v1beta/models/m-1:streamGenerateContent";
+    check(&post(&format!("{generate}?alt=sse"), "", "{}"), &["text/event-stream", "data: {", r#""m-1""#]);
+    check(&post(generate, "", "{}"), &[JSON_TYPE, "[{", "}]\n"]);
+    check(&post("/v1/audio/speech", "", "{}"), &["content-type: audio/wav\r\n", "RIFF"]);
+    check(
+        &post("/v1/embeddings", "x-mock-status: 201\r\n", "{}"),
+        &["HTTP/1.1 201 Created\r\n", r#""id":"embd-"#],
+    );
     check(&post("/v1/nothing", "", ""), &["HTTP/1.1 404 ", "/v1/nothing", "*/chat/completions"]);
     check(&post(chat, "x-mock-status: 429\r\n", ""), &["HTTP/1.1 429 ", JSON_TYPE, "mock_error"]);
     check(&post(&format!("{chat}?a=b&mock_status=529"), "x-mock-status: 500\r\n", ""), &["HTTP/1.1 529 "]);

@@ -19,7 +19,7 @@ use tollgate::{
     diag::Code,
     diff::{Verdict, diff},
     fault::Cause,
-    files,
+    files, mock,
     name::FileName,
     origin::Origin,
     pipeline, secret_scan,
@@ -407,6 +407,21 @@ fn the_architecture_lists_every_room() {
     let listed: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
     let rooms = rooms("src/lib.rs");
     assert_eq!(listed, rooms.iter().map(|(_, room)| room.as_str()).collect::<Vec<_>>());
+}
+
+/// The table of the mock in docs/tooling.md is that of the code, and its formats are api files.
+#[test]
+fn the_docs_list_what_the_mock_answers() {
+    let text = fs::read_to_string(root().join("docs/tooling.md")).unwrap();
+    let (_, table) = text.split_once("<!-- mock: held by tests/house -->\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|')).skip(2);
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+    let listed: Vec<String> = rows.iter().map(|row| format!("{} {}", row[1], row[2])).collect();
+    let served = mock::served().map(|(method, path)| format!("`{method}` `*{path}`"));
+    assert_eq!(listed, served.collect::<Vec<_>>());
+    for format in rows.iter().map(|row| row[3].trim_matches('`')).filter(|format| *format != "-") {
+        assert!(root().join(format!("providers.d/apis/{format}.toml")).exists(), "{format}");
+    }
 }
 
 /// Links between the documents of the repository, and from them into the code, lead somewhere.

@@ -5,12 +5,22 @@
 //! `$word` is filled in when a shape is rendered.
 
 mod chat;
+mod chat_v2;
+mod generate;
+mod made;
 mod messages;
 mod plain;
 mod responses;
+mod served;
+mod tools;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
+
+pub(super) use self::{
+    made::{Asked, Made, made, model_of},
+    served::{SERVED, Served, list},
+    tools::Call,
+};
 
 /// A response format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +33,13 @@ pub(super) enum Shape {
     CountTokens,
     Responses,
     ResponsesStream,
-    Embeddings,
     Models,
+    Generate,
+    GenerateStream,
+    GenerateArray,
+    CountContent,
+    ChatV2,
+    ChatV2Stream,
 }
 
 /// The text of a shape. A unary response has only a `head`.
@@ -39,22 +54,24 @@ struct ScriptSource {
 /// The part of a request body that selects the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct ResponseOptions {
+    /// True for a stream of events.
     pub(super) stream: bool,
     pub(super) usage: bool,
+    /// True if the request has tools.
+    pub(super) tools: bool,
 }
 
-/// The served paths, for the message of a 404.
-pub(super) const SERVED: &str = "POST */chat/completions, */messages, */messages/count_tokens, */responses, \
-                                 */embeddings and GET */models at any prefix, and echoes WebSockets";
 /// The model in responses to requests without one.
 pub(super) const MODEL: &str = "mock-model";
 
+/// The second at which all was created.
+const CREATED: u64 = 1_750_000_000;
 const INPUT_TOKENS: u32 = 25;
 const CACHED_TOKENS: u32 = 8;
 const FILLER: &str = "The mock says the same each time, and says it fast. ";
 
 impl Shape {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Chat,
         Self::ChatStream,
         Self::ChatStreamUsage,
@@ -63,34 +80,23 @@ impl Shape {
         Self::CountTokens,
         Self::Responses,
         Self::ResponsesStream,
-        Self::Embeddings,
         Self::Models,
+        Self::Generate,
+        Self::GenerateStream,
+        Self::GenerateArray,
+        Self::CountContent,
+        Self::ChatV2,
+        Self::ChatV2Stream,
     ];
 
-    /// Selects the shape by the end of the path; `None` is a 404.
-    pub(super) fn find(method: &Method, path: &str, options: ResponseOptions) -> Option<Self> {
-        if method == Method::GET {
-            return path.ends_with("/models").then_some(Self::Models);
-        }
-        let by_suffix = [
-            ("/chat/completions", Self::Chat, Self::chat_stream(options)),
-            ("/messages", Self::Messages, Self::MessagesStream),
-            ("/messages/count_tokens", Self::CountTokens, Self::CountTokens),
-            ("/responses", Self::Responses, Self::ResponsesStream),
-            ("/embeddings", Self::Embeddings, Self::Embeddings),
-        ];
-        let served = method == Method::POST;
-        let (_, unary, stream) = by_suffix.into_iter().find(|(end, ..)| served && path.ends_with(end))?;
-        Some(if options.stream { stream } else { unary })
+    /// True for a stream of events, and false for a JSON text, also for one that grows.
+    pub(super) fn has_events(self) -> bool {
+        self.is_stream() && self != Self::GenerateArray
     }
 
-    /// True for a stream of events.
+    /// True for a response that is sent in parts.
     pub(super) fn is_stream(self) -> bool {
         !self.text().delta.is_empty()
-    }
-
-    fn chat_stream(options: ResponseOptions) -> Self {
-        if options.usage { Self::ChatStreamUsage } else { Self::ChatStream }
     }
 
     fn text(self) -> &'static ScriptSource {
@@ -103,8 +109,13 @@ impl Shape {
             Self::CountTokens => &plain::COUNT_TOKENS,
             Self::Responses => &responses::UNARY,
             Self::ResponsesStream => &responses::STREAM,
-            Self::Embeddings => &plain::EMBEDDINGS,
             Self::Models => &plain::MODELS,
+            Self::Generate => &generate::UNARY,
+            Self::GenerateStream => &generate::STREAM,
+            Self::GenerateArray => &generate::ARRAY,
+            Self::CountContent => &generate::COUNT,
+            Self::ChatV2 => &chat_v2::UNARY,
+            Self::ChatV2Stream => &chat_v2::STREAM,
         }
     }
 }
@@ -155,6 +166,13 @@ impl Script {
             Delta::Same(self.delta.fill(model, 0))
         };
         Events { head: self.head.fill(model, 0), delta, count: self.count, tail: self.tail.fill(model, 0) }
+    }
+}
+
+impl Events {
+    /// A stream of one part.
+    pub(super) fn whole(text: String) -> Self {
+        Self { head: text.into(), delta: Delta::Same(Bytes::new()), count: 0, tail: Bytes::new() }
     }
 }
 
