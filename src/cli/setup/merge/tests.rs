@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::*;
 
 /// The new text and the keys that were set, with what may be shown of their old values.
@@ -175,5 +178,61 @@ fn no_old_value_that_may_be_a_secret_is_shown() {
         ("model", "0123456789012345678901234567890", Before::Hidden),
     ] {
         assert_eq!(before(key, value), expected, "{key} {value}");
+    }
+}
+
+/// A JSON value, with keys that the snippet below has too.
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[\\[\\]{}\",: \\\\]{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let key = prop_oneof!["[abc]", any::<String>()];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((key, inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// The value with the members of the snippet; none if an object would have to give way to another value.
+fn merged_value(old: Value, snippet: &Value) -> Option<Value> {
+    match (old, snippet) {
+        (Value::Object(mut old), Value::Object(snippet)) => {
+            for (key, new) in snippet {
+                let value = match old.get(key) {
+                    Some(before) => merged_value(before.clone(), new)?,
+                    None => new.clone(),
+                };
+                old.insert(key.clone(), value);
+            }
+            Some(Value::Object(old))
+        }
+        (old, new) if !old.is_object() && !new.is_object() => Some(new.clone()),
+        _ => None,
+    }
+}
+
+proptest! {
+    /// Merging a text is merging the values, whatever its layout.
+    #[test]
+    fn merged_json_has_both(old in json_value(), is_pretty in any::<bool>()) {
+        let snippet = json!({ "a": { "b": { "c": 1 }, "c": "x" }, "b": [1], "new": {} });
+        let text = if is_pretty { format!("{old:#}\n") } else { old.to_string() };
+        let merged = merge(Language::Json, &text, &snippet.to_string());
+        match merged_value(old, &snippet) {
+            Some(expected) => {
+                prop_assert_eq!(serde_json::from_str::<Value>(&merged.unwrap().text).unwrap(), expected);
+            }
+            None => {
+                let is_refused = matches!(merged, Err(MergeError::Text { .. }));
+                prop_assert!(is_refused);
+            }
+        }
     }
 }
