@@ -229,19 +229,19 @@ impl<'p> Watch<'p> {
                     self.log("certificate replaced");
                 }
                 Err(_) if self.failed != Some(digest) => self.failed = Some(digest),
-                Err(unused) => self.report(unused),
+                Err(unused) => self.report(&unused),
             }
         }
         self.warn(now_ms);
     }
 
-    fn report(&self, unused: Unused) {
+    fn report(&self, unused: &Unused) {
         let mut known = self.pair.problem();
-        let (Unused::Bad(problem) | Unused::Early(problem)) = &unused;
+        let (Unused::Bad(problem) | Unused::Early(problem)) = unused;
         if known.as_ref() == Some(problem) {
             return;
         }
-        match &unused {
+        match unused {
             Unused::Bad(problem) => tracing::error!(
                 problem,
                 "the new certificate is not used: the last good one stays; it is tried again once the files change"

@@ -120,13 +120,9 @@ impl Pattern {
         let is_same =
             |index: &usize| self.item(*index).is_some_and(|segment| segment.matches(&path.segments[*index]));
         let from = (0..n.min(m)).take_while(is_same).count();
-        match work.checked_sub(self.work(path, from)) {
-            Some(left) => *work = left,
-            None => {
-                *work = 0;
-                return None;
-            }
-        }
+        let left = work.checked_sub(self.work(path, from));
+        *work = left.unwrap_or(0);
+        left?;
         let costs = self.costs(path, from);
         let differences = self.differences_by(path, &costs);
         let other = |one: &&Difference| {

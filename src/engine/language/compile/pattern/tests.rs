@@ -268,3 +268,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_comparison_takes_work_and_ends_without() {
+    let check = |pattern: &str, path: &str, work: usize, expected: (Option<u32>, usize)| {
+        let (pattern, path) = (Pattern::parse(pattern).unwrap(), NormalizedPath::new(path).unwrap());
+        let mut left = work;
+        let distance = pattern.distance_within(&path, &mut left);
+        assert_eq!((distance, left), expected, "{pattern:?} {path:?} {work}");
+    };
+    // The first two segments match: one pair of segments is left, of four letters each.
+    check("/a/v1/chat", "/a/v1/chap", 1000, (Some(5), 1000 - 60 - 4 * 4 - 4 * 4));
+    check("/a/v1/chat", "/a/v1/chap", 91, (None, 0));
+    check("/a/v1/chat", "/a/v1/chat", 1000, (Some(0), 1000 - 60 - 4));
+    // Far more segments are no comparison.
+    check("/a/v1/chat", "/a/v1/chat/chat/chat/chat", 1000, (None, 1000));
+    check("/a/{rest...}", "/a/v1/chat/chat/chat/chat", 0, (None, 0));
+}
