@@ -119,9 +119,9 @@ fn a_scan_in_which_nothing_changed_takes_no_step() {
 #[test]
 fn built_in_providers_serve_beside_those_of_a_directory_if_they_are_named() {
     let names = built_in::provider_names();
-    let [first, second] = [names[0], names[1]];
-    let named = Catalogue::Named([first.to_owned(), second.to_owned()].into());
-    let own = format!("{second}.toml");
+    let [first, other] = [names[0], names[1]];
+    let named = Catalogue::Named([first.to_owned(), other.to_owned()].into());
+    let own = format!("{other}.toml");
     let files = [("own.toml", provider("own", 1)), (&*own, provider("mine", 1))];
     let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
     let mut files = Directory::beside(Some(named), "", &files, EnvAllow::default());
@@ -133,8 +133,8 @@ fn built_in_providers_serve_beside_those_of_a_directory_if_they_are_named() {
         serving.sort();
         serving
     };
-    let expected = |second_is_built_in, has_own: bool| {
-        let mut all = vec![(first.to_owned(), true), (second.to_owned(), second_is_built_in)];
+    let expected = |other_is_built_in, has_own: bool| {
+        let mut all = vec![(first.to_owned(), true), (other.to_owned(), other_is_built_in)];
         all.extend(has_own.then(|| ("own".to_owned(), false)));
         all.sort();
         all
