@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
-use super::{context::has_no_store, print_error};
+use super::{
+    context::{first_names, has_no_store},
+    print_error,
+};
 use crate::{
     clock,
     compile::VarSource,
@@ -215,8 +218,8 @@ fn checked(
         }
     }
     let good = !found.iter().any(Diagnostic::is_error);
-    // Errors first: the limits must not leave them out, and warnings must not hide them.
-    found.sort_by_key(|one| !one.is_error());
+    // Errors first, and causes before what follows from them: the limits must not leave them out, and nothing must hide them.
+    found.sort_by_key(|one| (!one.is_error(), one.follows));
     let cut = cut(&mut found);
     let endpoints = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
     let vars = compiled.providers.iter().flat_map(|provider| provider.var_sources().cloned()).collect();
@@ -314,10 +317,24 @@ fn print_all(all: &[Checked], format: CheckFormat) -> anyhow::Result<()> {
     output::print_document(&document).context("cannot write to standard output")
 }
 
-/// Prints findings to standard error.
+/// Prints findings to standard error. Those that follow from the same errors of another file share a line at the end.
 pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
     let (shown, more) = found.split_at(found.len().min(MAX_SHOWN_FINDINGS));
-    let mut lines = sources.render(shown, output::errors_on_terminal());
+    let mut following = BTreeMap::<(Code, &str), Vec<&Diagnostic>>::new();
+    for one in shown.iter().filter(|one| one.follows) {
+        following.entry((one.code, &one.message)).or_default().push(one);
+    }
+    let several = |one: &Diagnostic| one.follows && following[&(one.code, &*one.message)].len() > 1;
+    let alone: Vec<Diagnostic> = shown.iter().filter(|one| !several(one)).cloned().collect();
+    let mut lines = sources.render(&alone, output::errors_on_terminal());
+    for ((code, message), all) in following.iter().filter(|(_, all)| all.len() > 1) {
+        let severity = if all.iter().any(|one| one.is_error()) { Severity::Error } else { Severity::Warning };
+        let mut files: Vec<&str> = all.iter().map(|one| &*one.at.file).collect();
+        files.dedup();
+        let (number, names) = (counted(all.len(), "place"), first_names(&files));
+        lines.push(format_args!("{}[{}]: {message}: {number}, in {names}", severity.as_str(), code.as_str()));
+        lines.push(format_args!(""));
+    }
     if !more.is_empty() {
         let more = counted(more.len(), "more finding");
         lines.push(format_args!("and {more}, not shown: mend these first"));

@@ -207,6 +207,18 @@ pub(super) fn read_secret(prompt: &str) -> anyhow::Result<Secret> {
     Ok(Secret::new(text))
 }
 
+/// The names that a line of many has.
+const FIRST_NAMES: usize = 3;
+
+/// The first of several names, and the number of the others.
+pub(super) fn first_names(names: &[&str]) -> String {
+    let first = names.iter().take(FIRST_NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FIRST_NAMES) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 /// A text table; hidden characters are escaped, and each column is as wide as its widest cell.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let rows: Vec<_> =

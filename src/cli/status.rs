@@ -6,7 +6,10 @@ use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::unconfirmed::{self, Waiting};
+use super::{
+    context::first_names,
+    unconfirmed::{self, Waiting},
+};
 use crate::{
     admission::Load,
     control,
@@ -181,8 +184,10 @@ fn report(status: &Status, all: bool) -> Lines {
     if let Some(pending) = &status.usage_pending {
         text.push(format_args!("{pending}"));
     }
-    for one in status.files.iter().filter(|one| all || one.state != FileState::Live) {
-        file(&mut text, one);
+    if all {
+        status.files.iter().for_each(|one| file(&mut text, one));
+    } else {
+        problems(&mut text, status.files.iter().filter(|one| one.state != FileState::Live));
     }
     if status.omitted > 0 {
         text.push(format_args!(
@@ -247,18 +252,66 @@ fn verdict(status: &Status) -> String {
     format!("{}: {}", if status.ok { "ok" } else { "NOT OK" }, parts.join(", "))
 }
 
-fn file(text: &mut Lines, file: &FileStatus) {
-    let state = match file.state {
+/// The files with errors of their own, then those that follow from errors of others, of which the ones with the same reason
+/// share a line.
+fn problems<'f>(text: &mut Lines, files: impl Iterator<Item = &'f FileStatus>) {
+    let (following, own): (Vec<_>, Vec<_>) = files.partition(|one| follows(one));
+    for one in own {
+        file(text, one);
+    }
+    let mut reasons: Vec<((&str, String), Vec<&FileStatus>)> = Vec::new();
+    for one in following {
+        let reason = (state(one), reason(one));
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, files)) => files.push(one),
+            None => reasons.push((reason, vec![one])),
+        }
+    }
+    for ((state, reason), files) in reasons {
+        if let [one] = files.as_slice() {
+            file(text, one);
+            continue;
+        }
+        let names: Vec<&str> = files.iter().map(|one| one.file.as_str()).collect();
+        text.push(format_args!(
+            "{state}: {}, {reason}: {}; `--all` shows each",
+            counted(files.len(), "file"),
+            first_names(&names)
+        ));
+    }
+}
+
+/// True if the errors of other files alone keep a file from being live.
+fn follows(file: &FileStatus) -> bool {
+    match file.diagnostics.as_slice() {
+        [] => !file.because.is_empty(),
+        findings => findings.iter().all(|one| one.follows),
+    }
+}
+
+/// The errors of other files that keep a file from being live.
+fn reason(file: &FileStatus) -> String {
+    let messages = file.diagnostics.iter().map(|one| format!("since {}", one.message));
+    let because = (!file.because.is_empty()).then(|| format!("because of {}", file.because.join(", ")));
+    messages.chain(because).collect::<Vec<_>>().join(", ")
+}
+
+fn state(file: &FileStatus) -> &'static str {
+    match file.state {
         FileState::Live => "live",
         FileState::Stale => "stale",
         FileState::Rejected => "rejected",
-    };
+    }
+}
+
+fn file(text: &mut Lines, file: &FileStatus) {
     let because = match file.because.as_slice() {
         [] => String::new(),
         files => format!(", because of {}", &files.join(", ")),
     };
-    text.push(format_args!("{state} {} since {}{because}", &file.file, file.since));
-    for Finding { code, severity, file, line: row, column, message, help, related } in &file.diagnostics {
+    text.push(format_args!("{} {} since {}{because}", state(file), &file.file, file.since));
+    for finding in &file.diagnostics {
+        let Finding { code, severity, file, line: row, column, message, help, related, follows: _ } = finding;
         let severity = severity.as_str();
         text.push(format_args!("  {file}:{row}:{column}: {severity}[{code}]: {message}"));
         for RelatedLocation { file, line: row, column, label } in related {

@@ -178,6 +178,7 @@ mod tests {
             message: String::new(),
             help: None,
             related: Vec::new(),
+            follows: false,
         };
         let check = |given: &[(&str, Severity, Code)], expected: &[(&str, &str, usize)]| {
             let given: Vec<_> = given.iter().copied().map(one).collect();

@@ -169,6 +169,9 @@ pub struct Finding {
     /// Other locations that belong to the finding.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<RelatedLocation>,
+    /// True if it ends with the errors of another file, such as a preset's, which are findings of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows: bool,
 }
 
 /// A location that belongs to a finding.
@@ -199,6 +202,7 @@ impl Finding {
             message: diagnostic.message.clone(),
             help: diagnostic.help.clone(),
             related: related.collect(),
+            follows: diagnostic.follows,
         }
     }
 }

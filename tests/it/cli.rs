@@ -55,6 +55,39 @@ fn check_reports_all_errors() {
 }
 
 #[test]
+fn check_reports_a_broken_preset_once() {
+    let using = |name: &str| {
+        format!("title = \"{name}\"\nbase_url = \"https://{name}.example\"\nextends = \"base\"\n")
+    };
+    let home = Home::new(&[("presets/base", "path_prefix = \"/{provider}\"\nbogus = 1\n")]);
+    for name in ["a", "b", "c", "d"] {
+        home.write(name, &using(name));
+    }
+    let said = home.run(&["check"], "");
+    assert!(said.code == 1 && said.err.starts_with("error[TG010]: unknown key `bogus`"), "{said:?}");
+    let dir = home.providers().display().to_string();
+    let line = format!(
+        "error[TG025]: preset `base` has errors of its own: 4 places, in {dir}/a.toml, {dir}/b.toml, {dir}/c.toml and 1 more\n"
+    );
+    assert!(said.err.contains(&line), "{line} is missing in\n{}", said.err);
+    assert_eq!(said.err.matches("has errors of its own").count(), 1, "{}", said.err);
+    let json = home.run(&["check", "--format", "json"], "").out;
+    assert_eq!(json.matches("has errors of its own").count(), 4, "{json}");
+    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&found["findings"][0]["code"], found["errors"].as_u64()),
+        (&"TG010".into(), Some(5)),
+        "{json}"
+    );
+    // One alone is shown whole.
+    for name in ["b", "c", "d"] {
+        std::fs::remove_file(home.providers().join(format!("{name}.toml"))).unwrap();
+    }
+    let said = home.run(&["check"], "");
+    assert!(said.err.contains("= help: mend that file first"), "{said:?}");
+}
+
+#[test]
 fn check_reports_a_failing_test() {
     let home = Home::new(&[("good", &GOOD.replace("api/v1/chat\" }", "api/v2/chat\" }"))]);
     let said = home.run(&["check"], "");

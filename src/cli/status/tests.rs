@@ -26,6 +26,7 @@ fn finding() -> Finding {
         message: "unknown key `path_prefx`".into(),
         help: Some("did you mean `path_prefix`?".into()),
         related: Vec::new(),
+        follows: false,
     }
 }
 
@@ -122,4 +123,34 @@ fn other_responses_are_errors() {
     check(503, r#"{"error":{"message":"too many wait"}}"#, "too many wait");
     check(404, "", "the running tollgate returned 404 Not Found: does its version");
     check(200, r#"{"ok":"yes"}"#, "failed to read the response of the running tollgate: does its version");
+}
+
+#[test]
+fn causes_come_first_and_what_follows_shares_a_line() {
+    let follows = |name: &str| Finding {
+        message: "preset `base` has errors of its own".into(),
+        help: Some("mend that file first".into()),
+        file: format!("providers.d/{name}.toml"),
+        follows: true,
+        ..finding()
+    };
+    let using =
+        |name: &str| FileStatus { diagnostics: vec![follows(name)], ..file(name, FileState::Rejected) };
+    let because = |name: &str| FileStatus {
+        because: vec!["providers.d/gateways/g.toml".into()],
+        ..file(name, FileState::Stale)
+    };
+    let cause = FileStatus { diagnostics: vec![finding()], ..file("presets/base", FileState::Rejected) };
+    let files = ["a", "b", "c", "d"].map(using).into_iter().chain([cause]);
+    let status = status(files.chain(["e", "f"].map(because)).collect());
+    let verdict = "NOT OK: 2 stale, 5 rejected, generation 7 since 2026-11-22T14:30:00Z, 14 providers, 61 routes, watching by events\n";
+    let cause = "rejected providers.d/presets/base.toml since 2026-11-22T14:30:00Z\n  \
+                   providers.d/demo.toml:3:1: error[TG010]: unknown key `path_prefx`\n    \
+                     help: did you mean `path_prefix`?\n";
+    let following = "rejected: 4 files, since preset `base` has errors of its own: \
+         providers.d/a.toml, providers.d/b.toml, providers.d/c.toml and 1 more; `--all` shows each\n\
+         stale: 2 files, because of providers.d/gateways/g.toml: providers.d/e.toml, providers.d/f.toml; `--all` shows each\n";
+    check(&status, false, &format!("{verdict}{cause}{following}"));
+    let all = report(&status, true);
+    assert_eq!(all.matches("help: mend that file first").count(), 4, "{}", &*all);
 }

@@ -116,13 +116,21 @@ pub struct Diagnostic {
     pub related: Vec<(Location, String)>,
     /// The way to mend it.
     pub help: Option<String>,
+    /// True if it ends with the errors of another file, which are findings of their own.
+    pub follows: bool,
 }
 
 impl Diagnostic {
     /// A finding with the default severity of its code.
     pub fn new(code: Code, at: Location, message: impl Into<String>) -> Self {
         let message = masked(message.into());
-        Self { at, code, severity: code.severity(), message, related: Vec::new(), help: None }
+        Self { at, code, severity: code.severity(), message, related: Vec::new(), help: None, follows: false }
+    }
+
+    /// Marks it as one that ends with the errors of another file.
+    #[must_use]
+    pub fn following(self) -> Self {
+        Self { follows: true, ..self }
     }
 
     /// Adds a help.

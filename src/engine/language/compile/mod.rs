@@ -27,7 +27,7 @@ use std::{
 use crate::{
     base::{
         budget::Budgets,
-        diag::{Code, Diagnostic},
+        diag::{Code, Diagnostic, Location},
         name::FileName,
         suggest::nearest,
     },
@@ -364,21 +364,22 @@ fn compile_each<S, T>(
 /// The kind of a shared file, in references to it.
 const ENDPOINT_SET: &str = "endpoint set";
 
-/// Resolves a reference to a shared file. The error is the code, message and help of a diagnostic.
+/// Resolves a reference to a shared file. `at`: the reference.
 fn resolve<'a, T>(
     kind: &str,
     name: &str,
     known: &'a BTreeMap<FileName, Option<T>>,
-) -> Result<&'a T, (Code, String, Option<String>)> {
+    at: impl FnOnce() -> Location,
+) -> Result<&'a T, Diagnostic> {
     match FileName::nested(name).and_then(|name| known.get(&name)) {
         Some(Some(found)) => Ok(found),
         Some(None) => {
-            let help = "mend that file first".to_owned();
-            Err((Code::Reference, format!("{kind} `{name}` has errors of its own"), Some(help)))
+            let message = format!("{kind} `{name}` has errors of its own");
+            Err(Diagnostic::new(Code::Reference, at(), message).help("mend that file first").following())
         }
         None => {
             let help = unknown_help(kind, name, known.keys().map(FileName::as_str));
-            Err((Code::Reference, format!("there is no {kind} `{name}`"), Some(help)))
+            Err(Diagnostic::new(Code::Reference, at(), format!("there is no {kind} `{name}`")).help(help))
         }
     }
 }

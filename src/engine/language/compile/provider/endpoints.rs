@@ -376,11 +376,10 @@ impl Compiler<'_> {
 
     fn api(&mut self, pointer: &str, name: Option<&str>) -> Option<Arc<Api>> {
         let name = name?;
-        match resolve("api", name, &self.shared.apis) {
+        match resolve("api", name, &self.shared.apis, || self.value(&format!("{pointer}/api"))) {
             Ok(api) => Some(api.clone()),
-            Err((code, message, help)) => {
-                let diagnostic = Diagnostic::new(code, self.value(&format!("{pointer}/api")), message);
-                self.add(diagnostic.maybe_help(help));
+            Err(unresolved) => {
+                self.add(unresolved);
                 None
             }
         }

@@ -61,11 +61,10 @@ impl<'a> Compiler<'a> {
     /// The preset of this name, which becomes a layer.
     fn preset(&mut self, extends: &str) -> Option<&'a Parsed<syntax::Provider>> {
         let shared = self.shared;
-        let preset = match resolve("preset", extends, &shared.presets) {
+        let preset = match resolve("preset", extends, &shared.presets, || self.value("/extends")) {
             Ok(preset) => *preset,
-            Err((code, message, help)) => {
-                let diagnostic = Diagnostic::new(code, self.value("/extends"), message);
-                self.add(diagnostic.maybe_help(help));
+            Err(unresolved) => {
+                self.add(unresolved);
                 return None;
             }
         };
@@ -89,13 +88,13 @@ impl<'a> Compiler<'a> {
         let known = self.found.len();
         for (index, name) in includes.names.into_iter().flatten().enumerate() {
             let at = includes.at(index);
-            match resolve(ENDPOINT_SET, name, &self.shared.endpoint_sets) {
+            match resolve(ENDPOINT_SET, name, &self.shared.endpoint_sets, || at.clone()) {
                 Ok(set) => {
                     let _ = self.budget.work(set.size / 8);
                     self.add_layer(Layer::endpoints_of(set));
                     self.take_in(name, set, &at, (&mut owners, &mut entries));
                 }
-                Err((code, message, help)) => self.add(Diagnostic::new(code, at, message).maybe_help(help)),
+                Err(unresolved) => self.add(unresolved),
             }
         }
         if self.found.len() > known {

@@ -189,11 +189,10 @@ impl Compiler<'_> {
                     "`strip` is made of whole segments: it starts with `/` and does not end with one";
                 self.report(Code::Strip, at, message);
             }
-            let gateway = match resolve("gateway", name, &self.shared.gateways) {
+            let gateway = match resolve("gateway", name, &self.shared.gateways, || self.key(&pointer)) {
                 Ok(gateway) => gateway.clone(),
-                Err((code, message, help)) => {
-                    let diagnostic = Diagnostic::new(code, self.key(&pointer), message);
-                    self.add(diagnostic.maybe_help(help));
+                Err(unresolved) => {
+                    self.add(unresolved);
                     continue;
                 }
             };
