@@ -30,18 +30,24 @@ const WRONG: [(&str, &str); 4] = [
 ];
 
 fn rejected(text: &str, reason: &str) {
+    rejected_below("/broken", text, reason);
+}
+
+fn rejected_below(prefix: &str, text: &str, reason: &str) {
     let mut world = beside(&[("broken", text)]);
     world.exchange(Exchange::get());
     let message = "Provider broken is out of service: its configuration is rejected";
-    for path in ["/broken/v1/chat", "/broken/"] {
-        let request = world.known(Exchange::post("{}").at(path, "")).bytes();
+    for path in ["/v1/chat", "/"] {
+        let path = format!("{prefix}{path}");
+        let request = world.known(Exchange::post("{}").at(&path, "")).bytes();
         world.fault(request, Fault(503, "config_rejected", message));
-        let unknown = Exchange::post("{}").at(path, "").bytes();
+        let unknown = Exchange::post("{}").at(&path, "").bytes();
         world.fault(unknown, Fault(401, "missing_token", "Invalid or missing auth credentials"));
     }
-    let message = "Route not implemented in AI Gateway: /brokenx/v1";
-    let request = world.known(Exchange::post("{}").at("/brokenx/v1", "")).bytes();
-    world.fault(request, Fault(404, "route_not_found", message));
+    let path = format!("{prefix}x/v1");
+    let message = format!("Route not implemented in AI Gateway: {path}");
+    let request = world.known(Exchange::post("{}").at(&path, "")).bytes();
+    world.fault(request, Fault(404, "route_not_found", &message));
     let log = world.gateway.log().join("\n");
     assert!(log.contains(reason) && log.contains("broken.toml"), "{log}");
 }
@@ -50,6 +56,15 @@ fn rejected(text: &str, reason: &str) {
 fn a_bad_file_is_rejected_and_the_others_serve() {
     rejected(WRONG[1].0, WRONG[1].1);
     rejected(WRONG[3].0, WRONG[3].1);
+}
+
+/// The prefix that the file would have is that of the preset which files extend by default.
+#[test]
+fn a_file_that_misspells_its_preset_is_rejected_below_the_default_prefix() {
+    let text = |extends: &str| format!("base_url = \"https://a.example\"\nextends = \"{extends}\"\n");
+    for extends in ["openai-compatibel", "nothing"] {
+        rejected_below("/proxy/broken", &text(extends), extends);
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Compilation, Compiled, Files, Fixtures, PageTexts, Placeholder, Provider, Rejected, Shared, Sharing,
-    Test, quantity, resolve,
+    Test, default_preset, quantity, resolve,
 };
 use crate::{
     base::{
@@ -74,9 +74,15 @@ struct Work<'a> {
 pub(super) fn rejected(name: &FileName, slot: &Slot<syntax::Provider>, files: &Files) -> Rejected {
     let own = outline(slot);
     let preset = own.extends.as_deref().and_then(FileName::new);
-    let preset = preset.and_then(|preset| files.presets.get(&preset)).map(outline).unwrap_or_default();
-    let first = own.path_prefix.or(preset.path_prefix);
-    let further = own.path_prefixes.or(preset.path_prefixes);
+    let preset = preset.and_then(|preset| files.presets.get(&preset)).map(outline);
+    // A misspelt name most likely stands for the preset that files extend by default.
+    let is_unknown = own.extends.is_some() && preset.is_none();
+    let meant =
+        if is_unknown { default_preset(files).and_then(|name| files.presets.get(name)) } else { None };
+    let meant = meant.map(outline).unwrap_or_default();
+    let preset = preset.unwrap_or_default();
+    let first = own.path_prefix.or(preset.path_prefix).or(meant.path_prefix);
+    let further = own.path_prefixes.or(preset.path_prefixes).or(meant.path_prefixes);
     let prefixes = first.into_iter().chain(further.into_iter().flatten());
     let prefixes = prefixes.map(|prefix| prefix.replace("{provider}", name.as_str()));
     let credentials = own.credentials.or(preset.credentials).unwrap_or_default();
