@@ -506,7 +506,7 @@ mod tests {
         check(
             "access_log_rate",
             "0",
-            "`--access-log-rate` cannot be `0`: it has to be at least 1; `access_log = false` turns the access log off",
+            "`--access-log-rate` cannot be `0`: it has to be at least 1; `--access-log=false` turns the access log off",
         );
         check("grace", "", "`--grace` is empty: give it a value, or leave it out");
         check("grace", "\"5s\"", "`--grace` is in quotes, which `docker --env-file` keeps: remove them");

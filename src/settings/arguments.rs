@@ -61,6 +61,17 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// The name of another setting where this one was given: its flag, its variable, or its key.
+    pub fn name_of(&self, other: &str) -> String {
+        match self {
+            Self::Flag(_) => format!("--{}", other.replace('_', "-")),
+            Self::Variable(_) => format!("TOLLGATE_{}", other.to_ascii_uppercase()),
+            Self::File { .. } | Self::Default(_) => other.to_owned(),
+        }
+    }
+}
+
 impl<T> Default for Arguments<T> {
     fn default() -> Self {
         Self { given: BTreeMap::new(), of: PhantomData }

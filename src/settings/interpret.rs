@@ -88,7 +88,13 @@ impl Reader<'_> {
             return Err(self.refused("access_log_sample", &sample.to_string(), problem));
         }
         if rate == Some(0) {
-            let problem = "it has to be at least 1; `access_log = false` turns the access log off".to_owned();
+            let off = match self.origin("access_log_rate") {
+                Origin::File { .. } | Origin::Default(_) => "access_log = false".to_owned(),
+                Origin::Flag(_) | Origin::Variable(_) => {
+                    format!("{}=false", self.origin("access_log_rate").name_of("access_log"))
+                }
+            };
+            let problem = format!("it has to be at least 1; `{off}` turns the access log off");
             return Err(self.refused("access_log_rate", "0", problem));
         }
         Ok(AccessLog { sample, rate })
@@ -185,6 +191,7 @@ impl Reader<'_> {
         key: Option<PathBuf>,
     ) -> Result<Option<TlsFiles>, SettingsError> {
         let alone = |name: &str, other: &str| {
+            let other = self.origin(name).name_of(other);
             let problem = format!("needs `{other}` beside it: TLS takes a certificate and its private key");
             SettingsError::Text { origin: self.origin(name), problem }
         };
@@ -208,7 +215,8 @@ impl Reader<'_> {
         let listen = self.address("listen", &listen.unwrap_or_else(|| DEFAULT_LISTEN.into()))?;
         let admin = admin_listen.map(|text| self.address("admin_listen", &text)).transpose()?;
         if let Some(admin) = admin.filter(|admin| *admin == listen && admin.port() != 0) {
-            let problem = "`listen` is the same: give one of them another port".into();
+            let listen = self.origin("admin_listen").name_of("listen");
+            let problem = format!("`{listen}` is the same: give one of them another port");
             return Err(self.refused("admin_listen", &admin.to_string(), problem));
         }
         Ok((listen, admin))

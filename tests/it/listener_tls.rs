@@ -219,8 +219,8 @@ fn a_pair_that_cannot_be_used_refuses_the_start() {
     let (other, empty) = (file("other.key", &issued(2096).1), file("empty.crt", ""));
     let missing = home.path("missing").to_str().unwrap().to_owned();
     for (args, expected) in [
-        (&["--tls-cert", &*good][..], "needs `tls_key` beside it"),
-        (&["--tls-key", &key], "needs `tls_cert` beside it"),
+        (&["--tls-cert", &*good][..], "needs `--tls-key` beside it"),
+        (&["--tls-key", &key], "needs `--tls-cert` beside it"),
         (&["--tls-cert", &good, "--tls-key", &other], "other.key` holds another key"),
         (&["--tls-cert", &empty, "--tls-key", &key], "empty.crt` holds no certificate: it is empty"),
         (&["--tls-cert", &good, "--tls-key", &missing], "cannot read `"),

@@ -51,7 +51,8 @@ fn of(settings: &Settings, lookup: Lookup<'_>) -> Result<Option<Proxies>, Settin
     };
     if http.is_none() && https.is_none() {
         if let Some(Sourced { origin, .. }) = &settings.outgoing_proxy_auth_file {
-            let problem = "is set, but there is no proxy: set `outgoing_proxy` too, or remove it".to_owned();
+            let proxy = origin.name_of("outgoing_proxy");
+            let problem = format!("is set, but there is no proxy: set `{proxy}` too, or remove it");
             return Err(SettingsError::Text { origin: origin.clone(), problem });
         }
         return Ok(None);
@@ -217,6 +218,6 @@ mod tests {
         check("\n", "http://p.example", "`auth` is empty");
         check("ada:s3cret\nx", "http://p.example", "`auth` has the control character U+000A");
         let alone = found(&[("outgoing_proxy_auth_file", "/nowhere")], &[]);
-        assert!(alone.contains("there is no proxy"), "{alone}");
+        assert!(alone.contains("there is no proxy: set `--outgoing-proxy` too"), "{alone}");
     }
 }
