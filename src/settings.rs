@@ -42,6 +42,8 @@ pub const DEFAULT_FILE: &str = "tollgate.toml";
 
 /// The default providers directory.
 pub const DEFAULT_PROVIDERS: &str = "providers.d";
+/// The data directory, unless it is named.
+pub const DEFAULT_DATA: &str = "data";
 /// The address to listen on by default.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 

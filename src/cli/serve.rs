@@ -242,9 +242,9 @@ async fn open_store(
 }
 
 fn warn_of_untrusted_writers(data: &Path) -> anyhow::Result<()> {
-    if let Some(why) = store::untrusted_writers(data)? {
+    if let Some(warning) = store::untrusted_writers(data)? {
         let data = data.display();
-        tracing::warn!(%data, "other users can write to the data directory: {why}");
+        tracing::warn!(%data, "{warning}");
     }
     Ok(())
 }

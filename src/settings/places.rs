@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Catalogue, DEFAULT_LISTEN, DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
+    Catalogue, DEFAULT_DATA, DEFAULT_LISTEN, DEFAULT_PROVIDERS, PlaceFlags, SettingsError, Source,
     arguments::{Arguments, Origin},
     settings_file::SettingsFile,
     user_origins::{self, UserOrigins},
@@ -116,7 +116,7 @@ impl Places {
 
     /// The data directory.
     pub fn data(&self) -> Result<PathBuf, SettingsError> {
-        Ok(self.path("data")?.map_or_else(|| "data".into(), |(path, _)| path))
+        Ok(self.path("data")?.map_or_else(|| DEFAULT_DATA.into(), |(path, _)| path))
     }
 
     /// True if the data directory is named, and is not the default one.

@@ -275,17 +275,25 @@ pub(super) fn keep_out_of_git(dir: &Path) {
     }
 }
 
-/// The reason why users other than that of this process and root can replace files in `dir`, with advice. `None` if they
+/// The warning that users other than that of this process and root can replace files in `dir`, with advice. `None` if they
 /// cannot.
 pub fn untrusted_writers(dir: &Path) -> Result<Option<String>, StoreError> {
     const BY_GROUP_AND_OTHERS: u32 = 0o022;
+    const BY_OTHERS: &str = "other users can write to the data directory";
     let metadata = fs::metadata(dir).map_err(|error| StoreError::from_io(dir, error))?;
     let (owner, mode) = (metadata.uid(), metadata.permissions().mode() & 0o777);
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Ok(Some(format!("it belongs to the user {owner}: run `chown` on it")));
-    }
-    let exposed = mode & BY_GROUP_AND_OTHERS != 0;
-    Ok(exposed.then(|| format!("its mode is {mode:o}: run `chmod 700` on it")))
+    let own = rustix::process::geteuid();
+    let warning = if owner == 0 || owner == own.as_raw() {
+        let exposed = mode & BY_GROUP_AND_OTHERS != 0;
+        exposed.then(|| format!("{BY_OTHERS}: its mode is {mode:o}: run `chmod 700` on it"))
+    } else if own.is_root() {
+        Some(format!(
+            "root serves, and the data directory belongs to the user {owner}: run `tollgate serve` as that user"
+        ))
+    } else {
+        Some(format!("{BY_OTHERS}: it belongs to the user {owner}: run `chown` on it"))
+    };
+    Ok(warning)
 }
 
 /// The identity of a file, independent of its name.

@@ -1,6 +1,6 @@
 //! What an operator is shown at the start: the addresses, the admin token once, and the next commands to run.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
 
@@ -11,7 +11,7 @@ use crate::{
     files::{self, Live},
     output,
     secret::Secret,
-    settings::Settings,
+    settings::{DEFAULT_DATA, Settings},
     store::Store,
 };
 
@@ -51,13 +51,8 @@ fn next_steps(
 ) -> anyhow::Result<()> {
     let providers = check::describe(&settings.providers);
     let data = absolute(&settings.data);
-    let first = "
-next, in another terminal:
-  tollgate user add alice                      # prints alice's token
-  tollgate credential set alice SECTION.FIELD  # asks for a key
-  tollgate routes                              # what can be called
-";
-    let next = if no_users { first } else { "" };
+    let here = std::env::current_dir().unwrap_or_default();
+    let next = if no_users { first_commands(&settings.data, &here) } else { String::new() };
     let http = if settings.tls.is_some() { "https" } else { "http" };
     let admin = admin_address.map(|admin| format!("  admin      {http}://{admin}\n")).unwrap_or_default();
     let console = admin_address.unwrap_or(address);
@@ -65,6 +60,30 @@ next, in another terminal:
         "\ntollgate listens on {http}://{address}\n{admin}  operators  {http}://{console}/console\n  users      {http}://{address}/config\n  providers  {providers}\n  data       {data}\n{next}"
     );
     output::note(&Lines::split(&text)).context("failed to print")
+}
+
+/// The next commands, for a shell in the directory `here`: they name a data directory that is not the default there.
+fn first_commands(data: &Path, here: &Path) -> String {
+    let data = here.join(data);
+    let place = if data.components().eq(here.join(DEFAULT_DATA).components()) {
+        String::new()
+    } else {
+        format!(" --data {}", shell_word(&data.to_string_lossy()))
+    };
+    let commands = [
+        (format!("tollgate user add alice{place}"), "prints alice's token"),
+        (format!("tollgate credential set alice SECTION.FIELD{place}"), "asks for a key"),
+        ("tollgate routes".to_owned(), "what can be called"),
+    ];
+    let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+    let lines = commands.iter().map(|(command, what)| format!("  {command:width$}  # {what}\n"));
+    format!("\nnext, in another terminal:\n{}", lines.collect::<String>())
+}
+
+/// A word as a shell reads it.
+fn shell_word(text: &str) -> String {
+    let is_plain = |sign: char| sign.is_alphanumeric() || "/._-+@%:,".contains(sign);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Creates the admin token if there is none, and shows it or the file that holds it.
@@ -81,4 +100,24 @@ pub(super) async fn admin_token(store: &Store, settings: &Settings) -> anyhow::R
 fn show_on_terminal(token: &Secret) -> bool {
     let line = Lines::one(format_args!("admin token, shown this once: {}", token.expose()));
     output::is_terminal() && output::print(&line).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_commands_reach_the_data_directory() {
+        let check = |data: &str, place: &str| {
+            let shown = first_commands(Path::new(data), Path::new("/srv/here"));
+            let line = format!("\n  tollgate user add alice{place} ");
+            assert!(shown.starts_with("\nnext, in another terminal:\n") && shown.contains(&line), "{shown}");
+        };
+        check("data", " ");
+        check("./data", " ");
+        check("/srv/here/data", " ");
+        check("other", " --data /srv/here/other");
+        check("/var/lib/tollgate", " --data /var/lib/tollgate");
+        check("/srv/it's here", r" --data '/srv/it'\''s here'");
+    }
 }
