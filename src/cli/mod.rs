@@ -28,6 +28,7 @@ pub mod serve;
 mod serve_lock;
 pub mod setup;
 pub mod status;
+mod synonyms;
 pub mod test;
 pub mod token;
 pub mod usage;
@@ -35,10 +36,15 @@ pub mod user;
 mod unconfirmed;
 mod whole_file;
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, ensure};
-use clap::{CommandFactory as _, Parser, error::ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind};
 
 use crate::{
     accounts::KeySources,
@@ -121,7 +127,7 @@ enum Command {
 
 /// Parses the arguments and runs their command. Returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(stopped) => return print_usage(&stopped),
     };
@@ -146,11 +152,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Parses arguments, of which the first is the name of the program.
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = synonyms::add_to(Cli::command());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 /// Prints help or a usage error, which quotes arguments: they may be names of files.
 fn print_usage(stopped: &clap::Error) -> ExitCode {
     // The same error about escaped arguments: a line end in its text is one of ours.
     let escaped = std::env::args_os().map(|one| escape::value(&one.to_string_lossy()).into_owned());
-    let text = match Cli::try_parse_from(escaped) {
+    let text = match parse(escaped.map(OsString::from)) {
         Err(stopped) => Lines::split(&stopped.render().to_string()),
         Ok(_) => Lines::one(format_args!("{}", stopped.render())),
     };

@@ -7,6 +7,36 @@ fn the_command_line_is_well_formed() {
     Cli::command().debug_assert();
 }
 
+#[test]
+fn other_words_are_the_same_commands() {
+    synonyms::add_to(Cli::command()).debug_assert();
+    for (path, words) in synonyms::SYNONYMS {
+        let known =
+            path.iter().try_fold(&Cli::command(), |command, name| command.find_subcommand(name)).is_some();
+        assert!(known, "{path:?}");
+        for word in *words {
+            let (last, front) = path.split_last().unwrap();
+            let line = ["tollgate"].iter().chain(front).chain([word]).chain(&["--help"]);
+            let shown = parse(line.map(OsString::from)).err().unwrap().to_string();
+            let usage = format!("Usage: tollgate {}", [front, &[*last]].concat().join(" "));
+            assert!(shown.contains(&usage), "{word}: {usage} is missing in\n{shown}");
+            assert!(!shown.contains("alias"), "{shown}");
+        }
+    }
+    let check = |line: &str| parse(line.split(' ').map(OsString::from)).map(|cli| cli.command.is_some());
+    for line in [
+        "tollgate token create alice --kind both",
+        "tollgate token delete tok_1",
+        "tollgate user create alice",
+        "tollgate user delete alice",
+        "tollgate credential add alice providers.groq.apiKey",
+        "tollgate credentials ls alice",
+    ] {
+        assert!(check(line).unwrap_or_default(), "{line}");
+    }
+    assert!(check("tollgate token creat alice").is_err());
+}
+
 /// What ends a command in a shell's line, or in a sentence.
 const ENDS: [&str; 12] = ["|", "||", "&&", "&", ";", ">", ">>", "<", "#", "...", "\\", "2>"];
 
