@@ -27,6 +27,7 @@ use crate::{
     fault::Fault,
     name::{AdminTokenId, Owner, TokenId, UserId},
     store::{self, AuditActor, AuditFilter, AuditOrder, AuditQuery},
+    suggest::backticked,
 };
 
 pub use crate::accounts::ACTIONS as AUDIT_ACTIONS;
@@ -199,10 +200,21 @@ impl Admin {
 
     async fn user_of_name(&self, parameter: &str, name: &str) -> Result<Option<String>, Fault> {
         match self.store.find_users(name).await.map_err(store_fault)?.as_slice() {
-            [] => Ok(None),
+            [] => self.removed_user_of_name(parameter, name).await,
             [user] => Ok(Some(user.id.to_string())),
             _ => Err(invalid_query(format!("?{parameter}=: several users have this name: give an id"))),
         }
+    }
+
+    /// The id of a user who is gone, by a name that entries recorded.
+    async fn removed_user_of_name(&self, parameter: &str, name: &str) -> Result<Option<String>, Fault> {
+        let mut ids = self.store.audited_users(name).await.map_err(read_fault)?;
+        if ids.len() > 1 {
+            let ids = backticked(&ids);
+            let problem = format!("?{parameter}=: several users had this name: give an id, such as {ids}");
+            return Err(invalid_query(problem));
+        }
+        Ok(ids.pop())
     }
 }
 

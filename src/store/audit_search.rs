@@ -160,6 +160,26 @@ impl Store {
     }
 }
 
+/// The most ids that a name is looked up for.
+const MAX_IDS: u32 = 5;
+
+impl Store {
+    /// The ids of users whom entries of the log gave this name, also of those who were removed since. Not all, if they are many.
+    pub async fn audited_users(&self, name: &str) -> Result<Vec<String>> {
+        let statement = "SELECT DISTINCT target FROM audit
+             WHERE action IN ('user.create', 'user.change', 'user.import') AND json_extract(detail, '$.name') = ?1
+             LIMIT ?2";
+        let statement: Query = sqlx::query(statement).bind(name.to_owned()).bind(MAX_IDS);
+        let mut found = Vec::new();
+        let read = self.each_row(UsageReader::Admin, statement, |row| {
+            found.push(self.get(row, "target")?);
+            Ok(())
+        });
+        read.await?;
+        Ok(found)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::Row as _;

@@ -185,3 +185,26 @@ fn csv_has_the_same_entries_and_no_formula() {
     assert_eq!((&entry["actorName"], &entry["targetName"]), (&json!(FORMULA), &json!(FORMULA)));
     assert!(text.ends_with(&format!(",{}\n", entry["hash"].as_str().unwrap())));
 }
+
+#[test]
+fn a_removed_user_is_found_by_the_name() {
+    let log = Log::new();
+    let remove = |name: &str| {
+        let users = log.api.done("GET /admin/users", &Value::Null);
+        let of_name = users.as_object().unwrap().iter().filter(|(_, user)| user["name"] == name);
+        for (id, _) in of_name {
+            log.api.done(&format!("DELETE /admin/users/{id}"), &Value::Null);
+        }
+    };
+    remove("carol");
+    assert_eq!(log.found("target=carol"), [5, 8]);
+    assert!(log.found("actor=carol").is_empty());
+    let said = log.world.home.done(&["audit", "list", "--target", "carol"], "");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    remove("twin");
+    let fault = log.api.get("GET /admin/audit?target=twin");
+    let message = fault.body["error"]["message"].as_str().unwrap();
+    assert!(
+        fault.status == 400 && message.contains("several users had this name: give an id, such as `usr_")
+    );
+}
