@@ -257,8 +257,8 @@ const ROWS: &[Row] = &[
     Row("", Only, "POST /t/post", &[], Scoped, Sent("/post")),
     Row("They come before the credential", Only, "GET /empty/get", &[], Scoped, Refused(403, "token_scope", "This token does not reach `empty/get`")),
     // Providers: the credential.
-    Row("No credential", Only, "GET /empty/get", &[], Known, Refused(401, "credential_missing", "No API key configured for empty")),
-    Row("", Only, "POST /empty/post", &["Content-Length: 9"], Known, Refused(401, "credential_missing", "No API key configured for empty")),
+    Row("No credential", Only, "GET /empty/get", &[], Known, Refused(401, "credential_missing", "No API key configured for empty. Store one on the page `/config`, or with `tollgate credential set USER providers.empty.apiKey`")),
+    Row("", Only, "POST /empty/post", &["Content-Length: 9"], Known, Refused(401, "credential_missing", "No API key configured for empty. Store one on the page `/config`, or with `tollgate credential set USER providers.empty.apiKey`")),
     Row("An expired login", Only, "GET /expired/get", &[], Known, Refused(401, "credential_expired", "The login stored for expired has expired: store it again")),
     Row("A credential that was saved for another host", Only, "GET /moved/get", &[], Known, Refused(403, "credential_moved", "The credential stored for moved was saved for http://old.example, and moved now leads to http://...")),
     // Providers: the body.

@@ -346,7 +346,10 @@ fn a_users_key_precedes_the_groups_and_that_everybodys() {
     let mut place = Place::new(&[("a", &file("a", "one.example", ""))]);
     let (ada, bob, eve) = (place.ada.clone(), place.home.user("bob"), place.home.user("eve"));
     place.serve(&[]);
-    let missing = ("credential_missing", "No API key configured for a");
+    let missing = (
+        "credential_missing",
+        "No API key configured for a. Store one on the page `/config`, or with `tollgate credential set USER s.key`",
+    );
     place.check("a", &bob, missing);
     place.share("everybody", "everybodys");
     for (token, key) in [(&ada, "adas"), (&bob, "everybodys"), (&eve, "everybodys")] {

@@ -296,8 +296,14 @@ pub const FOREIGN_ADMIN: Fault<'static> = Fault(401, "foreign_token", ADMIN);
 pub const WRONG_ADMIN: Fault<'static> = Fault(401, "invalid_admin_token", ADMIN);
 
 /// The codes whose messages go on after the first sentence, with advice. `own_errors` checks that.
-const ADVISED: [&str; 5] =
-    ["route_not_found", "missing_token", "foreign_token", "invalid_token", "invalid_admin_token"];
+const ADVISED: [&str; 6] = [
+    "route_not_found",
+    "missing_token",
+    "foreign_token",
+    "invalid_token",
+    "invalid_admin_token",
+    "credential_missing",
+];
 
 impl<'a> From<(u16, &'a str, &'a str)> for Fault<'a> {
     fn from((status, code, message): (u16, &'a str, &'a str)) -> Self {

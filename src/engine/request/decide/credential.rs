@@ -409,14 +409,30 @@ fn of_token<'c>(
 /// The fault of a request without a credential. `lacking`: a field that an owner has not stored beside others.
 fn missing(hit: &Hit, lacking: Option<&str>) -> Fault {
     let name = &hit.provider.name;
-    let message = match lacking {
-        Some(field) => format!(
+    let message = match (lacking, wanted_place(hit)) {
+        (Some(field), _) => format!(
             "The credential stored for {name} is incomplete: `{field}` of the section `{}` is missing",
             hit.section()
         ),
-        None => format!("No API key configured for {name}"),
+        (None, Some(place)) => format!(
+            "No API key configured for {name}. Store one on the page `/config`, \
+             or with `tollgate credential set USER {place}`"
+        ),
+        (None, None) => format!("No API key configured for {name}"),
     };
     Fault::new(FaultKind::CredentialMissing, message)
+}
+
+/// The section and field to store a credential of an endpoint in; the section alone of one that is made of several fields. Of
+/// several it is the last: files have logins before plain keys. None if the provider has no credentials.
+fn wanted_place(hit: &Hit) -> Option<String> {
+    let section = &hit.provider.section.as_ref()?.name;
+    let mut entries = hit.provider.auth.iter().filter(|auth| auth.names_secret);
+    let last = entries.rfind(|auth| auth.counts_for(hit.index()));
+    Some(match last.and_then(|auth| auth.field.as_ref()) {
+        Some(field) => format!("{section}.{field}"),
+        None => section.clone(),
+    })
 }
 
 /// The values that a request with an entry reads, all of one owner.

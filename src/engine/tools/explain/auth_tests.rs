@@ -84,7 +84,7 @@ fn a_credential_may_be_optional() {
         &[
             "auth      none",
             "skipped `none`: it counts only where no secret of the section is stored  (demo.toml:15)",
-            "refused   401 credential_missing: No API key configured for demo",
+            "refused   401 credential_missing: No API key configured for demo. Store one on the page `/config`, or with `tollgate credential set USER providers.demo.key`",
         ],
     );
 }

@@ -290,7 +290,7 @@ fn endpoints_and_credentials() {
         Case { stored_fields: "", ..ITEM },
         &[
             "auth      none",
-            "refused   401 credential_missing: No API key configured for demo",
+            "refused   401 credential_missing: No API key configured for demo. Store one on the page `/config`, or with `tollgate credential set USER providers.demo.key`",
             "headers that would be sent upstream",
         ],
         &["x-key"],

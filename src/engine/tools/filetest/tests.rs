@@ -99,7 +99,8 @@ fn requests_answered_by_tollgate() {
 fn refusals() {
     check(
         "request.path = \"/demo/items/1\"\nexpect = {}",
-        "test `case` fails: the request is refused: No API key configured for demo",
+        "test `case` fails: the request is refused: No API key configured for demo. Store one on the page `/config`, \
+         or with `tollgate credential set USER providers.demo.key`",
     );
     check(
         "request.path = \"/demo/items/1\"\nexpect = { status = 401, code = \"credential_missing\", message = \"No API key configured for demo\" }",
@@ -111,7 +112,7 @@ fn refusals() {
     );
     check(
         "request.path = \"/demo/items/1\"\nexpect.body = { error = \"no\" }",
-        r#"test `case` fails: the body is `{"error":{"code":"credential_missing","message":"No API key configured for demo","type":"authentication_error"}}`, expected `{"error":"no"}`"#,
+        r#"test `case` fails: the body is `{"error":{"code":"credential_missing","message":"No API key configured for demo. Store one on the page `/config`, or with `tollgate credential set USER providers.demo.key`","type":"authentication_error"}}`, expected `{"error":"no"}`"#,
     );
     for path in [
         "/demo/items",
