@@ -3,7 +3,13 @@
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{Body, InFlight, Worker, context::Audience, fault::json};
-use crate::{decide::OwnAnswer, fault::Fault, metrics::Format, table::Table};
+use crate::{
+    decide::{ListenerRole, OwnAnswer},
+    fault::Fault,
+    metrics::Format,
+    pages::{Area, PageResponse},
+    table::Table,
+};
 
 pub(super) fn answer(own: OwnAnswer, request: InFlight<'_>) -> Response<Body> {
     let InFlight { worker, table, head, .. } = request;
@@ -18,7 +24,23 @@ pub(super) fn answer(own: OwnAnswer, request: InFlight<'_>) -> Response<Body> {
             }
             response
         }
+        OwnAnswer::FrontPage => front_page(worker.role),
     }
+}
+
+/// Leads a browser to the pages that the listener has.
+fn front_page(role: ListenerRole) -> Response<Body> {
+    let area = match role {
+        ListenerRole::All | ListenerRole::Public => Area::Config,
+        ListenerRole::Admin => Area::Console,
+    };
+    let (status, headers, _) = PageResponse::see_other(area.path()).into_body(false);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    // An API client gets another answer here.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 fn preflight(worker: &Worker, table: &Table, head: &Parts) -> Response<Body> {

@@ -8,12 +8,13 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::{
-    Body, InFlight, body::collect, context::RequestContext, probe, session::PageRequest as SessionRequest,
+    Body, InFlight, Worker, body::collect, context::RequestContext, probe,
+    session::PageRequest as SessionRequest,
 };
 use crate::{
     admin::{self, Principal, ProbeTarget, SignedIn},
     decide::{ApiCall, PageOrigin, SessionCookie},
-    fault::Fault,
+    fault::{Fault, FaultKind},
     pages::{self, Area, PageRequest, PageResponse, PageRoute, SignInProblem},
     rewrite::TokenPart,
     secret::Secret,
@@ -62,9 +63,13 @@ async fn page(
             let text = |field: &str| form_urlencoded::parse(&form).find(|(name, _)| name == field);
             let token = text(TOKEN).map_or_else(String::new, |(_, token)| token.trim().to_owned());
             let then = text(THEN).map_or_else(String::new, |(_, then)| then.into_owned());
-            match worker.sign_in(session, &Secret::new(token)).await {
+            let token = Secret::new(token);
+            match worker.sign_in(session, &token).await {
                 Ok(cookies) => Ok(with_cookies(PageResponse::see_other(area.within(&then)), cookies)),
-                Err(fault) => Ok(pages::sign_in(area, &then, Some(&SignInProblem::Refused(fault)))),
+                Err(fault) => {
+                    let problem = refused_sign_in(fault, session, &token, worker).await;
+                    Ok(pages::sign_in(area, &then, Some(&problem)))
+                }
             }
         }
         (&Method::POST, "/sign-out") => {
@@ -88,6 +93,23 @@ async fn page(
             Ok(show(request, signed_in, &route, form).await)
         }
     }
+}
+
+/// The reason why a token signs nobody in: perhaps it is for the other pages.
+async fn refused_sign_in(
+    fault: Fault,
+    session: SessionRequest<'_>,
+    token: &Secret,
+    worker: &Worker,
+) -> SignInProblem {
+    let is_unknown = [FaultKind::InvalidToken, FaultKind::InvalidAdminToken].contains(&fault.kind);
+    if !is_unknown || !worker.is_of_other_pages(session.cookie, token).await {
+        return SignInProblem::Refused(fault);
+    }
+    SignInProblem::Elsewhere(match session.cookie {
+        SessionCookie::User => Area::Console,
+        SessionCookie::Admin => Area::Config,
+    })
 }
 
 async fn read_form(

@@ -65,6 +65,19 @@ impl Worker {
         self.change_session(page, signed_in, Method::POST).await
     }
 
+    /// True if a token that these pages do not know is good for those of the other side. It was refused before, and counted
+    /// against the authentication rate limit.
+    pub async fn is_of_other_pages(&self, cookie: SessionCookie, token: &Secret) -> bool {
+        match cookie {
+            SessionCookie::User => {
+                matches!(self.accounts.authenticate_admin(&self.cache, token.expose()).await, Ok(Some(_)))
+            }
+            SessionCookie::Admin => {
+                matches!(self.accounts.authenticate(&self.cache, token.expose()).await, Ok(Some(_)))
+            }
+        }
+    }
+
     /// Ends the session in the cookie, if there is one. Returns the values of `Set-Cookie` that remove it.
     pub async fn sign_out(&self, page: PageRequest<'_>) -> Result<Vec<HeaderValue>, Fault> {
         match self.signed_in(page).await? {

@@ -136,6 +136,7 @@ pub(super) fn sign_in(area: Area, then: &str, problem: Option<&SignInProblem>) -
             StatusCode::UNAUTHORIZED,
             Some("Your sign-in has ended. Nothing was changed: sign in, and do it again"),
         ),
+        Some(SignInProblem::Elsewhere(area)) => (StatusCode::UNAUTHORIZED, Some(of_area(*area))),
         Some(SignInProblem::Refused(fault)) => {
             let message = match fault.kind {
                 FaultKind::InvalidToken | FaultKind::InvalidAdminToken | FaultKind::MissingToken => {
@@ -150,6 +151,14 @@ pub(super) fn sign_in(area: Area, then: &str, problem: Option<&SignInProblem>) -
         }
     };
     PageResponse::html(status, &SignIn { frame: &Frame::bare(area), then, problem })
+}
+
+/// The advice to somebody whose token is for this area.
+fn of_area(area: Area) -> &'static str {
+    match area {
+        Area::Config => "This is a user's token: sign in with it at /config",
+        Area::Console => "This is an admin token: sign in with it at /console",
+    }
 }
 
 /// The page in place of one that cannot be shown.

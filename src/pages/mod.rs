@@ -60,6 +60,8 @@ pub struct PageRequest<'r> {
 pub enum SignInProblem {
     /// The attempt failed.
     Refused(Fault),
+    /// The token is good, and for the pages of this other area.
+    Elsewhere(Area),
     /// A form was sent after the session had ended.
     Ended,
 }

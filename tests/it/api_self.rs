@@ -8,7 +8,8 @@ const NO_TOKEN: (u16, &str, &str) = (404, "not_found", "Token not found");
 const FOR_PROVIDERS: (u16, &str, &str) = (
     403,
     "token_kind",
-    "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+    "This token is for calls to providers: self-service takes one of the kind `manage` or `both`, \
+     as `tollgate token add NAME --kind both` makes it",
 );
 const REPLACED: (u16, &str, &str) =
     (409, "token_replaced", "This token was replaced: use the one that replaced it");

@@ -94,7 +94,8 @@ const FOR_SELF_SERVICE: Decision = Refused(
 const FOR_PROVIDERS: Decision = Refused(
     403,
     "token_kind",
-    "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+    "This token is for calls to providers: self-service takes one of the kind `manage` or `both`, \
+     as `tollgate token add NAME --kind both` makes it",
 );
 const WEBSOCKET: Decision =
     Refused(426, "upgrade_refused", "WebSocket is not served here: send a plain request");
@@ -171,6 +172,12 @@ const ROWS: &[Row] = &[
     Row("The pages, which ask for a token", Only, "GET /config", &["Upgrade: websocket"], Nobody, Own(200)),
     Row("", Only, "GET /console", &[], Known, Own(200)),
     Row("", Only, "GET /config/", &[], Known, Own(200)),
+    Row("A browser at the root is led to the pages", Only, "GET /", &["Accept: text/html,application/xhtml+xml;q=0.9"], Nobody, Own(303)),
+    Row("", Only, "GET /", &["Accept: text/html"], Known, Own(303)),
+    Row("", Public, "HEAD /", &["Accept: text/html"], Nobody, Own(303)),
+    Row("", AdminListener, "GET /", &["Accept: text/html"], Nobody, Own(303)),
+    Row("Any other client is not", Only, "GET /", &["Accept: */*"], Nobody, NO_TOKEN),
+    Row("", Only, "POST /", &["Accept: text/html"], Nobody, NO_TOKEN),
     Row("Nothing is there: as any other path", Only, "POST /health", &[], Nobody, NO_TOKEN),
     Row("", Only, "POST /health", &[], Known, no_route("Route not implemented in AI Gateway: /health. `GET /auth/providers` and `tollgate routes` list all")),
     Row("", Only, "PUT /console", &[], Known, no_route("Route not implemented in AI Gateway: /console. `GET /auth/providers` and `tollgate routes` list all")),

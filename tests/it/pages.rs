@@ -132,6 +132,20 @@ fn a_form_without_a_session_or_from_another_site_changes_nothing() {
 }
 
 #[test]
+fn a_browser_at_the_root_is_led_to_the_pages() {
+    let world = World::with("", &["--admin-listen", "127.0.0.1:0"]);
+    let (public, admin) = (world.gateway.address, world.gateway.admin_address);
+    for (address, location) in [(public, "/config"), (admin, "/console")] {
+        let led = ask(address, "GET /", "Accept: text/html, */*;q=0.8\r\n", "");
+        assert_eq!((led.head.status(), led.head.get("location")), (303, Some(location)));
+        assert_eq!(led.head.get("vary"), Some("accept"));
+        assert!(text(&ask(address, &format!("GET {location}"), "", "")).contains("name=\"token\""));
+        let client = ask(address, "GET /", "Accept: application/json\r\n", "");
+        assert_eq!(client.head.status(), if address == public { 401 } else { 404 });
+    }
+}
+
+#[test]
 fn signing_in_leads_to_the_page_that_was_asked_for() {
     let world = World::new();
     let address = world.gateway.address;
@@ -310,3 +324,13 @@ fn assets_are_kept_for_good_and_compressed() {
     let page = ask(address, "GET /config", "Accept-Encoding: br, gzip\r\n", "");
     assert_eq!(page.head.get("content-encoding"), Some("gzip"));
 }
+    let elsewhere = post(address, "/config/sign-in", "", &format!("token={}", admin.trim()));
+    assert_eq!((elsewhere.head.status(), elsewhere.head.get("set-cookie")), (401, None));
+    for (answer, advice) in [
+        (&wrong, "This is a user&#39;s token: sign in with it at /config"),
+        (&elsewhere, "This is an admin token: sign in with it at /console"),
+    ] {
+        assert!(text(answer).contains(advice), "{}", text(answer));
+    }
+    let unknown = post(address, "/console/sign-in", "", "token=tg_0");
+    assert!(text(&unknown).contains("This token is not valid here"), "{}", text(&unknown));

@@ -80,7 +80,8 @@ impl CallerFacts<'_> {
             (None, TokenKind::Manage | TokenKind::Both | TokenKind::Session) => Ok(()),
             (Some(_), _) | (None, TokenKind::Proxy) => Err(Fault::new(
                 FaultKind::TokenKind,
-                "This token is for calls to providers: self-service takes one of the kind `manage` or `both`",
+                "This token is for calls to providers: self-service takes one of the kind `manage` or `both`, \
+                 as `tollgate token add NAME --kind both` makes it",
             )),
         }
     }

@@ -171,6 +171,9 @@ pub fn begin<'r>(head: &'r Parts, table: &'r Table, listener: Listener<'_>) -> R
     let Listener { role, site, max_head } = listener;
     head::check(head, max_head)?;
     let path = head.uri.path();
+    if own::is_front_page(head) {
+        return Ok(Begun::Own(OwnAnswer::FrontPage));
+    }
     if !role.serves(path) {
         return Err(Fault::new(FaultKind::NotFound, "Not found"));
     }

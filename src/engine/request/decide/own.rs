@@ -1,7 +1,7 @@
 //! tollgate's own paths: the answers and pages there, and the listeners that serve them. With an admin address of its own, admin work is
 //! there and nowhere else. Looks at method and path alone; who may call is decided after it.
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header, request::Parts};
 
 use super::SessionCookie;
 use crate::base::own_paths::{self, Served};
@@ -26,6 +26,8 @@ pub enum OwnAnswer {
     Alive,
     /// The process wants requests.
     Ready,
+    /// `/` in a browser: the way to the pages.
+    FrontPage,
 }
 
 /// The meaning of a path of tollgate's own.
@@ -60,8 +62,18 @@ impl OwnAnswer {
         match self {
             Self::Preflight => StatusCode::NO_CONTENT,
             Self::Alive | Self::Ready => StatusCode::OK,
+            Self::FrontPage => StatusCode::SEE_OTHER,
         }
     }
+}
+
+/// True for a person who opens `/` in a browser. No path of a provider is that short: any other client gets a fault there.
+pub(super) fn is_front_page(head: &Parts) -> bool {
+    let accepted = head.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut types = accepted.flat_map(|line| line.split(',')).map(|one| one.split(';').next().unwrap_or(one));
+    head.uri.path() == "/"
+        && [Method::GET, Method::HEAD].contains(&head.method)
+        && types.any(|one| one.trim().eq_ignore_ascii_case("text/html"))
 }
 
 /// The meaning of a path of tollgate's own. Where there is none, also below a reserved segment, the request is taken for a
