@@ -15,7 +15,7 @@ use super::{
     operations::{Parameter, ParameterKind},
     page::{Page, invalid_query},
     payloads::ById,
-    providers::{ReachableProvider, provider},
+    providers::{ReachableProvider, base_paths, provider},
     scope::Reach,
     store_fault,
     usage::Parameters,
@@ -159,18 +159,10 @@ fn accessible(
     let none = || UsedKey::without(UsedKeyFrom::NotNeeded);
     let first = keys.first().map_or_else(none, |(_, key)| key.clone());
     keys.retain(|(_, key)| *key != first);
-    let paths = one.endpoints.iter().filter(|endpoint| reach.endpoint(&one.name, &endpoint.name));
-    let paths = paths.flat_map(|endpoint| {
-        let api = endpoint.api.as_ref().map(|api| api.name.as_str());
-        endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.as_str())))
-    });
-    let mut base_paths = table.clients.base_paths(&paths.collect::<Vec<_>>());
-    if base_paths.is_empty() {
-        base_paths.push(one.prefix.clone());
-    }
+    let provider = provider(one, reach);
     AccessibleProvider {
-        provider: provider(one, reach),
-        base_paths,
+        base_paths: base_paths(&table.clients, &provider),
+        provider,
         key: first,
         other_keys: keys.into_iter().collect(),
     }
@@ -236,7 +228,21 @@ fn fields<'p>(
     all
 }
 
+impl AccessibleProvider {
+    /// True if requests to one of its endpoints are sent: with a whole key that waits for no confirmation, or without one.
+    pub fn is_callable(&self) -> bool {
+        // The keys of endpoints are those of `other_keys`, or the first.
+        let mut keys = self.other_keys.values().chain([&self.key]);
+        keys.any(UsedKey::is_sent)
+    }
+}
+
 impl UsedKey {
+    /// True if requests are sent with it, or need none.
+    pub fn is_sent(&self) -> bool {
+        !self.unconfirmed && !matches!(self.from, UsedKeyFrom::Missing | UsedKeyFrom::Incomplete)
+    }
+
     /// Nobody's.
     fn without(from: UsedKeyFrom) -> Self {
         Self { from, owner: None, fields: Vec::new(), missing: Vec::new(), unconfirmed: false }

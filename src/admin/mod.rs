@@ -66,7 +66,9 @@ pub use self::{
         MadeUser, Me, MyToken, PasteToken, Revoked, Rotated, Token, User,
     },
     probe::{ProbeEnd, ProbeFault, ProbeResult, ProbeTarget},
-    providers::{ReachableEndpoint, ReachableProvider, ReachableProviders, ServingProvider, TOKEN_PLACES},
+    providers::{
+        ReachableEndpoint, ReachableProvider, ReachableProviders, ServingProvider, TOKEN_PLACES, base_paths,
+    },
     queue::ApiQueue,
     scope::other_user,
     sessions::{SessionChange, SignedIn},

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiResult, Request, Response, fields::in_order, scope::Reach};
 use crate::{
-    bind, compile,
+    bind,
+    compile::{self, Clients},
     fault::{Fault, FaultKind},
     table::Table,
 };
@@ -114,6 +115,23 @@ fn list(table: &Table, reach: Reach<'_>) -> ReachableProviders {
     ReachableProviders {
         providers: in_order(table, reach).into_iter().map(|one| provider(one, reach)).collect(),
     }
+}
+
+/// The paths that clients have in their base URL, behind this server's address: each the one of some client that the files
+/// of clients know, those of most clients first. The prefix of the provider if they know none.
+pub fn base_paths(clients: &Clients, provider: &ReachableProvider) -> Vec<String> {
+    let paths = provider.endpoints.iter().flat_map(|endpoint| {
+        let path = format!("{}{}", provider.base_path, endpoint.path);
+        let all = [path].into_iter().chain(endpoint.aliases.iter().cloned());
+        all.filter_map(|path| Some((endpoint.api.as_deref()?, path)))
+    });
+    let paths: Vec<(&str, String)> = paths.collect();
+    let paths: Vec<(&str, &str)> = paths.iter().map(|(api, path)| (*api, path.as_str())).collect();
+    let mut found = clients.base_paths(&paths);
+    if found.is_empty() {
+        found.push(provider.base_path.clone());
+    }
+    found
 }
 
 pub(super) fn provider(provider: &bind::Provider, reach: Reach<'_>) -> ReachableProvider {

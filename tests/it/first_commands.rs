@@ -155,6 +155,11 @@ fn access_says_what_may_be_called_with_whose_key() {
     let row = said.out.lines().nth(1).unwrap();
     let start = format!("t         group:team  http://{address}/t  ");
     assert!(row.starts_with(&start) && row[start.len()..].split(',').any(|name| name == "get"), "{said:?}");
+    let callable = |user: &str| world.home.run(&["user", "access", user, "--callable"], "");
+    assert_eq!(callable("bob").out, said.out);
+    let (_, nobody) = (admin.user("eve"), callable("eve"));
+    assert!(nobody.out.is_empty() && nobody.err.starts_with("no provider can be called"), "{nobody:?}");
+    assert!(nobody.err.contains("`tollgate credential fields usr_"), "{nobody:?}");
     world.home.done(&["user", "change", "bob", "--state", "disabled"], "");
     let said = world.home.run(&["user", "access", "bob"], "");
     assert!(said.err.contains("`bob` is disabled, so that every call is refused"), "{said:?}");

@@ -34,6 +34,7 @@ check("`Try it` shows the status, the times and the first bytes of the answer", 
   const user = await tollgate.user(ACME);
   const list = await page(open, user, "/connect");
   await accessible(list, "connect");
+  assert.equal(await list.locator("details[open]").count(), 0, "what has no key is folded");
   await list.getByRole("button", { name: "Try it: Acme" }).click();
   const result = list.locator("#result-acme .note.good");
   await shows(result, /^200$/);
@@ -41,6 +42,7 @@ check("`Try it` shows the status, the times and the first bytes of the answer", 
   assert.match(await result.locator("pre").textContent(), /"chat\.completion"/);
   await accessible(list, "connect: an answer");
   // A provider without a key is refused, and says why.
+  await list.getByText("Without a key").click();
   await list.getByRole("button", { name: "Try it: Beta" }).click();
   await shows(list.locator("#result-beta .note.bad"), "credential_missing");
   await accessible(list, "connect: no key");

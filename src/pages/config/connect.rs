@@ -1,19 +1,24 @@
 //! Connect: the address of each provider that a user reaches, "try it", and the steps to set a client up. Snippets show a
 //! stand-in for the token.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::super::{
-    client::{Api, Client, with_query},
+    client::{Api, Client, Listed, with_query},
     clients,
     frame::Frame,
     response::PageResponse,
     shown,
 };
 use crate::{
-    admin::{ProbeEnd, ProbeResult, ReachableProvider, ReachableProviders, TOKEN_PLACES, UsageReport},
+    admin::{
+        AccessibleProvider, ProbeEnd, ProbeResult, ReachableProvider, ReachableProviders, TOKEN_PLACES,
+        UsageReport, UsedKeyFrom, base_paths,
+    },
     client_setup::Setup,
     fault::{Fault, FaultKind},
 };
@@ -25,7 +30,18 @@ const MODEL_SINCE: &str = "30d";
 #[template(path = "config/connect.html")]
 struct ListPage<'p> {
     frame: &'p Frame,
-    providers: &'p [ReachableProvider],
+    /// The providers that requests are sent to.
+    ready: Vec<Connected<'p>>,
+    /// Those that lack a key.
+    others: Vec<Connected<'p>>,
+}
+
+/// A provider with its addresses.
+struct Connected<'p> {
+    provider: &'p ReachableProvider,
+    bases: Vec<String>,
+    /// True if its requests go without a key.
+    is_keyless: bool,
 }
 
 #[derive(Template)]
@@ -33,6 +49,7 @@ struct ListPage<'p> {
 struct OnePage<'p> {
     frame: &'p Frame,
     provider: &'p ReachableProvider,
+    bases: Vec<String>,
     groups: Vec<SetupGroup<'p>>,
     result: Option<Tried>,
 }
@@ -49,13 +66,39 @@ enum Tried {
     Refused(String),
 }
 
-/// All providers.
+/// All providers, those with a key first.
 pub(in super::super) async fn list(
     client: &Client<'_, impl Api>,
     frame: &Frame,
 ) -> Result<PageResponse, Fault> {
     let ReachableProviders { providers } = client.get("/auth/providers").await?;
-    Ok(PageResponse::html(StatusCode::OK, &ListPage { frame, providers: &providers }))
+    let callable = callable(client).await?;
+    let is_keyless = |one: &ReachableProvider| callable.get(&one.name).is_some_and(|has_key| !has_key);
+    let connected =
+        |provider| Connected { provider, bases: bases(frame, provider), is_keyless: is_keyless(provider) };
+    let all = providers.iter().map(connected);
+    let (mut ready, others): (Vec<_>, _) = all.partition(|one| callable.contains_key(&one.provider.name));
+    ready.sort_by_key(|one| one.is_keyless);
+    Ok(PageResponse::html(StatusCode::OK, &ListPage { frame, ready, others }))
+}
+
+/// The addresses of a provider that clients put their paths after: first that of most clients.
+fn bases(frame: &Frame, provider: &ReachableProvider) -> Vec<String> {
+    let paths = base_paths(&frame.clients, provider).into_iter();
+    paths.map(|path| format!("{}{path}", frame.public_url)).collect()
+}
+
+/// The providers that requests of the user are sent to, by name; true if that is with a key.
+async fn callable(client: &Client<'_, impl Api>) -> Result<BTreeMap<String, bool>, Fault> {
+    let (mut found, mut after) = (BTreeMap::new(), String::new());
+    loop {
+        let path = with_query("/auth/access", &[("after", &after)]);
+        let Listed { items, next } = client.list::<AccessibleProvider>(&path).await?;
+        let callable = items.into_iter().filter(|(_, one)| one.is_callable());
+        found.extend(callable.map(|(name, one)| (name, one.key.from != UsedKeyFrom::NotNeeded)));
+        let Some(next) = next else { return Ok(found) };
+        after = next;
+    }
 }
 
 /// One provider.
@@ -93,7 +136,8 @@ async fn page(
     })?;
     let model = used_model(client, name).await?;
     let setups = clients::setups(&frame.clients, provider, &frame.public_url, model.as_deref());
-    let page = OnePage { frame, provider, groups: grouped(setups), result };
+    let bases = bases(frame, provider);
+    let page = OnePage { frame, provider, bases, groups: grouped(setups), result };
     Ok(PageResponse::html(StatusCode::OK, &page))
 }
 
