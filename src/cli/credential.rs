@@ -1,7 +1,7 @@
 //! `tollgate credential`: stores, lists, confirms and removes credentials of a user, a group or everybody. Values
 //! come from stdin or a prompt, and are printed only masked. `recover` alone prints secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -433,7 +433,7 @@ async fn confirm(owner: &CredentialOwner, to: &[String], context: &Context<'_>) 
         return Ok(Report::note(none + &incomplete));
     }
     if to.is_empty() {
-        return Ok(shown_origins(&waiting, &resource));
+        return Ok(shown_origins(&waiting, &resource, &resource.fields(context).await?));
     }
     let origins = named_origins(&waiting, to)?;
     api::call(context, Method::POST, &path, Some(&json!({ "origins": origins }))).await?;
@@ -457,12 +457,16 @@ fn incomplete_note(fields: &CredentialFields) -> String {
     lines.collect()
 }
 
-fn shown_origins(waiting: &BTreeMap<String, NewOrigins>, resource: &CredentialsResource) -> Report {
+fn shown_origins(
+    waiting: &BTreeMap<String, NewOrigins>,
+    resource: &CredentialsResource,
+    declared: &CredentialFields,
+) -> Report {
     let row = |(place, moved): (&String, &NewOrigins)| {
         [place.clone(), moved.from.join(", "), moved.added().collect::<Vec<_>>().join(", ")]
     };
     let rows: Vec<_> = waiting.iter().map(row).collect();
-    let note = format!(
+    let mut note = format!(
         "nothing was confirmed: `tollgate credential confirm {} --to ORIGIN` confirms a new origin\n",
         resource.argument
     );
@@ -494,6 +498,14 @@ fn named_origins<'w>(
     Ok(origins)
 }
 
+    let fields = declared.sections.iter().flat_map(|section| &section.fields);
+    let gateways: BTreeMap<&String, &String> = fields.flat_map(|field| &field.gateways).collect();
+    let new: BTreeSet<&str> = waiting.values().flat_map(NewOrigins::added).collect();
+    for (origin, gateway) in gateways.iter().filter(|(origin, _)| new.contains(origin.as_str())) {
+        note.extend([format!(
+            "`{origin}` is that of the gateway `{gateway}`: requests go there only if it is configured\n"
+        )]);
+    }
 /// Removes a stored credential, also one that no provider file declares now.
 async fn remove(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     check_place(place)?;

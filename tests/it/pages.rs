@@ -180,6 +180,50 @@ fn signing_in_once_more_ends_the_session_before() {
 }
 
 #[test]
+fn connect_shows_the_base_urls_of_clients_and_what_has_a_key_first() {
+    let chat =
+        "[endpoint.chat]\nmethod = \"POST\"\npath = \"/v1/chat/completions\"\napi = \"chat-completions\"\n";
+    let world = World::with(chat, &[]);
+    let address = world.gateway.address;
+    let other = crate::harness::provider("http://127.0.0.1:1", chat);
+    world.home.write(
+        "a",
+        &other.replace("/t\"", "/a\"").replace("providers.t", "providers.a").replace("Test", "A"),
+    );
+    world.home.done(&["reload"], "");
+    let cookie = sign_in(address, "/config", &world.token);
+    let list = ask(address, "GET /config/connect", &cookie, "");
+    let list = text(&list);
+    let base = |name: &str| format!("<code id=\"address-{name}\">http://gateway.test/{name}/v1</code>");
+    let at = |part: &str| list.find(part).unwrap_or_else(|| panic!("{part} is missing in\n{list}"));
+    let (ready, folded) =
+        (at("<h2>Ready</h2>"), at("<details class=\"card\"><summary><h2>Without a key</h2>"));
+    assert!(ready < at(&base("t")) && at(&base("t")) < folded && folded < at(&base("a")), "{list}");
+    let one = ask(address, "GET /config/connect/t", &cookie, "");
+    assert!(text(&one).contains("<code id=\"address\">http://gateway.test/t/v1</code>"), "{}", text(&one));
+    post_own(address, "/config/keys", &cookie, "clear=providers.t.apiKey");
+    let none = ask(address, "GET /config/connect", &cookie, "");
+    let open = "<details class=\"card\" open><summary><h2>Without a key</h2>";
+    assert!(text(&none).contains(open) && !text(&none).contains("<h2>Ready</h2>"), "{}", text(&none));
+}
+
+#[test]
+fn the_hosts_of_gateways_are_explained() {
+    let world = World::shipped(&[]);
+    let cookie = sign_in(world.gateway.address, "/config", &world.token);
+    let keys = ask(world.gateway.address, "GET /config", &cookie, "");
+    let note =
+        "<code>gateway.ai.cloudflare.com</code>: only if the gateway <code>cloudflare</code> is configured";
+    assert!(text(&keys).contains(note), "{note} is missing");
+    let fields = world.home.done(&["credential", "fields", "--json"], "");
+    let fields: serde_json::Value = serde_json::from_str(&fields).unwrap();
+    let mut sections = fields["sections"].as_array().unwrap().iter();
+    let mistral = sections.find(|one| one["section"] == "providers.mistral").unwrap();
+    let gateways = &mistral["fields"][0]["gateways"];
+    assert_eq!(*gateways, json!({ "https://gateway.ai.cloudflare.com": "cloudflare" }));
+}
+
+#[test]
 fn forms_set_and_clear_keys() {
     let world = World::new();
     let address = world.gateway.address;
@@ -284,6 +328,16 @@ fn operators_have_pages_of_their_own() {
     let admin = std::fs::read_to_string(world.home.data().join("admin-token")).unwrap();
     let wrong = post(address, "/console/sign-in", "", &format!("token={}", world.token));
     assert_eq!((wrong.head.status(), wrong.head.get("set-cookie")), (401, None), "a user is no operator");
+    let elsewhere = post(address, "/config/sign-in", "", &format!("token={}", admin.trim()));
+    assert_eq!((elsewhere.head.status(), elsewhere.head.get("set-cookie")), (401, None));
+    for (answer, advice) in [
+        (&wrong, "This is a user&#39;s token: sign in with it at /config"),
+        (&elsewhere, "This is an admin token: sign in with it at /console"),
+    ] {
+        assert!(text(answer).contains(advice), "{}", text(answer));
+    }
+    let unknown = post(address, "/console/sign-in", "", "token=tg_0");
+    assert!(text(&unknown).contains("This token is not valid here"), "{}", text(&unknown));
     let cookie = sign_in(address, "/console", admin.trim());
     for (path, expected) in [
         ("/console", "<h1>Overview</h1>"),
@@ -324,13 +378,3 @@ fn assets_are_kept_for_good_and_compressed() {
     let page = ask(address, "GET /config", "Accept-Encoding: br, gzip\r\n", "");
     assert_eq!(page.head.get("content-encoding"), Some("gzip"));
 }
-    let elsewhere = post(address, "/config/sign-in", "", &format!("token={}", admin.trim()));
-    assert_eq!((elsewhere.head.status(), elsewhere.head.get("set-cookie")), (401, None));
-    for (answer, advice) in [
-        (&wrong, "This is a user&#39;s token: sign in with it at /config"),
-        (&elsewhere, "This is an admin token: sign in with it at /console"),
-    ] {
-        assert!(text(answer).contains(advice), "{}", text(answer));
-    }
-    let unknown = post(address, "/console/sign-in", "", "token=tg_0");
-    assert!(text(&unknown).contains("This token is not valid here"), "{}", text(&unknown));

@@ -99,6 +99,9 @@ pub struct CredentialField {
     /// the owner's. Of a `text` or `origin` field, those that its value is a part of. One that lacks a value is as written in
     /// the file: `https://{resource}.example.com`.
     pub origins: Vec<String>,
+    /// Those of `origins` that are of gateways, with the gateway's name: requests go there only if it is configured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gateways: BTreeMap<String, String>,
     /// If values of the section make some of `origins`: all of them, by how the file has them, as
     /// `https://{resource}.example.com`. Each name in braces that is a field of the section stands for its value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -433,6 +436,9 @@ impl Members<'_> {
         let none = OwnValues::default();
         let values = self.stored.and_then(|stored| stored.values.get(&used.unwrap_or(Holder::Own)));
         let (values, declared_fields) = (values.unwrap_or(&none), &self.table.fields);
+        let origins = values.leads_to(declared_fields, self.name, name);
+        let gateways = senders.clone().flat_map(|one| &one.gateway_origins);
+        let gateways = gateways.filter(|(origin, _)| origins.contains(origin));
         CredentialField {
             field: name.to_owned(),
             label: declared.label.clone().unwrap_or_else(|| name.to_owned()),
@@ -447,7 +453,8 @@ impl Members<'_> {
             paste,
             paste_tokens: self.paste_tokens(name),
             providers: senders.clone().map(|one| one.name.to_string()).collect(),
-            origins: values.leads_to(declared_fields, self.name, name),
+            gateways: gateways.map(|(origin, gateway)| (origin.clone(), gateway.to_string())).collect(),
+            origins,
             templates: values.templates(declared_fields, self.name, name),
             missing: values.missing(declared_fields, self.name, name),
             bound_to: own.map(|own| own.bound_to.clone()).unwrap_or_default(),

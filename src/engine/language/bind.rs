@@ -185,6 +185,11 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
         }
         Some(Provider {
             allowed: origins::allowed(provider, shown_others.iter().chain([&shown])),
+            gateway_origins: provider
+                .gateways
+                .iter()
+                .map(|used| (origins::through(used), used.gateway.name.clone()))
+                .collect(),
             used: used(&shown),
             reads,
             name: provider.name.clone(),

@@ -68,7 +68,8 @@ pub(super) fn host_of(url: &ProviderTemplate) -> String {
     host.split('/').next().unwrap_or_default().to_owned()
 }
 
-fn through(used: &compile::GatewayUse) -> String {
+/// The origin of a gateway, as written.
+pub(super) fn through(used: &compile::GatewayUse) -> String {
     written(&used.gateway.base_url.value, &used.gateway.vars)
 }
 

@@ -1,6 +1,9 @@
 //! The bound types, which requests run on. Vars are filled in.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue};
 
@@ -48,6 +51,8 @@ pub struct Provider {
     pub host_header: Option<HeaderValue>,
     /// The origins that stored credentials may be sent to. Those of gateways and egresses as written.
     pub allowed: Origins,
+    /// The allowed origins of gateways, active or not, with their names.
+    pub gateway_origins: BTreeMap<String, FileName>,
     /// The allowed origins that its requests reach, but for those of endpoints with an origin of their own.
     pub used: Origins,
     /// The values of the section that each request reads, by index, sorted.
