@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 mod fields;
 mod list;
 
-use self::fields::{FieldsOwner, Place};
+use self::fields::{FieldsOwner, Near, Place};
 use super::{
     api::{self, CallRefused},
     context::{Context, Report, Typed, find_user, read_value, table},
@@ -26,7 +26,7 @@ use crate::{
     name::{GroupName, Owner},
     secret::Secret,
     store::User,
-    suggest::backticked,
+    suggest::{backticked, nearest},
     written::{document, line, odd_character},
 };
 
@@ -233,6 +233,26 @@ impl CredentialsResource {
         format!("requests need {} too, which is not stored yet\n", absent.join(", "))
     }
 
+    /// A note if nobody is in the group. As above, no error counts.
+    async fn empty_group_note(&self, context: &Context<'_>) -> String {
+        let Owner::Group(group) = &self.owner else { return String::new() };
+        let users = match context.store().await {
+            Ok(store) => store.users().await.unwrap_or_default(),
+            Err(_) => return String::new(),
+        };
+        let groups: BTreeSet<&str> =
+            users.iter().filter_map(|user| Some(user.group.as_ref()?.as_str())).collect();
+        if groups.contains(group.as_str()) {
+            return String::new();
+        }
+        match nearest(group.as_str(), groups) {
+            Some(near) => format!("no user is in `{group}`; did you mean `{near}`?\n"),
+            None => format!(
+                "no user is in `{group}` yet: `tollgate user change USER --group {group}` puts one there\n"
+            ),
+        }
+    }
+
     async fn merge(&self, place: &str, value: Value, context: &Context<'_>) -> anyhow::Result<()> {
         let document = place.rsplit('.').fold(value, |inner, step| json!({ step: inner }));
         api::call(context, Method::PATCH, &self.path, Some(&document)).await.map(|_| ())
@@ -240,14 +260,21 @@ impl CredentialsResource {
 
     /// The error for a place that no file declares, with the fields that there are. The server says what is wrong with it, and
     /// in which files it looked.
-    async fn unknown(&self, place: &str, known: &str, context: &Context<'_>) -> anyhow::Error {
+    async fn unknown(&self, place: &str, known: &Near, context: &Context<'_>) -> anyhow::Error {
         // No field takes this value, should a file declare the place meanwhile.
         let error = match self.merge(place, Value::Bool(true), context).await {
             Ok(()) => return anyhow::anyhow!("the provider files have changed: try again"),
             Err(error) => error,
         };
+        let Near { suggestion, rows } = known;
         match error.downcast_ref::<CallRefused>() {
-            Some(refused) if !known.is_empty() => refused.with_lines(refused.problem(), known),
+            // The server looks at one step of the place, and names all that may stand there.
+            Some(refused) if !rows.is_empty() => {
+                let near = suggestion.as_ref().map(|near| format!("; did you mean `{near}`?"));
+                let problem =
+                    format!("no provider file has such a section or field{}", near.unwrap_or_default());
+                refused.with_lines(&problem, rows)
+            }
             Some(_) | None => self.refusal(place, error),
         }
     }
@@ -283,9 +310,9 @@ async fn set(
     // All other failures come before the prompt for the value.
     let declared = resource.fields(context).await?;
     let Some(found) = fields::find(&declared, place) else {
-        ensure!(place.contains('.'), wrong_form(place));
-        return Err(resource.unknown(place, &fields::known_rows(&declared, place), context).await)
-            .with_context(failed);
+        let known = fields::near(&declared, place, &resource.argument);
+        ensure!(place.contains('.') || known.suggestion.is_some(), wrong_form(place));
+        return Err(resource.unknown(place, &known, context).await).with_context(failed);
     };
     let (section, field) = match found {
         Place::Section(section) => (section, None),
@@ -319,6 +346,7 @@ async fn set(
         note.push_str(&resource.waiting_note(&section.section, context).await);
     }
     note.push_str(&resource.absent_note(&section.section, context).await);
+    note.push_str(&resource.empty_group_note(context).await);
     Ok(Report::note(note))
 }
 
@@ -470,6 +498,14 @@ fn shown_origins(
         "nothing was confirmed: `tollgate credential confirm {} --to ORIGIN` confirms a new origin\n",
         resource.argument
     );
+    let fields = declared.sections.iter().flat_map(|section| &section.fields);
+    let gateways: BTreeMap<&String, &String> = fields.flat_map(|field| &field.gateways).collect();
+    let new: BTreeSet<&str> = waiting.values().flat_map(NewOrigins::added).collect();
+    for (origin, gateway) in gateways.iter().filter(|(origin, _)| new.contains(origin.as_str())) {
+        note.extend([format!(
+            "`{origin}` is that of the gateway `{gateway}`: requests go there only if it is configured\n"
+        )]);
+    }
     Report { out: table(["CREDENTIAL", "SAVED FOR", "NEW"], &rows), note }
 }
 
@@ -498,14 +534,6 @@ fn named_origins<'w>(
     Ok(origins)
 }
 
-    let fields = declared.sections.iter().flat_map(|section| &section.fields);
-    let gateways: BTreeMap<&String, &String> = fields.flat_map(|field| &field.gateways).collect();
-    let new: BTreeSet<&str> = waiting.values().flat_map(NewOrigins::added).collect();
-    for (origin, gateway) in gateways.iter().filter(|(origin, _)| new.contains(origin.as_str())) {
-        note.extend([format!(
-            "`{origin}` is that of the gateway `{gateway}`: requests go there only if it is configured\n"
-        )]);
-    }
 /// Removes a stored credential, also one that no provider file declares now.
 async fn remove(owner: &CredentialOwner, place: &str, context: &Context<'_>) -> anyhow::Result<Report> {
     check_place(place)?;

@@ -151,7 +151,13 @@ fn commands_report_their_outcome() {
     check(&["token", "revoke", "adm_0123456789abcdef"], "", 1, "", "is an admin token's id: add `--admin`");
     check(&["token", "revoke", "tg_nothing"], "", 1, "", "no token is shown as `tg_nothing`");
     check(&["credential", "list", "ada"], "", 0, "providers.t.apiKey", "");
-    check(&["credential", "set", "ada", "providers.t.apikey"], "k", 1, "", "did you mean `apiKey`?");
+    check(
+        &["credential", "set", "ada", "providers.t.apikey"],
+        "k",
+        1,
+        "",
+        "did you mean `providers.t.apiKey`?",
+    );
     check(&["credential", "set", "ada", "providers.t.apiKey"], "two\nlines", 1, "", "failed to store");
     check(&["credential", "set", "ada", "providers.t.apiKey"], "", 1, "", "failed to store");
     check(&["credential", "remove", "ada", "providers.u.apiKey"], "", 1, "", "has no credential");

@@ -1,6 +1,8 @@
 //! The credential fields that the provider files declare, with what an owner has stored: `credential fields`, and the hints of
 //! `credential set`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use clap::Args;
 use http::Method;
@@ -16,8 +18,11 @@ use super::{
 use crate::{
     admin::{CredentialField, CredentialFields, CredentialKind, FieldSection, Wanted},
     escape,
-    suggest::backticked,
+    suggest::{backticked, nearest},
 };
+
+/// The fields that an error lists at most.
+const LISTED: usize = 20;
 
 /// The owner whose stored credentials are shown beside the fields; none for the fields alone.
 #[derive(Args)]
@@ -95,14 +100,52 @@ pub(super) fn find<'f>(fields: &'f CredentialFields, place: &str) -> Option<Plac
     field.map(|(_, field)| Place::Field(field)).or_else(|| section().map(Place::Section))
 }
 
-/// The fields that there are, as a table, for a place that no file declares: those of its section if that is known. Empty if
-/// there are none at all.
-pub(super) fn known_rows(fields: &CredentialFields, place: &str) -> String {
+/// What there is near a place that no file declares.
+pub(super) struct Near {
+    /// The place that was probably meant.
+    pub(super) suggestion: Option<String>,
+    /// A table of the fields of its section; without one, of the first fields of all. Empty if there are none at all.
+    pub(super) rows: String,
+}
+
+/// The fields near a place that no file declares. `owner`: the argument of commands.
+pub(super) fn near(fields: &CredentialFields, place: &str, owner: &str) -> Near {
     let all: Vec<_> = fields.sections.iter().flat_map(all_of).collect();
-    let section = place.rsplit_once('.').map_or("", |(section, _)| section);
+    let meant = meant(&all, place);
+    let section = meant.map(|(section, _)| section.section.as_str());
+    let section = section.or_else(|| place.rsplit_once('.').map(|(section, _)| section)).unwrap_or_default();
     let near: Vec<_> = all.iter().copied().filter(|(one, _)| one.section == section).collect();
     let shown = if near.is_empty() { all } else { near };
-    if shown.is_empty() { String::new() } else { rows_of(shown) }
+    let mut rows = if shown.is_empty() { String::new() } else { rows_of(shown.iter().copied().take(LISTED)) };
+    if shown.len() > LISTED {
+        let more = shown.len() - LISTED;
+        rows.extend([format!("and {more} more: `tollgate credential fields {owner}` lists all\n")]);
+    }
+    Near { suggestion: meant.map(|(section, field)| name(section, field)), rows }
+}
+
+/// The field that a place was probably meant for. Each step is the same or misspelt; the first step of the section may be left
+/// out, as in `example.apiKey` for `providers.example.apiKey`, and so may the field.
+fn meant<'f>(
+    all: &[(&'f FieldSection, &'f CredentialField)],
+    place: &str,
+) -> Option<(&'f FieldSection, &'f CredentialField)> {
+    let given: Vec<&str> = place.split('.').collect();
+    let mut alike = BTreeMap::new();
+    for (section, field) in all.iter().copied() {
+        let whole = name(section, field);
+        let steps: Vec<&str> = whole.split('.').collect();
+        let ends = [steps.len(), steps.len() - 1];
+        let parts = [0, 1].into_iter().flat_map(|from| ends.map(|to| (from, to)));
+        // A part without a step of the section names no field.
+        let parts = parts.filter(|(from, _)| from + 1 < steps.len()).map(|(from, to)| &steps[from..to]);
+        for part in parts.filter(|part| part.len() == given.len()) {
+            if given.iter().zip(part).all(|(one, step)| nearest(one, [*step]).is_some()) {
+                alike.entry(part.join(".")).or_insert((section, field));
+            }
+        }
+    }
+    nearest(place, alike.keys().map(String::as_str)).and_then(|near| alike.get(near)).copied()
 }
 
 fn all_of(section: &FieldSection) -> Vec<(&FieldSection, &CredentialField)> {

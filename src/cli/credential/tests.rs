@@ -2,10 +2,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    accounts::{Actor, DisplayName, KeySources, MasterKey, create_user},
+    accounts::{Actor, DisplayName, KeySources, MasterKey, create_user, update_user},
     cli::context::places,
     settings::Places,
-    store::DuplicateNames,
+    store::{DuplicateNames, UserChange},
 };
 
 const CANARY: &str = "sk-canary-0123456789";
@@ -69,12 +69,34 @@ async fn stored_credentials_are_listed_masked_and_can_be_removed() {
 #[tokio::test]
 async fn credentials_are_shared_by_a_group_or_everybody() {
     let world = World::new().await;
-    let group = CredentialOwner { user: None, group: Some("research".to_owned()), everybody: false };
+    let group = |name: &str| CredentialOwner { user: None, group: Some(name.to_owned()), everybody: false };
     let all = CredentialOwner { user: None, group: None, everybody: true };
-    for (owner, shown) in [(&group, "the group `research`"), (&all, "everybody")] {
+    let store = world.context().store().await.unwrap();
+    let ada_is_in = async |name: &str| {
+        let change = UserChange { group: Some(GroupName::new(name)), ..UserChange::default() };
+        let id = store.users().await.unwrap().remove(0).id;
+        update_user(&store, &Actor::own(), &id, &change).await.unwrap().unwrap();
+    };
+    for (owner, in_group, shown, note) in [
+        (&group("research"), "research", "the group `research`", ""),
+        (
+            &group("reserch"),
+            "research",
+            "the group `reserch`",
+            "no user is in `reserch`; did you mean `research`?\n",
+        ),
+        (
+            &group("research"),
+            "sales",
+            "the group `research`",
+            "no user is in `research` yet: `tollgate user change USER --group research` puts one there\n",
+        ),
+        (&all, "sales", "everybody", ""),
+    ] {
+        ada_is_in(in_group).await;
         let place = "providers.demo.apiKey";
         let said = set(owner, place, |_, _| Ok(Secret::new(CANARY)), &world.context()).await.unwrap().note;
-        assert_eq!(said, format!("stored `{place}` for {shown}\n"));
+        assert_eq!(said, format!("stored `{place}` for {shown}\n{note}"));
         assert!(list::of_owner(owner, &world.context()).await.unwrap().out.contains("sk-canar...6789"));
         remove(owner, place, &world.context()).await.unwrap();
     }
@@ -88,8 +110,11 @@ async fn errors_name_the_field_and_never_quote_the_value() {
         assert!(error.contains(expected) && !error.contains("canary"), "{error}");
     };
     check("demo.apiKey", CANARY, "failed to store `demo.apiKey`: no provider file has such a section").await;
-    check("providers.demo.apikey", CANARY, "did you mean `apiKey`?").await;
-    check("providers.demo.apikey", CANARY, "\nproviders.demo.apiKey  secret  required").await;
+    for place in ["demo.apiKey", "provider.demo.apiKey", "providers.demo.apikey", "demo", "dmeo"] {
+        check(place, CANARY, "did you mean `providers.demo.apiKey`?").await;
+        check(place, CANARY, "\nproviders.demo.apiKey  secret  required").await;
+    }
+    check("exmaple", CANARY, "did you mean `example.oauth`?").await;
     check("apiKey", CANARY, "`apiKey` is not of the form SECTION.FIELD").await;
     check(".apiKey", CANARY, "not of the form").await;
     check("providers.", CANARY, "not of the form").await;
