@@ -97,6 +97,11 @@ fn table(found: &[&Entry]) -> String {
     context::table(["NAME", "TITLE", "CLASS", "HOST", "ENDPOINTS", "DOUBTS"], &rows)
 }
 
+/// The section and name of a field, as `tollgate credential set` takes them.
+fn place(one: &Entry, field: &str) -> String {
+    one.section.as_ref().map_or_else(|| field.to_owned(), |section| format!("{section}.{field}"))
+}
+
 fn host(origin: &str) -> &str {
     origin.strip_prefix("https://").unwrap_or(origin)
 }
@@ -124,7 +129,11 @@ fn details(one: &Entry) -> Lines {
     for field in &one.fields {
         let optional = if field.optional { ", optional" } else { "" };
         let env = if field.env.is_empty() { String::new() } else { format!(": {}", field.env.join(", ")) };
-        line("field:", &format!("{} ({}{optional}){env}", field.name, field.kind));
+        let place = place(one, &field.name);
+        line("field:", &format!("{place} ({}{optional}){env}", field.kind));
+    }
+    if let Some(field) = one.fields.iter().find(|field| !field.optional).or(one.fields.first()) {
+        line("store it:", &format!("tollgate credential set USER {}", place(one, &field.name)));
     }
     for endpoint in &one.endpoints {
         let api = endpoint.api.as_deref().map(|api| format!(" ({api})")).unwrap_or_default();
@@ -134,8 +143,8 @@ fn details(one: &Entry) -> Lines {
         line("doubt:", doubt);
     }
     line("unconfirmed:", &one.unconfirmed.join(", "));
-    for source in &one.sources {
-        line("source:", source);
+    if !one.sources.is_empty() {
+        line("sources:", &format!("{} (`--json` lists them)", one.sources.len()));
     }
     line("looked at:", one.checked.as_deref().unwrap_or_default());
     lines

@@ -260,3 +260,40 @@ fn users_come_from_a_file() {
         assert_eq!(home.run(args, "").code, 2, "{args:?}");
     }
 }
+
+#[test]
+fn long_rows_of_access_are_counted() {
+    let home = Home::shipped();
+    home.user("ada");
+    let said = home.run(&["user", "access", "ada"], "");
+    let row = |name: &str| {
+        let row = said.out.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let anthropic = row("anthropic");
+    assert_eq!(anthropic[1..4], ["missing", "http://127.0.0.1:8787/anthropic", "(+1)"], "{anthropic:?}");
+    let openai = row("openai");
+    assert!(openai[2].ends_with("/openai/v1") && openai.last().unwrap().starts_with("(+"), "{openai:?}");
+    assert!(said.err.contains("`--json` shows all"), "{said:?}");
+    assert!(said.out.lines().all(|line| line.len() < 200), "{}", said.out);
+    let json = home.done(&["user", "access", "ada", "--json"], "");
+    let bases = &serde_json::from_str::<Value>(&json).unwrap()["anthropic"]["basePaths"];
+    assert_eq!(bases.as_array().unwrap().len(), 2, "{bases}");
+}
+
+#[test]
+fn a_provider_shows_where_its_key_is_stored() {
+    let home = Home::shipped();
+    let said = home.done(&["providers", "mistral"], "");
+    for line in [
+        "  field:        providers.mistral.apiKey (secret): MISTRAL_API_KEY\n",
+        "  store it:     tollgate credential set USER providers.mistral.apiKey\n",
+    ] {
+        assert!(said.contains(line), "{line} is missing in\n{said}");
+    }
+    assert_eq!(said.matches("\n  sources:").count(), 1, "{said}");
+    assert!(!said.contains("\n  source:"), "{said}");
+    let json: Value = serde_json::from_str(&home.done(&["providers", "mistral", "--json"], "")).unwrap();
+    assert!(json[0]["sources"].as_array().unwrap().len() > 1, "{json}");
+    assert_eq!(json[0]["section"], "providers.mistral");
+}

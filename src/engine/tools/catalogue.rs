@@ -31,6 +31,8 @@ pub struct Entry {
     pub endpoints: Vec<EndpointLine>,
     /// The ways to authenticate, in order: the headers and parameters that carry the secret.
     pub auth: Vec<String>,
+    /// The section of its credentials: `SECTION.FIELD` is the place of a field.
+    pub section: Option<String>,
     /// The fields of its credentials.
     pub fields: Vec<FieldLine>,
     /// The gateways that its requests can go through.
@@ -109,6 +111,7 @@ fn entry(files: &Files, provider: &Provider) -> Entry {
         apis: apis.map(|api| api.name.to_string()).collect(),
         endpoints: provider.endpoints.iter().map(endpoint).collect(),
         auth: provider.auth.iter().map(|entry| auth(provider, entry)).collect(),
+        section: provider.section.as_ref().map(|section| section.name.clone()),
         fields: fields(provider, &env.unwrap_or_default()),
         gateways: provider.gateways.iter().map(|used| used.gateway.name.to_string()).collect(),
         models: models.unwrap_or_default(),
