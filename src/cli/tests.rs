@@ -29,7 +29,7 @@ fn other_words_are_the_same_commands() {
         "tollgate token delete tok_1",
         "tollgate user create alice",
         "tollgate user delete alice",
-        "tollgate credential add alice providers.groq.apiKey",
+        "tollgate credential add alice providers.demo.apiKey",
         "tollgate credentials ls alice",
     ] {
         assert!(check(line).unwrap_or_default(), "{line}");
