@@ -61,7 +61,7 @@ pub use credential::{
 };
 pub use head::{MAX_FIELDS, body_bytes, not_http, too_large as head_too_large};
 pub use metrics::MetricsCall;
-pub use own::{ListenerRole, OwnAnswer};
+pub use own::{ListenerRole, OwnAnswer, is_front_page};
 pub use session::{PageOrigin, Presented, SessionCookie, Site, session_secrets};
 pub use token::{Made, TokenAttempt, TokenState};
 pub use unknown_token::TokenOf;

@@ -68,7 +68,7 @@ impl OwnAnswer {
 }
 
 /// True for a person who opens `/` in a browser. No path of a provider is that short: any other client gets a fault there.
-pub(super) fn is_front_page(head: &Parts) -> bool {
+pub fn is_front_page(head: &Parts) -> bool {
     let accepted = head.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let mut types = accepted.flat_map(|line| line.split(',')).map(|one| one.split(';').next().unwrap_or(one));
     head.uri.path() == "/"

@@ -11,7 +11,7 @@ use crate::{
         token,
     },
     request::{
-        cors,
+        cors, decide,
         rewrite::{EngineHeader, Reason},
         table::{self, Table},
     },
@@ -34,6 +34,9 @@ pub(super) const DIGEST: &str = "for a body that asks for usage: this is the dig
 pub(super) fn own_answer(head: &Parts, table: &Table) -> Option<String> {
     if head.method == Method::OPTIONS {
         return Some(format!("a CORS preflight, which tollgate answers on any path{}", allowed(head, table)));
+    }
+    if decide::is_front_page(head) {
+        return Some("`/` in a browser, which tollgate leads to its pages".to_owned());
     }
     let (first, _) = own_paths::find(head.uri.path())?;
     Some(format!("`/{first}` is tollgate's own path: no provider serves it"))
