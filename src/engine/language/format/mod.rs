@@ -7,6 +7,7 @@
 mod order;
 mod portable;
 mod read;
+pub mod stamped;
 mod write;
 
 use std::sync::Arc;
@@ -48,7 +49,7 @@ struct Block {
 }
 
 /// `[path]` or `[[path]]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Header {
     path: Vec<String>,
     array: bool,
@@ -56,7 +57,7 @@ struct Header {
 }
 
 /// A key with its value, or an item of an array, whose path is empty.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Item {
     above: Vec<String>,
     path: Vec<String>,
@@ -65,7 +66,7 @@ struct Item {
 }
 
 /// A value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     /// A scalar as written.
     Scalar(String),

@@ -122,7 +122,7 @@ fn with(line: String, beside: Option<&String>) -> String {
     }
 }
 
-fn dotted(path: &[String]) -> String {
+pub(super) fn dotted(path: &[String]) -> String {
     let keys: Vec<String> = path.iter().map(|key| key_of(key)).collect();
     keys.join(".")
 }
@@ -151,7 +151,7 @@ fn node(node: &Node, indent: usize, used: usize) -> String {
 }
 
 /// A value on one line. None if it has comments.
-fn flat(node: &Node) -> Option<String> {
+pub(super) fn flat(node: &Node) -> Option<String> {
     let (items, below, open, close) = match node {
         Node::Scalar(text) => return Some(text.clone()),
         Node::Array(items, below) => (items, below, "[", "]"),
