@@ -12,7 +12,7 @@ pub use tollgate_engine::{
     language::{bind, compile, fields, format, generator, lint, starter, syntax, token, variables},
     pipeline,
     request::{access_record, cors, decide, meter, rewrite, splice, table, trace_context},
-    tools::{catalogue, client_setup, diff, explain, filetest, prove, reconcile, upstream_routes},
+    tools::{catalogue, client_setup, diff, explain, filetest, import, prove, reconcile, upstream_routes},
 };
 
 // floor: the clock

@@ -10,6 +10,7 @@ pub mod credential;
 pub mod diff;
 pub mod explain;
 pub mod fmt;
+pub mod import;
 pub mod import_worker;
 mod issued;
 mod own_url;
@@ -87,6 +88,7 @@ enum Command {
     New(new::Args),
     Providers(providers::Args),
     Setup(setup::Args),
+    Import(import::Args),
     Diff(diff::Args),
     Prove(prove::Args),
     /// Run the provider files' own tests, and report what they do not cover
@@ -139,7 +141,8 @@ pub fn main() -> ExitCode {
             | Command::Prove(_)
             | Command::Test(_)
             | Command::Explain(_)
-            | Command::Price(_),
+            | Command::Price(_)
+            | Command::Import(_),
         ) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     };
@@ -220,6 +223,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
         Command::New(args) => new::run(&args, places),
         Command::Providers(args) => providers::run(&args),
         Command::Setup(args) => block_on(setup::run(&args, places)),
+        Command::Import(args) => import::run(&args, &places.providers()?),
         Command::Fmt(args) => fmt::run(&args, &places.providers()?),
         Command::Diff(args) => return Ok(diff::main(&args)),
         Command::Prove(args) => return Ok(prove::main(&args, places)),

@@ -85,6 +85,12 @@ pub fn provider(name: &str) -> Result<&'static str, Option<&'static str>> {
     found.map(|file| file.text).ok_or_else(|| nearest(name, provider_names()))
 }
 
+/// The built-in providers: the name, the path as shown, and the text.
+pub fn providers() -> impl Iterator<Item = (&'static str, PathBuf, &'static str)> {
+    let providers = FILES.iter().filter(|file| file.folder == Folder::Providers);
+    providers.filter_map(|file| Some((file.path.file_stem()?.to_str()?, file.shown(), file.text)))
+}
+
 /// The built-in file of a folder with a text of this hash.
 pub(super) fn find(folder: Folder, hash: Hash) -> Option<&'static BuiltIn> {
     let found = FILES.binary_search_by_key(&(folder, hash), BuiltIn::key).ok()?;

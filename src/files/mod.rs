@@ -51,7 +51,7 @@ mod change_events;
 
 mod reload;
 
-pub use built_in::{BUILT_IN, provider as built_in_provider};
+pub use built_in::{BUILT_IN, provider as built_in_provider, providers as built_in_providers};
 pub use config::{Config, InitialDiagnostics, StartError};
 pub use found::{Found, RenderedFinding};
 pub use last_good_dir::has_last_good;
@@ -61,7 +61,7 @@ pub use log::findings as log_findings;
 pub use reload::{Reloader, start};
 pub use served::{ServedFile, ServedFiles};
 pub use snapshot::{CheckedText, FilePlace, ServingFiles};
-pub use source_file::{MAX_FILE_BYTES, SourceFile, Text, decode_utf8, read_text};
+pub use source_file::{MAX_FILE_BYTES, SourceFile, Text, decode_utf8, read_foreign, read_text};
 pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
 pub use tree::{SourceTree, policy_path};
 pub use vars::var_value;

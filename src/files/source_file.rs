@@ -204,20 +204,31 @@ pub fn decode_utf8(bytes: Vec<u8>) -> Result<String, String> {
     })
 }
 
+/// Reads a text of another project, if its real path is below `root`, a real path itself. The error is a fragment.
+pub fn read_foreign(path: &Path, root: &Path, max: u64) -> Result<Arc<str>, String> {
+    let bytes = read_real(path, root, max, "the directory")?;
+    decode_utf8(bytes).map(Arc::from)
+}
+
 /// Reads a file, if its real path is below `root`. The error is a fragment.
 fn read_below(path: &Path, root: &Path) -> Result<Vec<u8>, String> {
+    read_real(path, root, MAX_FILE_BYTES, "the providers directory")
+}
+
+/// Reads a file of at most `max` bytes, if its real path is below `root`. `place`: what `root` is. The error is a fragment.
+fn read_real(path: &Path, root: &Path, max: u64, place: &str) -> Result<Vec<u8>, String> {
     let real = fs::canonicalize(path).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => "a link that leads to itself".to_owned(),
         Some(Errno::NOENT) if path.is_symlink() => "a link that leads nowhere".to_owned(),
         _ => format!("cannot be read: {error}"),
     })?;
     if !real.starts_with(root) {
-        return Err("a link that leads out of the providers directory is not followed".into());
+        return Err(format!("a link that leads out of {place} is not followed"));
     }
     // `NOFOLLOW` on the checked path: a link swapped in since the check is not followed.
     let file =
         open_nonblocking(&real, OFlags::NOFOLLOW).map_err(|error| format!("cannot be read: {error}"))?;
-    read_bounded(file, MAX_FILE_BYTES)
+    read_bounded(file, max)
 }
 
 /// Opens a file for reading. A pipe without a writer does not block.

@@ -59,6 +59,12 @@ fn bad_home() -> Home {
     let users = json!({ "usr_\u{1b}\nFORGED": user, "usr_00000000000000aa": user });
     let dump = json!([{ "key": "users", "value": users.to_string() }, { "key": "x\u{1b}\nFORGED\u{202e}:1", "value": "" }]);
     fs::write(home.path("dump.json"), dump.to_string()).unwrap();
+    // A project's provider, of which only the mark is hostile: it is shown since no preset is for it.
+    let dir = home.path("import/models.dev/providers/demo");
+    fs::create_dir_all(dir.join(FILE_NAME)).unwrap();
+    fs::create_dir_all(home.path("import/models.dev/providers").join(FILE_NAME)).unwrap();
+    let entry = format!("name = \"{HOSTILE}\"\nnpm = \"{HOSTILE}\"\napi = \"https://demo.example/v1\"\n");
+    fs::write(dir.join("provider.toml"), entry).unwrap();
     home
 }
 
@@ -152,6 +158,10 @@ fn calls() -> Vec<(Vec<&'static str>, bool)> {
         ("rekey --to HOSTILE", true),
         ("import-worker dump.json", false),
         ("import-worker HOSTILE", true),
+        ("import models.dev import/models.dev", true),
+        ("import models.dev import/models.dev --json", true),
+        ("import HOSTILE", true),
+        ("import models.dev HOSTILE", true),
         ("mock --listen HOSTILE", true),
         ("providers HOSTILE", true),
         ("providers --json HOSTILE", false),

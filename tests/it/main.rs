@@ -42,6 +42,7 @@ mod forms;
 mod harness;
 mod http2;
 mod import;
+mod import_sources;
 mod inputs;
 mod isolation;
 mod keys;

@@ -10,7 +10,10 @@ use tollgate::{
     syntax::FieldKind,
 };
 
-use crate::harness::{Answer, Api, CommandOutput, Exchange, Home, KEY, World, binary, root};
+use crate::{
+    harness::{Answer, Api, CommandOutput, Exchange, Home, KEY, World, binary, root},
+    import_sources,
+};
 
 /// A client's headers beside its token: some pass, some are dropped for each reason, some are set, removed or passed
 /// by a file.
@@ -641,6 +644,9 @@ fn the_commands_in_the_documentation_are_right() {
             words.into_iter().map(str::to_owned).collect::<Vec<_>>()
         });
         let args: Vec<String> = args.collect();
+        if args[0] == "import" {
+            import_sources::copy(&root().join("tests/import"), &home.path("src"));
+        }
         if args[0] == "price" {
             let guide = fs::read_to_string(root().join("docs/provider-files.md")).unwrap();
             let mut blocks = guide.split("```toml\n").filter_map(|tail| tail.split_once("```"));
