@@ -83,7 +83,7 @@ check("steps have this server's address and the provider's path, and are copied"
   const base = `${tollgate.url}/proxy/acme`;
   await one.getByRole("button", { name: "Copy the address" }).click();
   await shows(one, "Copied.");
-  assert.equal(await clipboard(one), base);
+  assert.equal(await clipboard(one), `${base}/v1`);
   await one.getByRole("button", { name: "Copy step 1 for curl" }).click();
   await one.waitForFunction(() => navigator.clipboard.readText().then((text) => text.startsWith("curl ")));
   const command = await clipboard(one);
