@@ -95,7 +95,7 @@ fn entry(files: &Files, provider: &Provider) -> Entry {
         preset.as_ref().ok()?.document.catalogue.as_ref()
     };
     let known = own.and_then(|own| own.catalogue.as_ref()).or_else(of_preset).cloned().unwrap_or_default();
-    let syntax::Catalogue { env, models, sources, checked, unconfirmed, doubts } = known;
+    let syntax::Catalogue { env, models, sources, checked, unconfirmed, doubts, imports: _ } = known;
     let apis = provider.endpoints.iter().filter_map(|one| one.api.as_ref());
     let origins: BTreeSet<String> = provider
         .endpoints

@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+/// The projects whose files `tollgate import` reads.
+pub const PROJECTS: [&str; 4] = ["models.dev", "litellm", "catwalk", "bitrouter"];
+
 /// What is known about the provider, and from where: for `tollgate providers` and for readers of the file. No request depends on
 /// it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -34,4 +37,9 @@ pub struct Catalogue {
     #[schemars(example = json!(["Its documents name two base URLs, with `/v1` and without."]))]
     #[schemars(extend("maxItems" = 64))]
     pub doubts: Option<Vec<String>>,
+    /// In a preset: how projects that `tollgate import` reads name APIs of its kind. By project, each mark with the part of the
+    /// endpoints' paths that the project's base URLs already end with; it may be empty.
+    #[schemars(example = json!({ "models.dev": { "@demo/compatible": "/v1" } }))]
+    #[schemars(extend("maxProperties" = 4))]
+    pub imports: Option<BTreeMap<String, BTreeMap<String, String>>>,
 }

@@ -1,5 +1,7 @@
 //! Checks the `[catalogue]` table. Nothing of it is compiled: no request depends on it.
 
+use std::collections::BTreeMap;
+
 use super::Compiler;
 use crate::{
     base::{
@@ -7,7 +9,10 @@ use crate::{
         diag::Code,
         suggest::{backticked, nearest},
     },
-    language::{compile::Section, syntax},
+    language::{
+        compile::Section,
+        syntax::{self, pointer_step},
+    },
 };
 
 impl Compiler<'_> {
@@ -17,7 +22,7 @@ impl Compiler<'_> {
         section: Option<&Section>,
     ) {
         let Some(catalogue) = catalogue else { return };
-        let syntax::Catalogue { env, models, sources, checked, unconfirmed, doubts } = catalogue;
+        let syntax::Catalogue { env, models, sources, checked, unconfirmed, doubts, imports } = catalogue;
         for (field, variables) in env.iter().flatten() {
             self.check_variables(field, variables, section);
         }
@@ -34,6 +39,9 @@ impl Compiler<'_> {
             let (day, problem) = problem;
             self.report(Code::BadValue, self.value("/catalogue/checked"), format!("`{day}` {problem}"));
         }
+        for (project, marks) in imports.iter().flatten() {
+            self.check_imports(project, marks);
+        }
         for (index, key) in unconfirmed.iter().flatten().enumerate() {
             let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1").replace('.', "/"));
             if key.is_empty() || !self.has(&pointer) {
@@ -41,6 +49,27 @@ impl Compiler<'_> {
                 let message = format!("the provider has no key `{key}`");
                 let help = "write the steps with dots between them, as in `endpoint.chat`";
                 self.report_with_help(Code::Reference, at, message, help);
+            }
+        }
+    }
+
+    /// The marks of the projects that `tollgate import` reads.
+    fn check_imports(&mut self, project: &str, marks: &BTreeMap<String, String>) {
+        let pointer = format!("/catalogue/imports/{}", pointer_step(project));
+        if !syntax::PROJECTS.contains(&project) {
+            let help = match nearest(project, syntax::PROJECTS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known projects: {}", backticked(syntax::PROJECTS)),
+            };
+            let message = format!("`tollgate import` reads no project `{project}`");
+            self.report_with_help(Code::Reference, self.key(&pointer), message, help);
+        }
+        for (mark, end) in marks {
+            if !end.is_empty() && (!end.starts_with('/') || end.ends_with('/')) {
+                let at = self.value(&format!("{pointer}/{}", pointer_step(mark)));
+                let message = format!("`{end}` is not the start of a path");
+                let help = "write it as in `/v1`, or leave it empty";
+                self.report_with_help(Code::BadValue, at, message, help);
             }
         }
     }
