@@ -84,7 +84,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
         }
     }
     let out = match (&args.out, default) {
-        (Some(dir), _) | (None, Source::Directory(dir)) => dir.clone(),
+        (Some(dir), _) | (None, Source::Directory { path: dir, .. }) => dir.clone(),
         (None, Source::Embedded(_)) => PathBuf::from(DIRECTORY),
     };
     let mut loaded = loaded(&out)?;
@@ -136,7 +136,7 @@ fn sources(words: &[OsString]) -> anyhow::Result<Vec<(Project, PathBuf)>> {
 /// The files of the directory, if it exists, without built-in providers.
 fn loaded(out: &Path) -> anyhow::Result<Loaded> {
     let source = if out.is_dir() {
-        Source::Directory(out.to_owned())
+        Source::directory(out)
     } else {
         Source::Embedded(Catalogue::Named(BTreeSet::new()))
     };
