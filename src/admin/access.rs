@@ -210,7 +210,41 @@ fn key(
             return found;
         }
     }
-    UsedKey::without(if is_optional { UsedKeyFrom::NotNeeded } else { UsedKeyFrom::Missing })
+    if !is_optional {
+        return UsedKey::without(UsedKeyFrom::Missing);
+    }
+    let keyless = entries().find(|auth| !auth.names_secret);
+    keyless.map_or_else(
+        || UsedKey::without(UsedKeyFrom::NotNeeded),
+        |auth| values(provider, auth, endpoint, stored, owners),
+    )
+}
+
+/// The values without which no request to an endpoint is made, with an entry that has no secret: of the first owner who has all.
+fn values(
+    provider: &bind::Provider,
+    auth: &bind::Auth,
+    endpoint: usize,
+    stored: &Stored,
+    owners: &Owners<'_>,
+) -> UsedKey {
+    let (Some(section), endpoint) = (&provider.section, &provider.endpoints[endpoint]) else {
+        return UsedKey::without(UsedKeyFrom::NotNeeded);
+    };
+    let needed = fields(provider, auth, endpoint).into_iter();
+    let needed: Vec<&str> = needed.filter(|field| provider.needs_at(auth, endpoint, field)).collect();
+    if needed.is_empty() {
+        return UsedKey::without(UsedKeyFrom::NotNeeded);
+    }
+    let named = || needed.iter().map(|field| (*field).to_owned()).collect();
+    for holder in [Holder::Own, Holder::Group, Holder::Everybody] {
+        if needed.iter().all(|field| stored.has(holder, &section.name, field)) {
+            let unconfirmed = needed.iter().any(|field| stored.waits(holder, &section.name, field));
+            let (owner, fields) = (owners.text(holder), named());
+            return UsedKey { from: holder.into(), owner, fields, missing: Vec::new(), unconfirmed };
+        }
+    }
+    UsedKey { missing: named(), ..UsedKey::without(UsedKeyFrom::Incomplete) }
 }
 
 /// The fields that requests to an endpoint with an entry are made of.

@@ -84,8 +84,11 @@ async fn key_line(id: &str, data: &Path, keys: &KeySources) -> String {
             format!("its master key `{id}` is in `{}` again{}\n", shown(&file), kept.unwrap_or_default())
         }
         Ok(None) => {
+            let kept = data.join(accounts::old_key_file(id));
+            let is_kept = id.bytes().all(|byte| byte.is_ascii_hexdigit()) && kept.is_file();
+            let kept = if is_kept { format!("; `{}` has that key", shown(&kept)) } else { String::new() };
             let problem = error.to_string();
-            format!("its credentials cannot be decrypted yet: {}\n", escape::value(&problem))
+            format!("its credentials cannot be decrypted yet: {}{kept}\n", escape::value(&problem))
         }
         Err(failed) => {
             let (problem, failed) = (error.to_string(), failed.to_string());

@@ -174,6 +174,10 @@ impl StatusRecord {
         }
         if let Source::Directory { path: dir, .. } = &self.source {
             for Rejected { name, .. } in &reconciled.rejected {
+                // Its file may be a built-in one.
+                if files.values().any(|listed| listed.provider == Some(name)) {
+                    continue;
+                }
                 let shown = tree::display_path(dir, Folder::Providers, name);
                 let state = FileState::Rejected;
                 let gone = ListedFile { provider: Some(name), independent: None, state, hash: None };

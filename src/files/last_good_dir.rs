@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -70,9 +71,11 @@ pub(super) struct LastGoodDir {
     is_failing: bool,
 }
 
-/// True if the data directory holds last good files of this providers directory.
-pub fn has_last_good(data: &Path, providers: &Path) -> bool {
-    LastGoodDir::new(data, providers).has_files()
+/// The absolute path of the providers directory whose last good files a data directory holds; none if it holds none.
+pub fn last_good_source(data: &Path) -> Option<PathBuf> {
+    let index = fs::read(data.join(DIRECTORY).join(INDEX)).ok()?;
+    let index: Index = serde_json::from_slice(&index).ok()?;
+    (!index.providers.is_empty()).then(|| index.source.into())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,13 +125,6 @@ impl LastGoodDir {
             saved: None,
             is_failing: false,
         }
-    }
-
-    /// True if the index is of this providers directory and lists a provider.
-    fn has_files(&self) -> bool {
-        let index = fs::read(self.dir.join(INDEX)).ok();
-        let index = index.and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok());
-        index.is_some_and(|index| index.source == self.source && !index.providers.is_empty())
     }
 
     /// The stored versions; none if they cannot be read, which is logged.
@@ -228,8 +224,8 @@ impl LastGoodDir {
 
     fn write<'k>(&self, index: &Index, texts: impl Iterator<Item = &'k Arc<SourceFile>>) -> io::Result<()> {
         match create_private_dir(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => refuse_link_of_other(&self.dir)?,
+            created => created?,
         }
         let there = names(&self.dir)?;
         let texts: BTreeMap<String, &Text> = texts
@@ -243,7 +239,7 @@ impl LastGoodDir {
         }
         replace(&self.dir.join(INDEX), &serde_json::to_vec(index)?, true)?;
         File::open(&self.dir)?.sync_all()?;
-        for old in there.iter().filter(|name| *name != INDEX && !texts.contains_key(*name)) {
+        for old in there.iter().filter(|name| is_own_name(name) && !texts.contains_key(*name)) {
             // A file that cannot be removed does no harm: the index does not name it.
             let _ = fs::remove_file(self.dir.join(old));
         }
@@ -274,6 +270,25 @@ impl IndexEntry {
         });
         Self { stale_since_ms: files.stale.map(|stale| stale.since_ms), inputs: inputs.collect() }
     }
+}
+
+/// For root: refuses a link that another user made in place of the directory, to have root write and delete elsewhere.
+fn refuse_link_of_other(dir: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(dir)?;
+    if found.is_symlink() && found.uid() != 0 && rustix::process::geteuid().is_root() {
+        return Err(io::Error::other(
+            "it is a link of another user: remove it, or run tollgate as that user",
+        ));
+    }
+    Ok(())
+}
+
+/// True for the names of texts and of their drafts, which are deleted when no version needs them. Other files stay.
+fn is_own_name(name: &str) -> bool {
+    let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
+    matches!(extension, "toml" | "tmp")
+        && stem.len() == 64
+        && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn names(dir: &Path) -> io::Result<BTreeSet<String>> {

@@ -54,7 +54,7 @@ mod reload;
 pub use built_in::{BUILT_IN, provider as built_in_provider, providers as built_in_providers};
 pub use config::{Config, InitialDiagnostics, StartError};
 pub use found::{Found, RenderedFinding};
-pub use last_good_dir::has_last_good;
+pub use last_good_dir::last_good_source;
 pub use live::{Live, ReloadError};
 pub use load::{load, load_with};
 pub use log::findings as log_findings;

@@ -166,7 +166,14 @@ impl ReloadState {
         match (read, dir) {
             (Ok(tree), _) if tree.has_providers() && (!has_own || tree.has_own_providers()) => Ok(tree),
             (Ok(_), Source::Directory { path: dir, .. }) => {
-                Err(format!("`{}` has no provider file", dir.display()))
+                let kept = self.config.data.join("last-good");
+                let (dir, kept) = (dir.display(), kept.display());
+                let meant = if has_own {
+                    format!("; if that is meant, stop tollgate, delete `{kept}`, and start it")
+                } else {
+                    String::new()
+                };
+                Err(format!("`{dir}` has no provider file{meant}"))
             }
             (Ok(_), Source::Embedded(_)) => Err("`catalogue` names no provider".to_owned()),
             (Err(error), Source::Directory { path: dir, .. }) => {

@@ -106,8 +106,10 @@ impl Places {
                 None => return Ok(None),
             },
         };
+        let names: Vec<String> =
+            names.iter().flat_map(|names| names.split(',')).map(|name| name.trim().to_owned()).collect();
         if let Some(bad) = names.iter().find(|name| FileName::new(name).is_none()) {
-            let problem = "it cannot be the name of a provider: use `[a-z0-9][a-z0-9-]*`".to_owned();
+            let problem = "it cannot be the name of a provider: name one or several, or `all`".to_owned();
             return Err(SettingsError::Value { origin, value: bad.clone(), problem });
         }
         let is_all = names.iter().any(|name| name == "all");

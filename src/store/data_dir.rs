@@ -159,7 +159,9 @@ fn refuse_links(dir: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     // SQLite opens these by their names.
-    for path in [DATABASE, "tollgate.db-wal", "tollgate.db-shm"].map(|name| dir.join(name)) {
+    for path in
+        [DATABASE, "tollgate.db-wal", "tollgate.db-shm", "tollgate.db-journal"].map(|name| dir.join(name))
+    {
         if path.is_symlink() {
             return Err(StoreError::from_io(&path, is_link()));
         }

@@ -16,14 +16,22 @@ use crate::{
 /// The source of the provider files. If the default directory served before and is missing now, it stays the source:
 /// a missing directory is more likely a mistake than a wish for the built-in files.
 pub(super) fn source(settings: &Settings) -> Source {
-    let default = Path::new(DEFAULT_PROVIDERS);
-    if matches!(settings.providers, Source::Embedded(_)) && files::has_last_good(&settings.data, default) {
+    let served =
+        files::last_good_source(&settings.data).filter(|_| matches!(settings.providers, Source::Embedded(_)));
+    if let Some(served) = served {
+        let default = Path::new(DEFAULT_PROVIDERS);
         let kept = settings.data.join("last-good").display().to_string();
+        if std::path::absolute(default).is_ok_and(|here| here == served) {
+            tracing::warn!(
+                kept,
+                "`{DEFAULT_PROVIDERS}` is missing; serving its last good snapshot. To use the built-in files, delete {kept}."
+            );
+            return Source::Directory { path: default.into(), catalogue: settings.catalogue.clone() };
+        }
         tracing::warn!(
-            kept,
-            "`{DEFAULT_PROVIDERS}` is missing; serving its last good snapshot. To use the built-in files, delete {kept}."
+            served = %served.display(),
+            "the built-in provider files serve, and not those of the directory that served from this data directory before: if that is a mistake, start tollgate where it was started then, or name the directory with `--providers`"
         );
-        return Source::Directory { path: default.into(), catalogue: settings.catalogue.clone() };
     }
     settings.providers.clone()
 }

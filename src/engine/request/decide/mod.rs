@@ -428,7 +428,10 @@ fn no_endpoint(table: &Table, head: &Parts, caller: &CallerFacts<'_>) -> Fault {
     }
     let meant =
         table.meant(&head.method, path, |provider, endpoint| caller.reaches(&provider.name, &endpoint.name));
-    let nearest = meant.map(|(method, path)| format!("The nearest endpoint is `{method} {path}`. "));
+    let nearest = meant.map(|(method, meant)| {
+        let other_method = if *meant == *path { format!(", not for {}", head.method) } else { String::new() };
+        format!("The nearest endpoint is `{method} {meant}`{other_method}. ")
+    });
     let message = format!(
         "Route not implemented in AI Gateway: {path}. {}`GET /auth/providers` and `tollgate routes` list all",
         nearest.unwrap_or_default()

@@ -113,13 +113,13 @@ impl Speaks {
     }
 }
 
-/// The part of a path before its end, if it has that end.
+/// The part of a path before its end, if it has that end. The last segment says what a client asks for: no capture takes it.
 fn before<'p>(path: &'p str, end: &str) -> Option<&'p str> {
     let mut rest = path;
-    for expected in end.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
+    for (at, expected) in end.split('/').skip(1).collect::<Vec<_>>().into_iter().rev().enumerate() {
         let (before, segment) = rest.rsplit_once('/')?;
         let shape = shape(segment);
-        let takes_any = shape == WHOLE && !expected.contains('{');
+        let takes_any = at > 0 && shape == WHOLE && !expected.contains('{');
         if !takes_any && shape != self::shape(expected) {
             return None;
         }
