@@ -374,6 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn only_files_of_its_own_are_deleted() {
+        let data = tempfile::tempdir().unwrap();
+        let mut dir = LastGoodDir::new(data.path(), Path::new("providers.d"));
+        save(&mut dir, &[("a", files(&[("a.toml", "x = 1")], None))]);
+        let kept = data.path().join(DIRECTORY);
+        for name in ["foreign.toml", "notes.tmp", "abc"] {
+            fs::write(kept.join(name), "of somebody").unwrap();
+        }
+        let old = format!("{}.toml", "0".repeat(64));
+        fs::write(kept.join(&old), "of a version before").unwrap();
+        save(&mut dir, &[("a", files(&[("a.toml", "x = 2")], None))]);
+        let there = names(&kept).unwrap();
+        for name in ["foreign.toml", "notes.tmp", "abc"] {
+            assert!(there.contains(name), "{name}: {there:?}");
+        }
+        assert!(!there.contains(&old), "{there:?}");
+    }
+
+    #[test]
     fn damaged_texts_and_indexes_are_ignored() {
         let data = tempfile::tempdir().unwrap();
         let mut dir = LastGoodDir::new(data.path(), Path::new("p"));

@@ -107,6 +107,8 @@ fn a_base_url_is_what_the_clients_own_path_follows() {
     check("/models/{model}", "/models/fixed", None);
     check("/chat", "/of/{deployment}/chat", None);
     check("/v1beta/models/{model}:run", "/{version}/models/{id}:run", Some("/p"));
+    check("/messages", "/v1/messages/batches/{batch}", None);
+    check("/v1/messages", "/{version}/messages", Some("/p"));
     check("/v1beta/models/{model}:run", "/x/{version}/models/{id}:run", Some("/p/x"));
     check("/v1beta/run", "/v{version}/run", None);
 }
