@@ -255,7 +255,7 @@ const ROWS: &[Row] = &[
     Row("The scopes come after it", Only, "GET /t/live", &["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="], Scoped, Refused(403, "token_scope", "This token does not reach `t/live`")),
     Row("Any other upgrade is ignored", Only, "GET /t/get", &["Upgrade: h2c"], Known, Sent("/get")),
     Row("No endpoint", Only, "GET /nowhere", &[], Known, no_route("Route not implemented in AI Gateway: /nowhere. `GET /auth/providers` and `tollgate routes` list all")),
-    Row("", Only, "PUT /t/get", &[], Known, no_route("Route not implemented in AI Gateway: /t/get. The nearest endpoint is `GET /t/get`. `GET /auth/providers` and `tollgate routes` list all")),
+    Row("", Only, "PUT /t/get", &[], Known, no_route("Route not implemented in AI Gateway: /t/get. The nearest endpoint is `GET /t/get`, not for PUT. `GET /auth/providers` and `tollgate routes` list all")),
     Row("", Only, "GET /t//get", &[], Scoped, no_route("Route not implemented in AI Gateway: /t//get. The nearest endpoint is `POST /t/post`. `GET /auth/providers` and `tollgate routes` list all")),
     Row("The provider's file is rejected", Only, "GET /broken/get", &[], Known, Refused(503, "config_rejected", "Provider broken is out of service: its configuration is rejected")),
     Row("", Only, "GET /broken/get", &[], Scoped, Refused(503, "config_rejected", "Provider broken is out of service: its configuration is rejected")),

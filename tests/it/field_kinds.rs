@@ -241,7 +241,7 @@ fn the_command_sets_fields_of_a_section_and_lists_them() {
     let (listed, _) = done(&["credential", "list", "ada"], "");
     assert!(listed.contains("regional.region  own    eu\n"), "{listed}");
     let (said, _) = done(&["credential", "set", "ada", "regional.regoin"], "eu");
-    assert!(said.contains("did you mean `region`?"), "{said}");
+    assert!(said.contains("did you mean `regional.region`?"), "{said}");
     assert!(said.contains("regional.apiKey  secret  required"), "{said}");
     assert!(said.contains("regional.region  text    required  matches `[a-z]{2}`  eu"), "{said}");
     let (listed, _) = done(&["credential", "fields", "ada"], "");

@@ -236,7 +236,7 @@ fn an_address_in_use_is_named_with_its_flag() {
     let failed = |flag: &str| format!(":{port}` shows it), or choose another address with `{flag}`");
     check(&taken, "127.0.0.1:0", &failed("--listen"));
     check("127.0.0.1:0", &taken, &failed("--admin-listen"));
-    check("127.0.0.1:9", "127.0.0.1:9", "`--admin-listen` cannot be `127.0.0.1:9`: `listen` is the same");
+    check("127.0.0.1:9", "127.0.0.1:9", "`--admin-listen` cannot be `127.0.0.1:9`: `--listen` is the same");
 }
 
 #[test]

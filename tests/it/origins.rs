@@ -175,7 +175,7 @@ fn a_key_stays_behind_when_its_provider_moves() {
     let id = place.id("ada");
     assert_eq!((&line["whose"], &line["from"]), (&json!(id), &json!("https://one.example")));
     let waits = format!(
-        "1 stored credential of 1 owner waits for a confirmation: requests with them are refused until then\n  \
+        "1 stored credential of 1 owner waits for a confirmation: requests that would send them to a new host are refused until then\n  \
          `s.key` of ada ({id}): stored for https://one.example, leads to https://two.example now\n  help: "
     );
     for command in ["status", "reload"] {

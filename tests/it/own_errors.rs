@@ -101,7 +101,12 @@ fn a_404_names_the_endpoint_that_was_meant() {
         let (answer, body) = refused(&mut world, &format!("{method} {path}"), &known);
         assert_eq!(answer.head.status(), 404, "{path}");
         assert_eq!(body["error"]["code"], "route_not_found");
-        let nearest = expected.map(|near| format!("The nearest endpoint is `{near}`. ")).unwrap_or_default();
+        let nearest = expected.map(|near| {
+            let is_path = near.split_once(' ').is_some_and(|(_, near)| near == path);
+            let other_method = if is_path { format!(", not for {method}") } else { String::new() };
+            format!("The nearest endpoint is `{near}`{other_method}. ")
+        });
+        let nearest = nearest.unwrap_or_default();
         let list = "`GET /auth/providers` and `tollgate routes` list all";
         let message = format!("Route not implemented in AI Gateway: {path}. {nearest}{list}");
         assert_eq!(body["error"]["message"], message);
