@@ -3,6 +3,7 @@
 //!
 //! Never prints a token. Read next: `client_setup`, which fills the steps in, and `files`, which writes.
 
+mod as_owner;
 mod files;
 mod merge;
 
@@ -43,7 +44,7 @@ pub struct Args {
     /// The model that it is to use; else `MODEL` stands in its place
     #[arg(long, value_name = "MODEL", requires = "client", value_parser = model)]
     model: Option<String>,
-    /// Put the steps that have a file into it. Other keys and comments stay. A file that existed is kept as FILE.before-tollgate
+    /// Put the steps that have a file into it. Other keys and comments stay. A file that existed is kept as FILE.before-tollgate, a later one as FILE.before-tollgate-2
     #[arg(long, requires = "client")]
     write: bool,
     /// The directory that `~` stands for [default: that of the variable HOME]
@@ -304,17 +305,16 @@ fn write(args: &Args, client: &ClientFile, called: &Called<'_>, printed: &Setup<
     let mut plans = Vec::new();
     let mut left: Vec<&FilledStep<'_>> = Vec::new();
     for (filled, printed) in groups(&filled.steps).zip(groups(&printed.steps)) {
-        let mut planned = None;
+        let mut planned = false;
         for step in filled {
             needs_model(args, step)?;
-            planned = files::plan(step, home, token.is_some())?;
-            if planned.is_some() {
+            planned = files::plan(step, home, token.is_some(), &mut plans)?;
+            if planned {
                 break;
             }
         }
-        match planned {
-            Some(plan) => plans.push(plan),
-            None => left.extend(printed),
+        if !planned {
+            left.extend(printed);
         }
     }
     ensure!(

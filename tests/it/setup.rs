@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -281,10 +281,12 @@ fn what_a_file_has_is_kept() {
     assert_eq!(text(&home, CLAUDE), new);
     let copy = home.path("home").join(format!("{CLAUDE}.before-tollgate"));
     assert_eq!((fs::read_to_string(&copy).unwrap().as_str(), mode(&copy), mode(&path)), (old, 0o640, 0o640));
-    // The copy of the first change stays.
+    // The copy of the first change stays, and the next change has its own.
     let said = write(&home, &["claude-code", "--token-stdin"], TOKEN);
-    check(&said, 0, &["has what it was before the first change"], &[]);
+    let kept = format!("  kept:     what it was is in {}.before-tollgate-2\n", path.display());
+    check(&said, 0, &[&kept], &[]);
     assert_eq!(fs::read_to_string(&copy).unwrap(), old);
+    assert_eq!(text(&home, &format!("{CLAUDE}.before-tollgate-2")), new);
     let config = "# mine\nmodel = \"old\" # why\n\n[model_providers.a]\nname = \"a\"\n";
     put(&home, ".codex/config.toml", config);
     check(&write(&home, &["codex", "--model", "m-1"], ""), 0, &["replaced: model, which was `old`"], &[]);
@@ -384,4 +386,123 @@ fn several_files_are_changed_all_or_none() {
     home.write("clients/acme", &client("", &step("~/c.json", "json", "{")));
     let wrong = "the client's own file is wrong: its code for `~/c.json` is refused";
     check(&write(&home, &["acme"], ""), 1, &[], &[wrong]);
+}
+
+/// What root writes in the directory of another user, it writes with the rights of that user.
+#[test]
+fn root_follows_no_link_of_another_user() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can act for another user");
+        return;
+    }
+    let home = built_in();
+    fs::set_permissions(home.path(""), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(home.path("home")).unwrap();
+    chown(home.path("home"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let owned = |name: &str| {
+        let found = fs::symlink_metadata(home.path("home").join(name)).unwrap();
+        (found.uid(), found.gid())
+    };
+    // New directories and files are the user's.
+    check(&write(&home, &["claude-code"], ""), 0, &[": created\n"], &[]);
+    assert_eq!([owned(".claude"), owned(CLAUDE)], [(NOBODY, NOBODY); 2]);
+    check(&write(&home, &["claude-code", "--token-stdin"], TOKEN), 0, &[": changed\n"], &[]);
+    let copy = format!("{CLAUDE}.before-tollgate");
+    assert_eq!([owned(CLAUDE), owned(&copy)], [(NOBODY, NOBODY); 2]);
+    // A file of root's alone stays as it is, and its text nowhere.
+    let secret = home.path("secret.json");
+    fs::write(&secret, "{\"mine\": 1}").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let path = home.path("home").join(CLAUDE);
+    let refused = || {
+        let before = contents(&home);
+        let said = write(&home, &["claude-code"], "");
+        let whose = "root acts with the rights of the user 65534 here, whose directory it is";
+        check(&said, 1, &[], &[whose, "Permission denied"]);
+        assert_eq!((contents(&home), fs::metadata(&secret).unwrap().uid()), (before, 0), "{said:?}");
+    };
+    fs::remove_file(&path).unwrap();
+    symlink(&secret, &path).unwrap();
+    refused();
+    // Neither is one written below a directory that the user's link leads to.
+    fs::remove_dir_all(home.path("home/.claude")).unwrap();
+    fs::create_dir(home.path("roots")).unwrap();
+    symlink(home.path("roots"), home.path("home/.claude")).unwrap();
+    refused();
+    fs::remove_file(home.path("home/.claude")).unwrap();
+    // A link that leads to what the user may change is followed, as for that user.
+    fs::create_dir(home.path("home/.claude")).unwrap();
+    chown(home.path("home/.claude"), Some(NOBODY), Some(NOBODY)).unwrap();
+    put(&home, "own.json", "{}");
+    chown(home.path("home/own.json"), Some(NOBODY), Some(NOBODY)).unwrap();
+    symlink("../own.json", &path).unwrap();
+    check(&write(&home, &["claude-code"], ""), 0, &[": changed\n"], &[]);
+    assert!(text(&home, "own.json").contains("ANTHROPIC_BASE_URL"));
+}
+
+/// A key of a vendor would go to tollgate.
+#[test]
+fn a_token_that_stands_there_is_reported() {
+    let home = built_in();
+    put(&home, CLAUDE, "{\"env\": {\"ANTHROPIC_AUTH_TOKEN\": \"sk-vendor-1\"}}");
+    let kept =
+        "  keeps the token that stands there (env.ANTHROPIC_AUTH_TOKEN); use --token-stdin to replace it\n";
+    for _ in 0..2 {
+        let said = write(&home, &["claude-code"], "");
+        check(&said, 0, &[kept], &[]);
+        assert!(!format!("{said:?}").contains("sk-vendor"), "{said:?}");
+    }
+    let said = write(&home, &["claude-code", "--token-stdin"], TOKEN);
+    check(&said, 0, &["replaced: env.ANTHROPIC_AUTH_TOKEN\n"], &[]);
+    assert!(!said.out.contains("keeps"), "{said:?}");
+    put(&home, CLAUDE, "{\"env\": {\"ANTHROPIC_AUTH_TOKEN\": \"\"}}");
+    let said = write(&home, &["claude-code"], "");
+    check(&said, 0, &["set:      env.ANTHROPIC_AUTH_TOKEN\n"], &["stands for a gateway token"]);
+}
+
+#[test]
+fn steps_for_one_file_are_merged_into_one_text() {
+    let home = Home::new(&[("demo", &provider("/demo", "messages"))]);
+    let steps = [
+        step("~/a.json", "json", "{\"a\": \"1\"}"),
+        step("~/b.json", "json", "{\"x\": 1}"),
+        step("~/a.json", "json", "{\"b\": \"{token}\"}"),
+    ];
+    home.write("clients/acme", &client("", &steps.concat()));
+    put(&home, "a.json", "{}");
+    let said = write(&home, &["acme", "--token-stdin"], TOKEN);
+    check(&said, 0, &["a.json: changed\n  set:      a\n  set:      b\n  kept:", "b.json: created"], &[]);
+    let expected = json!({ "a": "1", "b": TOKEN });
+    assert_eq!(serde_json::from_str::<Value>(&text(&home, "a.json")).unwrap(), expected);
+    assert_eq!(mode(&home.path("home/a.json")), 0o600);
+    assert!(!home.path("home/a.json.before-tollgate-2").exists());
+}
+
+#[test]
+fn a_token_that_is_there_already_gets_a_private_file() {
+    let home = built_in();
+    check(&write(&home, &["claude-code", "--token-stdin"], TOKEN), 0, &[": created\n"], &[]);
+    let path = home.path("home").join(CLAUDE);
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    let said = write(&home, &["claude-code", "--token-stdin"], TOKEN);
+    check(&said, 0, &[": has it already, and was not changed\n  mode:     it is 600 now\n"], &[]);
+    assert_eq!(mode(&path), 0o600);
+    let said = write(&home, &["claude-code", "--token-stdin"], TOKEN);
+    assert!(said.code == 0 && !said.out.contains("mode:"), "{said:?}");
+}
+
+#[test]
+fn a_copy_is_made_of_each_text_that_is_replaced() {
+    let home = built_in();
+    let with = |token: &str| format!("{{\"env\": {{\"ANTHROPIC_AUTH_TOKEN\": \"{token}\"}}}}");
+    let copy = |end: &str| text(&home, &format!("{CLAUDE}.before-tollgate{end}"));
+    for (token, end) in [("one", ""), ("two", "-2"), ("two", "-2"), ("three", "-3")] {
+        put(&home, CLAUDE, &with(token));
+        let said = write(&home, &["claude-code", "--token-stdin"], TOKEN);
+        check(&said, 0, &[&format!(".before-tollgate{end}\n")], &[]);
+        assert_eq!(copy(end), with(token));
+    }
+    assert_eq!((copy(""), copy("-2")), (with("one"), with("two")));
+    assert!(!home.path("home").join(format!("{CLAUDE}.before-tollgate-4")).exists());
 }

@@ -28,6 +28,40 @@ pub(super) struct Merged {
     pub(super) text: String,
     /// The keys that were set, in the order of the snippet.
     pub(super) changes: Vec<Change>,
+    /// The keys whose token stayed, since the snippet has only a stand-in for one.
+    pub(super) kept: Vec<String>,
+}
+
+/// The keys that a merge looked at.
+#[derive(Default)]
+struct Keys {
+    changes: Vec<Change>,
+    kept: Vec<String>,
+}
+
+impl Keys {
+    /// Decides about a key that has another value. Returns true if the new one replaces it. A stand-in replaces only an empty one.
+    fn replaces(&mut self, key: &str, old: &str, new: &str) -> bool {
+        let is_stand_in = new.contains(FILE_TOKEN);
+        let is_kept = is_stand_in && !old.trim().is_empty();
+        if is_kept {
+            if !old.contains(FILE_TOKEN) {
+                self.kept.push(key.to_owned());
+            }
+            return false;
+        }
+        let before = if is_stand_in { Before::Absent } else { before(key, old) };
+        self.changes.push(Change { key: key.to_owned(), before });
+        true
+    }
+
+    fn add(&mut self, key: &str) {
+        self.changes.push(Change { key: key.to_owned(), before: Before::Absent });
+    }
+
+    fn merged(self, text: String) -> Merged {
+        Merged { text, changes: self.changes, kept: self.kept }
+    }
 }
 
 /// A key that was set.
@@ -78,12 +112,20 @@ pub(super) fn merge(language: Language, text: &str, snippet: &str) -> Result<Mer
         Language::Toml => toml::merge,
         Language::Yaml => yaml::merge,
     };
-    let merged = merge(text, snippet)?;
+    let mut merged = merge(text, snippet)?;
+    if !merged.changes.is_empty() && has_crlf(text) {
+        merged.text = merged.text.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
     // A text of a shape that was not thought of is left alone.
     match merge(&merged.text, snippet) {
         Ok(again) if again.changes.is_empty() => Ok(merged),
         _ => Err(refused(None, "it has a shape that cannot be changed safely")),
     }
+}
+
+/// True if all lines end in CRLF.
+fn has_crlf(text: &str) -> bool {
+    text.contains("\r\n") && text.matches('\n').count() == text.matches("\r\n").count()
 }
 
 fn refused(at: Option<(usize, usize)>, problem: impl Into<String>) -> MergeError {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::{Before, Change, FILE_TOKEN, MergeError, Merged, before, below, place, refused};
+use super::{Keys, MergeError, Merged, below, place, refused};
 
 pub(super) fn merge(text: &str, snippet: &str) -> Result<Merged, MergeError> {
     let patch: Map<String, Value> =
@@ -19,18 +19,18 @@ pub(super) fn merge(text: &str, snippet: &str) -> Result<Merged, MergeError> {
     if !source[open..].starts_with('{') {
         return Err(refused(place(source, open), "it holds no JSON object"));
     }
-    let mut merge = Merge { text: source, edits: Vec::new(), changes: Vec::new() };
+    let mut merge = Merge { text: source, edits: Vec::new(), keys: Keys::default() };
     merge.object(open, &patch, "")?;
-    let Merge { mut edits, changes, .. } = merge;
-    if is_new && !changes.is_empty() {
-        return Ok(Merged { text: format!("{snippet}\n"), changes });
+    let Merge { mut edits, keys, .. } = merge;
+    if is_new && !keys.changes.is_empty() {
+        return Ok(keys.merged(format!("{snippet}\n")));
     }
     edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
     let mut text = text.to_owned();
     for (range, new) in edits {
         text.replace_range(range, &new);
     }
-    Ok(Merged { text, changes })
+    Ok(keys.merged(text))
 }
 
 fn unreadable(text: &str, error: &serde_json::Error) -> MergeError {
@@ -45,7 +45,7 @@ struct Merge<'t> {
     /// Valid JSON.
     text: &'t str,
     edits: Vec<(Range<usize>, String)>,
-    changes: Vec<Change>,
+    keys: Keys,
 }
 
 /// A member of an object.
@@ -90,11 +90,12 @@ impl Merge<'_> {
             }
             value => {
                 let old: Value = serde_json::from_str(old).unwrap_or_default();
-                let is_stand_in = value.as_str().is_some_and(|text| text.contains(FILE_TOKEN));
-                if old != *value && !is_stand_in {
+                let plain = |value: &Value| match value {
+                    Value::String(text) => text.clone(),
+                    value => value.to_string(),
+                };
+                if old != *value && self.keys.replaces(&name, &plain(&old), &plain(value)) {
                     self.edits.push((member.value.clone(), value.to_string()));
-                    let old = old.as_str().map_or_else(|| old.to_string(), str::to_owned);
-                    self.changes.push(Change { before: before(&name, &old), key: name });
                 }
                 Ok(())
             }
@@ -106,7 +107,7 @@ impl Merge<'_> {
             Value::Object(members) if !members.is_empty() => {
                 members.iter().for_each(|(key, value)| self.added(&below(name, key), value));
             }
-            _ => self.changes.push(Change { key: name.to_owned(), before: Before::Absent }),
+            _ => self.keys.add(name),
         }
     }
 

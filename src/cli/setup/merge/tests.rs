@@ -5,7 +5,7 @@ use super::*;
 
 /// The new text and the keys that were set, with what may be shown of their old values.
 fn outcome(language: Language, text: &str, snippet: &str) -> Result<(String, Vec<String>), MergeError> {
-    let Merged { text, changes } = merge(language, text, snippet)?;
+    let Merged { text, changes, kept: _ } = merge(language, text, snippet)?;
     let shown = changes.into_iter().map(|Change { key, before }| match before {
         Before::Absent => key,
         Before::Shown(old) => format!("{key} was {old}"),
@@ -149,14 +149,78 @@ fn yaml_that_is_not_plain_is_refused() {
     refuses("a: |\n  text\n", Some((1, 1)), "the value of `a` is not of one line");
     refuses("x: 1\na: [1,\n  2]\n", Some((2, 1)), "the value of `a` is not of one line");
     refuses("a:\n  b: 1\n", Some((1, 1)), "the value of `a` is not of one line");
+    refuses("a:\n\n  - b\n", Some((1, 1)), "the value of `a` is not of one line");
+    refuses("a:\n# why\n\n- b\n", Some((1, 1)), "the value of `a` is not of one line");
+    refuses("a: \"1\"\n  more\n", Some((1, 1)), "the value of `a` is not of one line");
+    refuses("x: \"foo\na: old\"\n", Some((1, 1)), "the value of `x` is not of one line");
+    refuses("x: 'it''s\na: old'\n", Some((1, 1)), "the value of `x` is not of one line");
+    refuses("x:\t!!str \"foo\\\"\na: old\"\n", Some((1, 1)), "the value of `x` is not of one line");
+    refuses("x: [b,\na: old]\n", Some((1, 1)), "the value of `x` is not of one line");
+    refuses("x: { b: \"}\",\na: old }\n", Some((1, 1)), "the value of `x` is not of one line");
+    refuses("x:\n  - \"y\": 'z\na: old'\n", Some((2, 1)), "the value of `y` is not of one line");
+    refuses("- \"x\na: old\"\n", Some((1, 1)), "a value is not of one line");
+    refuses("--- \"x\na: old\"\n", Some((1, 1)), "a value behind `---`");
     assert!(matches!(merge(Language::Yaml, "", "- a"), Err(MergeError::Snippet(_))));
 }
 
+/// Text in a block, closed values and comments may have quotes and brackets.
 #[test]
-fn a_stand_in_replaces_no_value() {
+fn yaml_with_other_values_is_changed() {
+    for other in [
+        "x: |\n  \"foo\n  [\n\n  'bar\ny: 1",
+        "x:\n  - y: >-\n      {\n    z: \"1\"",
+        "- |\n  \"foo",
+        "x: it's\ny: don't [",
+        "x: [\"]\", 'it''s', {b: c}] # \"",
+        "x: \"a \\\" b\" # '",
+        "x: http://a:b # c: \"",
+        "\n# \"\n  # '",
+        "x: &one 'two'\ny: *one",
+    ] {
+        let text = format!("{other}\na: old\n");
+        check(Language::Yaml, &text, "a: \"1\"", &format!("{other}\na: \"1\"\n"), &["a was old"]);
+    }
+}
+
+#[test]
+fn ends_of_lines_stay() {
+    for (language, text, snippet, expected) in [
+        (
+            Language::Toml,
+            "# b\na = 1\n\n[t]\nx = \"\"\"\ny\"\"\"\n",
+            "a = 2\n[t]\nz = 3",
+            "# b\na = 2\n\n[t]\nx = \"\"\"\ny\"\"\"\nz = 3\n",
+        ),
+        (Language::Yaml, "a: 1\nb: 2\n", "a: 2\nc: 3", "a: 2\nb: 2\nc: 3\n"),
+        (
+            Language::Json,
+            "{\n  \"a\": {}\n}\n",
+            "{\"a\": {\"b\": 1}}",
+            "{\n  \"a\": {\n    \"b\": 1\n  }\n}\n",
+        ),
+    ] {
+        let crlf = |text: &str| text.replace('\n', "\r\n");
+        assert_eq!(merge(language, text, snippet).unwrap().text, expected);
+        assert_eq!(merge(language, &crlf(text), snippet).unwrap().text, crlf(expected));
+    }
+    refuses(Language::Toml, "x = 1\r\na = 1\n", "a = 2", None, "some of its lines end in CRLF");
+    assert!(merge(Language::Toml, "x = 1\r\na = 2\n", "a = 2").unwrap().changes.is_empty());
+}
+
+#[test]
+fn a_stand_in_replaces_an_empty_value_alone() {
     let check = |language, text: &str, snippet: &str| {
         let snippet = snippet.replace("TOKEN", FILE_TOKEN);
-        assert_eq!(outcome(language, text, &snippet), Ok((text.to_owned(), Vec::new())), "{text}");
+        let kept = vec!["t".to_owned()];
+        let expected = Merged { text: text.to_owned(), changes: Vec::new(), kept };
+        assert_eq!(merge(language, text, &snippet), Ok(expected), "{text}");
+        let empty = text.replace("tg_1", "").replace("t: \n", "t: \"\"\n");
+        let merged = merge(language, &empty, &snippet).unwrap();
+        let set = Change { key: "t".to_owned(), before: Before::Absent };
+        assert!(merged.text.contains(FILE_TOKEN), "{}", merged.text);
+        assert_eq!((merged.changes, merged.kept), (vec![set], Vec::new()), "{text}");
+        // The stand-in itself is no token.
+        assert!(merge(language, &merged.text, &snippet).unwrap().kept.is_empty());
     };
     check(Language::Json, "{\"t\": \"tg_1\"}", "{\"t\": \"Bearer TOKEN\"}");
     check(Language::Toml, "t = \"tg_1\"\n", "t = \"TOKEN\"");

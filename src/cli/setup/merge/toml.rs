@@ -2,7 +2,7 @@
 
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
-use super::{Before, Change, FILE_TOKEN, MergeError, Merged, before, below, place, refused};
+use super::{Keys, MergeError, Merged, below, has_crlf, place, refused};
 
 pub(super) fn merge(text: &str, snippet: &str) -> Result<Merged, MergeError> {
     let patch: DocumentMut = snippet
@@ -12,38 +12,40 @@ pub(super) fn merge(text: &str, snippet: &str) -> Result<Merged, MergeError> {
         let at = error.span().and_then(|span| place(text, span.start));
         refused(at, format!("it is not TOML ({})", error.message()))
     })?;
-    let mut changes = Vec::new();
-    table(document.as_table_mut(), patch.as_table(), "", &mut changes)?;
-    let text = match changes.as_slice() {
+    let mut keys = Keys::default();
+    table(document.as_table_mut(), patch.as_table(), "", &mut keys)?;
+    if !keys.changes.is_empty() && text.contains("\r\n") && !has_crlf(text) {
+        // The document does not remember which line had which end.
+        return Err(refused(None, "some of its lines end in CRLF, and some in LF"));
+    }
+    let text = match keys.changes.as_slice() {
         [] => text.to_owned(),
         _ if text.trim().is_empty() => format!("{snippet}\n"),
         _ => document.to_string(),
     };
-    Ok(Merged { text, changes })
+    Ok(keys.merged(text))
 }
 
 fn table(
     into: &mut dyn TableLike,
     patch: &dyn TableLike,
     name: &str,
-    changes: &mut Vec<Change>,
+    keys: &mut Keys,
 ) -> Result<(), MergeError> {
     for (key, item) in patch.iter() {
         let name = below(name, key);
         match (into.get_mut(key).filter(|old| !old.is_none()), item.as_table_like()) {
             (None, _) => {
-                added(item, &name, changes);
+                added(item, &name, keys);
                 into.insert(key, unplaced(item.clone()));
             }
             (Some(old), Some(patch)) => match old.as_table_like_mut() {
-                Some(old) => table(old, patch, &name, changes)?,
+                Some(old) => table(old, patch, &name, keys)?,
                 None => return Err(refused(None, format!("`{name}` is no table"))),
             },
             (Some(Item::Value(old)), None) if !old.is_inline_table() => {
                 let Some(new) = item.as_value() else { continue };
-                let is_stand_in = new.as_str().is_some_and(|text| text.contains(FILE_TOKEN));
-                if plain(old) != plain(new) && !is_stand_in {
-                    changes.push(Change { before: before(&name, &plain(old)), key: name });
+                if plain(old) != plain(new) && keys.replaces(&name, &plain(old), &plain(new)) {
                     let decor = old.decor().clone();
                     *old = new.clone();
                     *old.decor_mut() = decor;
@@ -55,10 +57,10 @@ fn table(
     Ok(())
 }
 
-fn added(item: &Item, name: &str, changes: &mut Vec<Change>) {
+fn added(item: &Item, name: &str, keys: &mut Keys) {
     match item.as_table_like().filter(|table| !table.is_empty()) {
-        Some(table) => table.iter().for_each(|(key, item)| added(item, &below(name, key), changes)),
-        None => changes.push(Change { key: name.to_owned(), before: Before::Absent }),
+        Some(table) => table.iter().for_each(|(key, item)| added(item, &below(name, key), keys)),
+        None => keys.add(name),
     }
 }
 
