@@ -11,7 +11,7 @@ use super::{Compilation, Located, Template};
 use crate::{
     base::{
         budget::Budget,
-        diag::{Diagnostic, MAX_FINDINGS},
+        diag::{Code, Diagnostic, MAX_FINDINGS},
         name::FileName,
     },
     language::syntax::{self, ClientKind, Parsed},
@@ -182,10 +182,26 @@ impl Reader<'_> {
             let pointer = format!("{pointer}/{index}");
             let text = one.text.as_deref().map(|text| self.snippet(text, &format!("{pointer}/text")));
             let code = self.snippet(one.code.trim_end(), &format!("{pointer}/code"));
+            if let Some(file) = one.file.as_deref() {
+                self.file(file, &format!("{pointer}/file"));
+            }
             let (file, language) = (one.file.clone(), one.language.clone());
             Step { text, is_alternative: one.alternative == Some(true), file, language, code }
         });
         steps.collect()
+    }
+
+    /// Refuses a file that is not below the home directory or the current one: `tollgate setup --write` writes it.
+    fn file(&mut self, file: &str, pointer: &str) {
+        let below = file.strip_prefix("~/").unwrap_or(file);
+        let is_name = |part: &str| !matches!(part, "" | "." | ".." | "~") && !part.contains(char::is_control);
+        if below.split('/').all(is_name) || self.found.len() > MAX_FINDINGS {
+            return;
+        }
+        let at = self.parsed.spans.value(&self.parsed.file, pointer);
+        let problem = "`file` is not a path below the home directory or the current one";
+        let help = "write it as in `~/.acme/config.toml` or `acme.json`: without `/` in front, and without `.` and `..`";
+        self.found.push(Diagnostic::new(Code::BadValue, at, problem).help(help));
     }
 
     /// A text with placeholders.

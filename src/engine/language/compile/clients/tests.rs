@@ -53,6 +53,20 @@ fn errors_have_place_reason_and_help() {
     check(&GOOD.replace("language", "text = \"Use {tokn}\"\nlanguage"), 7, "`{tokn}`", "`{token}`?");
 }
 
+#[test]
+fn a_file_is_below_the_home_directory_or_the_current_one() {
+    let with = |file: &str| GOOD.replace("language", &format!("file = {file:?}\nlanguage"));
+    for good in ["a.json", "a/b.json", "~/.a/b", "~/..a", ".a.yml"] {
+        assert!(compiled("demo", &with(good)).is_ok(), "{good}");
+    }
+    for bad in ["", "/etc/a", "../a", "a/../../b", "~/../a", "~//a", "~/~", "~", "~/", "a/", "./a", "a\nb"] {
+        let found = compiled("demo", &with(bad)).unwrap_err();
+        let [one] = found.as_slice() else { panic!("{bad}: {found:?}") };
+        assert!(one.code == Code::BadValue && one.help.is_some(), "{bad}: {one:?}");
+        assert!(one.message.contains("`file` is not a path below"), "{bad}: {one:?}");
+    }
+}
+
 /// A file may have many errors, and few are kept.
 #[test]
 fn findings_are_bounded() {
