@@ -69,7 +69,7 @@ impl Merge<'_> {
                 self.added(&name, value);
                 continue;
             };
-            self.member(member, value, name)?;
+            self.member(member, value, &name)?;
         }
         if !added.is_empty() {
             let edit = self.insertion((open, close), members.last(), &added);
@@ -78,10 +78,10 @@ impl Merge<'_> {
         Ok(())
     }
 
-    fn member(&mut self, member: &Member, value: &Value, name: String) -> Result<(), MergeError> {
+    fn member(&mut self, member: &Member, value: &Value, name: &str) -> Result<(), MergeError> {
         let old = &self.text[member.value.clone()];
         match value {
-            Value::Object(patch) if old.starts_with('{') => self.object(member.value.start, patch, &name),
+            Value::Object(patch) if old.starts_with('{') => self.object(member.value.start, patch, name),
             Value::Object(_) => {
                 Err(refused(place(self.text, member.value.start), format!("`{name}` is no object")))
             }
@@ -94,7 +94,7 @@ impl Merge<'_> {
                     Value::String(text) => text.clone(),
                     value => value.to_string(),
                 };
-                if old != *value && self.keys.replaces(&name, &plain(&old), &plain(value)) {
+                if old != *value && self.keys.replaces(name, &plain(&old), &plain(value)) {
                     self.edits.push((member.value.clone(), value.to_string()));
                 }
                 Ok(())

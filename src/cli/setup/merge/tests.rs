@@ -289,14 +289,11 @@ proptest! {
         let snippet = json!({ "a": { "b": { "c": 1 }, "c": "x" }, "b": [1], "new": {} });
         let text = if is_pretty { format!("{old:#}\n") } else { old.to_string() };
         let merged = merge(Language::Json, &text, &snippet.to_string());
-        match merged_value(old, &snippet) {
-            Some(expected) => {
-                prop_assert_eq!(serde_json::from_str::<Value>(&merged.unwrap().text).unwrap(), expected);
-            }
-            None => {
-                let is_refused = matches!(merged, Err(MergeError::Text { .. }));
-                prop_assert!(is_refused);
-            }
+        if let Some(expected) = merged_value(old, &snippet) {
+            prop_assert_eq!(serde_json::from_str::<Value>(&merged.unwrap().text).unwrap(), expected);
+        } else {
+            let is_refused = matches!(merged, Err(MergeError::Text { .. }));
+            prop_assert!(is_refused);
         }
     }
 }
