@@ -302,7 +302,7 @@ fn credential_line(provider: &crate::compile::Provider) -> Option<String> {
     let is_plain = |auth: &&crate::compile::Auth| {
         let is_document = |name: &&str| matches!(kind_of(name), Some(FieldKind::Json | FieldKind::Oauth2));
         // A secret that has to look like another vendor's token is not the usual one.
-        auth.matches.is_none() && !needed(auth).iter().any(|name| is_document(&name))
+        auth.matches.is_none() && !needed(auth).iter().any(is_document)
     };
     let sends_nothing = |auth: &&crate::compile::Auth| provider.fields_of(auth).is_empty();
     let optional = provider.auth.iter().find(sends_nothing);
@@ -327,8 +327,8 @@ fn credential_line(provider: &crate::compile::Provider) -> Option<String> {
             let others: BTreeSet<&str> =
                 plain().map(needed).filter(|names| names.len() == 1).flatten().collect();
             let others = others.into_iter().filter(|other| other != field);
-            let others: String = others.map(|other| format!(", or {section}.{other}")).collect();
-            format!("store a key:  tollgate credential set USER {section}.{field}{others}")
+            let others: Vec<String> = others.map(|other| format!(", or {section}.{other}")).collect();
+            format!("store a key:  tollgate credential set USER {section}.{field}{}", others.concat())
         }
         several => format!(
             "store keys:   tollgate credential set USER {section} < fields.json, a JSON object with {}",

@@ -60,7 +60,7 @@ fn a_new_provider_is_not_taken_for_the_built_in_one_of_its_name() {
     let status: Value = serde_json::from_str(&home.done(&["status", "--json"], "")).unwrap();
     let mut files: Vec<&str> = Vec::new();
     for file in status["files"].as_array().unwrap() {
-        files.extend(file["file"].as_str().unwrap().rsplit_once("/").map(|(_, name)| name));
+        files.extend(file["file"].as_str().unwrap().rsplit_once('/').map(|(_, name)| name));
     }
     assert_eq!((status["counts"]["providers"].clone(), files), (json!(2), vec!["groq.toml", "openai.toml"]));
 }

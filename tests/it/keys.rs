@@ -189,8 +189,8 @@ fn the_old_key_is_kept_for_the_backups_that_need_it() {
     world.exchange(Exchange::get());
     stop(&mut world.gateway);
     // The database before the restore, and its key, come back in the same way.
-    let before = world.home.files().into_iter().map(|(path, _)| path);
-    let before = before.filter(|path| path.to_string_lossy().contains(".before-restore-")).next().unwrap();
+    let is_kept = |path: &std::path::PathBuf| path.to_string_lossy().contains(".before-restore-");
+    let before = world.home.files().into_keys().find(is_kept).unwrap();
     let said = world.home.run(&["restore", before.to_str().unwrap()], "");
     let kept = put_back(&said);
     assert_eq!((key_file(&world.home), fs::read_to_string(&kept).unwrap()), (second, first));

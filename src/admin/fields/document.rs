@@ -427,7 +427,7 @@ impl Members<'_> {
             |one: &&bind::Provider| !one.auth.is_empty() && one.auth.iter().all(|auth| one.needs(auth, name));
         // A field that one provider of the section can do without is not missing.
         let mut users = self.providers.iter().filter(|one| one.sends(name) || is_alone(one)).peekable();
-        let is_required = users.peek().is_some() && users.all(|one| is_alone(&one));
+        let is_required = users.peek().is_some() && users.all(is_alone);
         let own = self.stored.and_then(|stored| stored.own.get(&key(self.name, name)));
         let used = self.stored.and_then(|stored| {
             let senders = senders.clone();

@@ -120,11 +120,11 @@ fn a_scan_in_which_nothing_changed_takes_no_step() {
 fn built_in_providers_serve_beside_those_of_a_directory_if_they_are_named() {
     let names = built_in::provider_names();
     let [first, other] = [names[0], names[1]];
-    let named = Catalogue::Named([first.to_owned(), other.to_owned()].into());
+    let catalogue = Catalogue::Named([first.to_owned(), other.to_owned()].into());
     let own = format!("{other}.toml");
     let files = [("own.toml", provider("own", 1)), (&*own, provider("mine", 1))];
     let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
-    let mut files = Directory::beside(Some(named), "", &files, EnvAllow::default());
+    let mut files = Directory::beside(Some(catalogue), "", &files, EnvAllow::default());
     let serving = |files: &Directory| -> Vec<(String, bool)> {
         let providers = files.state.table.providers.iter();
         let serving =
