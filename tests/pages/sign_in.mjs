@@ -26,7 +26,7 @@ check("a token for providers alone does not sign in", async ({ open }) => {
 });
 
 check("an admin token does not sign in to a user's pages", async ({ open }) => {
-  await refused(open, tollgate.admin, "This token is not valid here");
+  await refused(open, tollgate.admin, "This is an admin token: sign in with it at /console");
 });
 
 check("a session is a strict cookie that no script can read, and no token stays in the browser", async ({ open, context }) => {
