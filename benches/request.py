@@ -62,10 +62,10 @@ def make_calls(gateway, calls):
             rest = call(client, head, rest)
 
 
-def instructions(binary, calls):
+def instructions(binary, calls, arguments):
     """Instructions of a whole process that serves so many calls."""
     with tempfile.TemporaryDirectory() as work:
-        gateway = Counted(binary, work, workers=1)
+        gateway = Counted(binary, work, workers=1, arguments=arguments)
         try:
             make_calls(gateway, calls)
             gateway.serve.send_signal(signal.SIGTERM)
@@ -78,8 +78,9 @@ def instructions(binary, calls):
 def main():
     for binary in sys.argv[1:] or [ROOT / "target" / "release" / "tollgate"]:
         few, many = 1000, 5000
-        count = (instructions(binary, many) - instructions(binary, few)) / (many - few)
-        print(f"{binary}: {count:,.0f} instructions a request", flush=True)
+        for name, arguments in (("one provider", ()), ("beside all built-in ones", ("--catalogue", "all"))):
+            count = (instructions(binary, many, arguments) - instructions(binary, few, arguments)) / (many - few)
+            print(f"{binary}, {name}: {count:,.0f} instructions a request", flush=True)
 
 
 if __name__ == "__main__":
