@@ -127,11 +127,7 @@ pub fn base_paths(clients: &Clients, provider: &ReachableProvider) -> Vec<String
     });
     let paths: Vec<(&str, String)> = paths.collect();
     let paths: Vec<(&str, &str)> = paths.iter().map(|(api, path)| (*api, path.as_str())).collect();
-    let mut found = clients.base_paths(&paths);
-    if found.is_empty() {
-        found.push(provider.base_path.clone());
-    }
-    found
+    clients.base_paths(&paths, &provider.base_path)
 }
 
 pub(super) fn provider(provider: &bind::Provider, reach: Reach<'_>) -> ReachableProvider {

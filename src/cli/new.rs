@@ -254,15 +254,8 @@ fn print_summary(
             "  allow hosts:  `{field}` takes what the setting `user_origins` allows: nothing, at first"
         ));
     }
-    let paths = provider.endpoints.iter().flat_map(|endpoint| {
-        let api = endpoint.api.as_ref().map(|api| api.name.as_str());
-        endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.as_str())))
-    });
-    let mut bases = Clients::new(compiled.clients.clone()).base_paths(&paths.collect::<Vec<_>>());
-    if bases.is_empty() {
-        bases.push(provider.prefix.clone());
-    }
-    for base in bases {
+    let paths: Vec<_> = provider.api_paths().collect();
+    for base in Clients::new(compiled.clients.clone()).base_paths(&paths, &provider.prefix) {
         out.push(format_args!("  base URL:     {}{base}", serving.url));
     }
     out.push(format_args!("  serves:       {}", serving.line));

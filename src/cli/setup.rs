@@ -153,10 +153,7 @@ fn find<'c>(clients: &'c Clients, name: &str) -> anyhow::Result<&'c ClientFile> 
 }
 
 fn called<'p>(provider: &'p compile::Provider, server: &'p str) -> Called<'p> {
-    let paths = provider.endpoints.iter().flat_map(|endpoint| {
-        let api = endpoint.api.as_ref().map(|api| api.name.as_str());
-        endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.clone())))
-    });
+    let paths = provider.api_paths().map(|(api, path)| (api, path.to_owned()));
     Called { provider: provider.name.as_str(), server, paths: paths.collect() }
 }
 

@@ -152,6 +152,14 @@ impl Provider {
         endpoint.origin.as_ref().and_then(|name| self.origins.get(name)).unwrap_or(&self.base_url)
     }
 
+    /// The paths of endpoints that have an api, each with the name of that.
+    pub fn api_paths(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.endpoints.iter().flat_map(|endpoint| {
+            let api = endpoint.api.as_ref().map(|api| api.name.as_str());
+            endpoint.paths.iter().filter_map(move |path| Some((api?, path.text.as_str())))
+        })
+    }
+
     /// The fields that an entry of `auth` names.
     pub fn fields_of<'p>(&'p self, auth: &'p Auth) -> BTreeSet<&'p str> {
         let outputs = auth.kind.outputs().into_iter().map(|output| output.text);

@@ -85,8 +85,8 @@ impl Clients {
     }
 
     /// The paths that clients put their own paths after, for endpoints that are given by the names of their apis and their
-    /// paths: each once, those of most clients first.
-    pub fn base_paths(&self, endpoints: &[(&str, &str)]) -> Vec<String> {
+    /// paths: each once, those of most clients first. The provider's prefix if no client has one.
+    pub fn base_paths(&self, endpoints: &[(&str, &str)], prefix: &str) -> Vec<String> {
         let mut counted: Vec<(usize, &str)> = Vec::new();
         for client in &self.0 {
             let base = client.speaks.iter().find_map(|speaks| {
@@ -98,6 +98,9 @@ impl Clients {
                 Some((clients, _)) => *clients += 1,
                 None => counted.push((1, base)),
             }
+        }
+        if counted.is_empty() {
+            return vec![prefix.to_owned()];
         }
         counted.sort_by_key(|(clients, _)| std::cmp::Reverse(*clients));
         counted.into_iter().map(|(_, base)| base.to_owned()).collect()
