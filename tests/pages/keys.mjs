@@ -1,7 +1,7 @@
 // The form of keys: what is saved, what is sent, and what a mistake costs.
 
 import assert from "node:assert/strict";
-import { check, control, revoke, row, save, saved, shows, signIn } from "./browser.mjs";
+import { check, control, ready, revoke, row, save, saved, shows, signIn } from "./browser.mjs";
 import { login, provider } from "./tollgate.mjs";
 import { fake, tollgate } from "./world.mjs";
 
@@ -303,9 +303,12 @@ check("with the keyboard alone: sign in, type a key, save", async ({ open }) => 
   const user = await tollgate.user();
   const page = await open();
   await page.goto(`${tollgate.url}/config`);
+  // A browser sets the focus of `autofocus` when it draws the page, which may be after it was loaded.
+  await page.locator("input:focus").waitFor();
   await page.keyboard.type(user.token);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Keys" }).waitFor();
+  await ready(page);
   await tabTo(page, control(page, ACME));
   await page.keyboard.type(KEY);
   await tabTo(page, page.getByRole("button", { name: "Save changes" }));
