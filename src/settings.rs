@@ -13,7 +13,13 @@ mod places;
 mod settings_file;
 pub mod user_origins;
 
-use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -54,6 +60,17 @@ const IDLE_TIMEOUT_S: u64 = 620;
 /// The default of `session_lifetime`: a working day.
 pub const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(8);
 
+/// The name of the directory of limits.
+const LIMITS: &str = "limits.d";
+
+/// The path of a file or directory beside the providers directory, whose links are not followed.
+pub fn beside(providers: &Path, name: &str) -> PathBuf {
+    match providers.file_name() {
+        Some(_) => providers.with_file_name(name),
+        None => providers.join("..").join(name),
+    }
+}
+
 /// The source of provider files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -63,22 +80,50 @@ pub enum Source {
         path: PathBuf,
         /// The built-in providers beside it.
         catalogue: Option<Catalogue>,
+        /// The directory of limits, if it is named. It is beside the directory by default.
+        limits: Option<PathBuf>,
     },
     /// The copy in the binary.
-    Embedded(Catalogue),
+    Embedded {
+        /// The providers that serve.
+        catalogue: Catalogue,
+        /// The directory of limits, if it is named. It is in the current directory by default.
+        limits: Option<PathBuf>,
+    },
 }
 
 impl Source {
     /// A directory without built-in providers beside its own.
     pub fn directory(path: impl Into<PathBuf>) -> Self {
-        Self::Directory { path: path.into(), catalogue: None }
+        Self::Directory { path: path.into(), catalogue: None, limits: None }
+    }
+
+    /// All built-in providers.
+    pub fn built_in() -> Self {
+        Self::Embedded { catalogue: Catalogue::All, limits: None }
+    }
+
+    /// The directory of limits. Links on the way to the providers directory are not followed.
+    pub fn limits(&self) -> PathBuf {
+        let (named, beside) = match self {
+            Self::Directory { path, limits, .. } => (limits, beside(path, LIMITS)),
+            Self::Embedded { limits, .. } => (limits, PathBuf::from(LIMITS)),
+        };
+        named.clone().unwrap_or(beside)
+    }
+
+    /// The directory of limits, if a setting names it.
+    pub fn named_limits(&self) -> Option<&Path> {
+        match self {
+            Self::Directory { limits, .. } | Self::Embedded { limits, .. } => limits.as_deref(),
+        }
     }
 
     /// The built-in providers that serve beside those of a directory.
     pub fn beside(&self) -> Option<&Catalogue> {
         match self {
             Self::Directory { catalogue, .. } => catalogue.as_ref(),
-            Self::Embedded(_) => None,
+            Self::Embedded { .. } => None,
         }
     }
 }

@@ -185,7 +185,7 @@ fn files_note(data: &Path, providers: &Source, assembled: &Assembled) -> String 
     let data = absolute(data);
     let files = match providers {
         Source::Directory { path: dir, .. } => format!("checked against the files of {}", absolute(dir)),
-        Source::Embedded(_) => check::built_in_note(),
+        Source::Embedded { .. } => check::built_in_note(),
     };
     let mut lines = vec![format!("\nnote: no tollgate serves from {data}: {files}")];
     let mut first = BTreeMap::<&str, &Diagnostic>::new();

@@ -27,7 +27,7 @@ use crate::{
     numbers::counted,
     output,
     pipeline::{self, Loaded},
-    settings::{Catalogue, DEFAULT_PROVIDERS, Places, SettingsError, Source},
+    settings::{DEFAULT_PROVIDERS, Places, SettingsError, Source},
     variables::EnvAllow,
     written::defect,
 };
@@ -151,7 +151,7 @@ fn check(args: &Args, places: &Places) -> Result<bool, Failure> {
         note_built_in_files(&providers, places).map_err(Failure::Io)?;
         providers
     } else {
-        Source::Embedded(Catalogue::All)
+        Source::built_in()
     };
     let targets = targets(&args.paths, args.name.as_deref(), &providers)?;
     let env_allow = places.env_allow().map_err(failed)?;
@@ -346,7 +346,7 @@ pub fn show(sources: &Sources, found: &[Diagnostic]) -> anyhow::Result<()> {
 pub fn describe(origin: &Source) -> String {
     match origin {
         Source::Directory { path: dir, .. } => format!("`{}`", escape::value(&dir.to_string_lossy())),
-        Source::Embedded(_) => "the built-in provider files".into(),
+        Source::Embedded { .. } => "the built-in provider files".into(),
     }
 }
 
@@ -361,7 +361,7 @@ pub(super) fn built_in_note() -> String {
 
 /// Prints the note if a server has used the data directory: that server may have other files.
 pub(super) fn note_built_in_files(providers: &Source, places: &Places) -> anyhow::Result<()> {
-    if matches!(providers, Source::Embedded(_)) && places.data().is_ok_and(|data| !has_no_store(&data)) {
+    if matches!(providers, Source::Embedded { .. }) && places.data().is_ok_and(|data| !has_no_store(&data)) {
         output::note_line(format_args!("note: {}", built_in_note())).context("failed to print")?;
     }
     Ok(())

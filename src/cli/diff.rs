@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use super::{check, print_error};
 use crate::{
-    compile::{self, ClientFile, Clients, Compiled, PriceFile, Prices, Provider},
+    compile::{self, ClientFile, Clients, Compiled, LimitFile, Limits, PriceFile, Prices, Provider},
     control,
     diag::{Diagnostic, Sources},
     diff::{self, Verdict},
@@ -75,9 +75,11 @@ fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     let prices = [old.prices, new.prices].map(Prices::new);
     let clients = [old.clients, new.clients].map(Clients::new);
+    let limits = [old.limits, new.limits].map(|files| Limits::new(&files));
     let diff = diff::diff(&old.providers, &new.providers)
         .with_prices(&prices[0], &prices[1])
-        .with_clients(&clients[0], &clients[1]);
+        .with_clients(&clients[0], &clients[1])
+        .with_limits(&limits[0], &limits[1]);
     let printed = match args.format {
         DiffFormat::Human => output::print(&diff::human(&diff)),
         DiffFormat::Markdown => output::print(&diff::markdown(&diff)),
@@ -93,6 +95,7 @@ struct FileSet {
     providers: Vec<Arc<Provider>>,
     prices: Vec<Arc<PriceFile>>,
     clients: Vec<Arc<ClientFile>>,
+    limits: Vec<Arc<LimitFile>>,
     sources: Sources,
     found: Vec<Diagnostic>,
 }
@@ -112,6 +115,7 @@ impl FileSet {
         self.providers.extend(compiled.providers);
         self.prices.extend(compiled.prices);
         self.clients.extend(compiled.clients);
+        self.limits.extend(compiled.limits);
         self.found.extend(loaded.diagnostics);
         self.found.extend(compiled.diagnostics);
         self.found.sort();

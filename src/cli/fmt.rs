@@ -219,6 +219,7 @@ fn kind_of(path: &Path) -> FileKind {
         Folder::Apis => FileKind::Api,
         Folder::Prices => FileKind::Prices,
         Folder::Clients => FileKind::Client,
+        Folder::Limits => FileKind::Limits,
         Folder::Policy => FileKind::Policy,
     }
 }
@@ -240,7 +241,7 @@ pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let near = dir.ancestors().position(|above| above.join(&file).is_file());
     let beside = match folder_of(path) {
         _ if kind == FileKind::Policy => 0,
-        Folder::Providers => 1,
+        Folder::Providers | Folder::Limits => 1,
         Folder::Endpoints => {
             let path = absolute(path);
             let below = Folder::Endpoints.below(path.to_str().unwrap_or_default());

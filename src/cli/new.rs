@@ -64,7 +64,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let default = &places.providers()?;
     let dir = match default {
         Source::Directory { path: dir, .. } => dir.clone(),
-        Source::Embedded(_) => PathBuf::from(DIRECTORY),
+        Source::Embedded { .. } => PathBuf::from(DIRECTORY),
     };
     let path = dir.join(format!("{}.toml", args.name));
     if fs::symlink_metadata(&path).is_ok() {
@@ -77,7 +77,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let what = check::describe(default);
     let loaded = files::load(default).with_context(|| match default {
         Source::Directory { .. } => format!("cannot read {what}: create it first"),
-        Source::Embedded(_) => format!("cannot read {what}"),
+        Source::Embedded { .. } => format!("cannot read {what}"),
     })?;
     let mut loaded = Loaded { levels: places.lints()?, env_allow: places.env_allow()?, ..loaded };
     let (text, template) = match &args.base_url {
@@ -98,7 +98,7 @@ pub fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     }
     let is_first = loaded.providers.keys().all(|file| loaded.filled_in.contains(file));
     let stays = "`catalogue = \"all\"` in the settings keeps those beside it";
-    if matches!(default, Source::Embedded(_)) {
+    if matches!(default, Source::Embedded { .. }) {
         fs::create_dir_all(&dir)
             .and_then(|()| whole_file::give_to_owner_of_dir(&dir))
             .with_context(|| format!("cannot create `{}`", dir.display()))?;

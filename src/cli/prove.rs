@@ -107,7 +107,7 @@ fn missing(args: &Args, source: &Source) -> String {
         (None, Source::Directory { path: dir, .. }) => {
             format!("write `{}`, or name one with `--policy`", policy_path(dir).display())
         }
-        (None, Source::Embedded(_)) => "the built-in files have none; name one with `--policy`".into(),
+        (None, Source::Embedded { .. }) => "the built-in files have none; name one with `--policy`".into(),
     }
 }
 

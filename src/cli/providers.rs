@@ -10,7 +10,7 @@ use crate::{
     files,
     numbers::counted,
     output::{self, Document},
-    settings::{Catalogue, Source},
+    settings::Source,
     suggest::nearest,
 };
 
@@ -32,8 +32,7 @@ pub struct Args {
 
 /// All providers of the catalogue, by name.
 pub fn all() -> anyhow::Result<Vec<Entry>> {
-    let mut loaded =
-        files::load(&Source::Embedded(Catalogue::All)).context("failed to read the built-in files")?;
+    let mut loaded = files::load(&Source::built_in()).context("failed to read the built-in files")?;
     loaded.files.drop_tests();
     let compiled = compile::compile(&loaded.files);
     Ok(catalogue::entries(&loaded.files, compiled.providers.iter().map(|provider| &**provider)))

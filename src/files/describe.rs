@@ -246,7 +246,7 @@ fn by_file(findings: &[Finding]) -> BTreeMap<&str, Vec<Finding>> {
 fn source_name(source: &Source) -> String {
     match source {
         Source::Directory { path: dir, .. } => dir.display().to_string(),
-        Source::Embedded(_) => BUILT_IN.into(),
+        Source::Embedded { .. } => BUILT_IN.into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files that no other file depends on, of prices and clients: each is judged once for each text, and keeps its last good
+//! Files that no other file depends on, of prices, clients and limits: each is judged once for each text, and keeps its last good
 //! version. A file with errors goes on serving in that version; without one, what it has is absent.
 //!
 //! It guarantees that no such file takes a provider out of service: providers are compiled without them. They expose
@@ -14,7 +14,7 @@ use super::{
     staleness::Staleness, tree::Inputs,
 };
 use crate::{
-    compile::{ClientFile, PriceFile},
+    compile::{ClientFile, LimitFile, PriceFile},
     diag::Diagnostic,
     name::FileName,
     pipeline::{FileJudgement, Folder, IndependentFile},
@@ -26,6 +26,7 @@ use crate::{
 pub(super) struct Independent {
     pub prices: IndependentFiles<PriceFile>,
     pub clients: IndependentFiles<ClientFile>,
+    pub limits: IndependentFiles<LimitFile>,
 }
 
 /// A file that serves: its folder, name and path, and true if its version is the last good one.
@@ -41,23 +42,30 @@ impl Independent {
         let (prices, mut found) = self.prices.judge(tree, compiler);
         let (clients, more) = self.clients.judge(tree, compiler);
         found.extend(more);
-        (ReconciledIndependent { prices, clients }, found)
+        let (limits, more) = self.limits.judge(tree, compiler);
+        found.extend(more);
+        (ReconciledIndependent { prices, clients, limits }, found)
     }
 
     /// The outcome of a scan that changes nothing. `tree`: none if the directory is missing.
     pub(super) fn hold(&self, tree: Option<&SourceTree>) -> ReconciledIndependent {
-        ReconciledIndependent { prices: self.prices.hold(tree), clients: self.clients.hold(tree) }
+        ReconciledIndependent {
+            prices: self.prices.hold(tree),
+            clients: self.clients.hold(tree),
+            limits: self.limits.hold(tree),
+        }
     }
 
     /// Makes the outcome for a tree the last good one.
     pub(super) fn take(&mut self, outcome: &ReconciledIndependent, tree: &SourceTree) {
         self.prices.take(&outcome.prices, tree);
         self.clients.take(&outcome.clients, tree);
+        self.limits.take(&outcome.limits, tree);
     }
 
     /// The texts that serve, by path.
     pub(super) fn inputs(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<SourceFile>)> {
-        self.prices.inputs().chain(self.clients.inputs())
+        self.prices.inputs().chain(self.clients.inputs()).chain(self.limits.inputs())
     }
 
     /// The time since which a file is stale.
@@ -65,6 +73,7 @@ impl Independent {
         match folder {
             Folder::Prices => self.prices.stale(name),
             Folder::Clients => self.clients.stale(name),
+            Folder::Limits => self.limits.stale(name),
             Folder::Providers
             | Folder::Presets
             | Folder::Endpoints
@@ -82,7 +91,7 @@ impl Independent {
 
 /// All independent files that serve.
 pub(super) fn serving(outcome: &ReconciledIndependent) -> impl Iterator<Item = ServingPlace<'_>> {
-    places(&outcome.prices).chain(places(&outcome.clients))
+    places(&outcome.prices).chain(places(&outcome.clients)).chain(places(&outcome.limits))
 }
 
 fn places<T: IndependentFile>(files: &ReconciledFiles<T>) -> impl Iterator<Item = ServingPlace<'_>> {

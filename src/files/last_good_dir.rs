@@ -63,6 +63,8 @@ pub(super) struct LastGoodDir {
     dir: PathBuf,
     /// The providers directory, spelled as in the paths that are shown.
     providers: PathBuf,
+    /// The directory of limits, likewise.
+    limits: PathBuf,
     /// The absolute path of the providers directory. The stored versions of another directory do not count.
     source: String,
     /// The index on disk, if it is known and all its texts are intact.
@@ -87,6 +89,8 @@ struct Index {
     prices: BTreeMap<String, IndexEntry>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     clients: BTreeMap<String, IndexEntry>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    limits: BTreeMap<String, IndexEntry>,
 }
 
 /// All stored versions, by name.
@@ -95,6 +99,7 @@ pub(super) struct StoredFiles {
     pub providers: BTreeMap<FileName, LastGoodFiles>,
     pub prices: BTreeMap<FileName, LastGoodFiles>,
     pub clients: BTreeMap<FileName, LastGoodFiles>,
+    pub limits: BTreeMap<FileName, LastGoodFiles>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,14 +118,22 @@ struct IndexInput {
     filled_in: bool,
 }
 
+impl Index {
+    fn is_empty(&self) -> bool {
+        let Self { version: _, source: _, providers, prices, clients, limits } = self;
+        [providers, prices, clients, limits].iter().all(|files| files.is_empty())
+    }
+}
+
 impl LastGoodDir {
-    /// For the files of `providers`, in the data directory `data`.
-    pub(super) fn new(data: &Path, providers: &Path) -> Self {
+    /// For the files of `providers` and `limits`, in the data directory `data`.
+    pub(super) fn new(data: &Path, providers: &Path, limits: PathBuf) -> Self {
         let source = std::path::absolute(providers).unwrap_or_else(|_| providers.to_owned());
         let source = source.to_string_lossy().into_owned();
         Self {
             dir: data.join(DIRECTORY),
             providers: providers.to_owned(),
+            limits,
             source,
             saved: None,
             is_failing: false,
@@ -158,20 +171,25 @@ impl LastGoodDir {
             });
             files.collect()
         };
-        let [providers, prices, clients] = [&index.providers, &index.prices, &index.clients].map(&mut intact);
+        let [providers, prices, clients, limits] =
+            [&index.providers, &index.prices, &index.clients, &index.limits].map(&mut intact);
         // After any damage, the next save writes every text again.
         let all_intact = providers.len() == index.providers.len()
             && prices.len() == index.prices.len()
-            && clients.len() == index.clients.len();
+            && clients.len() == index.clients.len()
+            && limits.len() == index.limits.len();
         self.saved = all_intact.then_some(index);
-        Ok(StoredFiles { providers, prices, clients })
+        Ok(StoredFiles { providers, prices, clients, limits })
     }
 
     /// Reads a text, if it is intact. Providers that use the same file share it.
     fn input(&self, input: &IndexInput, texts: &mut Inputs) -> Option<(Arc<str>, Arc<SourceFile>)> {
         let name = input.folder.file_name(&input.name)?;
-        let root = if input.filled_in { Path::new(BUILT_IN) } else { &self.providers };
-        let file = display_path(root, input.folder, &name);
+        let file = match input.folder {
+            Folder::Limits => self.limits.join(format!("{name}.toml")).to_string_lossy().into(),
+            folder if input.filled_in => display_path(Path::new(BUILT_IN), folder, &name),
+            folder => display_path(&self.providers, folder, &name),
+        };
         let key: Arc<str> = format!("{file} {}", input.sha256).into();
         if let Some(known) = texts.get(&key) {
             return Some((file, known.clone()));
@@ -189,8 +207,9 @@ impl LastGoodDir {
         providers: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
         prices: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
         clients: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        limits: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
     ) {
-        match self.try_save(providers, prices, clients) {
+        match self.try_save(providers, prices, clients, limits) {
             Ok(()) if std::mem::take(&mut self.is_failing) => log::saved_again(),
             Err(problem) if !std::mem::replace(&mut self.is_failing, true) => log::save_failed(&problem),
             Ok(()) | Err(_) => {}
@@ -203,6 +222,7 @@ impl LastGoodDir {
         providers: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
         prices: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
         clients: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
+        limits: impl Iterator<Item = (&'k FileName, &'k LastGoodFiles)> + Clone,
     ) -> Result<(), String> {
         let entry = |(name, files): (&FileName, &LastGoodFiles)| (name.to_string(), IndexEntry::of(files));
         let index = Index {
@@ -211,11 +231,15 @@ impl LastGoodDir {
             providers: providers.clone().map(entry).collect(),
             prices: prices.clone().map(entry).collect(),
             clients: clients.clone().map(entry).collect(),
+            limits: limits.clone().map(entry).collect(),
         };
-        if self.saved.as_ref() == Some(&index) {
+        // Without anything to store, those of another directory stay.
+        let is_nothing = self.saved.is_none() && index.is_empty();
+        if is_nothing || self.saved.as_ref() == Some(&index) {
             return Ok(());
         }
-        let texts = providers.chain(prices).chain(clients).flat_map(|(_, files)| files.inputs.values());
+        let all = providers.chain(prices).chain(clients).chain(limits);
+        let texts = all.flat_map(|(_, files)| files.inputs.values());
         self.write(&index, texts)
             .map_err(|error| format!("`{}` cannot be written: {error}", self.dir.display()))?;
         self.saved = Some(index);
@@ -329,7 +353,7 @@ mod tests {
 
     /// The versions that another process loads: of each provider its texts, and the time since which it is stale.
     fn found(data: &Path, providers: &str) -> Result<String, String> {
-        let files = LastGoodDir::new(data, Path::new(providers)).try_load()?;
+        let files = LastGoodDir::new(data, Path::new(providers), "limits.d".into()).try_load()?;
         let shown = files.providers.iter().chain(&files.prices).chain(&files.clients).map(|(name, one)| {
             let texts: Vec<&str> = one.inputs.values().map(|text| text.text.as_deref().unwrap()).collect();
             format!("{name}: {} {:?}", texts.join("+"), one.stale.map(|stale| stale.since_ms))
@@ -340,7 +364,7 @@ mod tests {
     fn save(dir: &mut LastGoodDir, all: &[(&str, LastGoodFiles)]) {
         let all: BTreeMap<FileName, LastGoodFiles> =
             all.iter().map(|(name, files)| (FileName::new(name).unwrap(), files.clone())).collect();
-        dir.try_save(all.iter(), std::iter::empty(), std::iter::empty()).unwrap();
+        dir.try_save(all.iter(), std::iter::empty(), std::iter::empty(), std::iter::empty()).unwrap();
     }
 
     fn texts(data: &Path) -> usize {
@@ -351,7 +375,7 @@ mod tests {
     fn stored_versions_are_loaded_again_and_removed_ones_are_deleted() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
-        let mut dir = LastGoodDir::new(data.path(), Path::new("p"));
+        let mut dir = LastGoodDir::new(data.path(), Path::new("p"), "limits.d".into());
         let (a, b) = (
             files(&[("a.toml", "A"), ("p.toml", "P")], None),
             files(&[("b.toml", "B"), ("p.toml", "P")], Some(5)),
@@ -367,7 +391,7 @@ mod tests {
         assert_eq!(found(data.path(), "p").unwrap(), "a: A2 None");
         fs::remove_dir(data.path().join("last-good/lost+found")).unwrap();
         // Another process continues with the same directory.
-        let mut other = LastGoodDir::new(data.path(), Path::new("p"));
+        let mut other = LastGoodDir::new(data.path(), Path::new("p"), "limits.d".into());
         other.load();
         save(&mut other, &[("c", files(&[("c.toml", "A")], None))]);
         assert_eq!((found(data.path(), "p").unwrap().as_str(), texts(data.path())), ("c: A None", 1));
@@ -376,7 +400,7 @@ mod tests {
     #[test]
     fn only_files_of_its_own_are_deleted() {
         let data = tempfile::tempdir().unwrap();
-        let mut dir = LastGoodDir::new(data.path(), Path::new("providers.d"));
+        let mut dir = LastGoodDir::new(data.path(), Path::new("providers.d"), "limits.d".into());
         save(&mut dir, &[("a", files(&[("a.toml", "x = 1")], None))]);
         let kept = data.path().join(DIRECTORY);
         for name in ["foreign.toml", "notes.tmp", "abc"] {
@@ -395,7 +419,7 @@ mod tests {
     #[test]
     fn damaged_texts_and_indexes_are_ignored() {
         let data = tempfile::tempdir().unwrap();
-        let mut dir = LastGoodDir::new(data.path(), Path::new("p"));
+        let mut dir = LastGoodDir::new(data.path(), Path::new("p"), "limits.d".into());
         save(&mut dir, &[("a", files(&[("a.toml", "A")], None)), ("b", files(&[("b.toml", "B")], None))]);
         let text = SourceFile::from_text(Folder::Providers, FileName::new("a").unwrap(), "A", false);
         fs::write(dir.path_of(&hex::encode(&text.hash)), "another").unwrap();
@@ -408,11 +432,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(found(data.path(), "p"), Ok(String::new()));
-        let error = LastGoodDir::new(&data.path().join("last-good/index.json"), Path::new("p")).try_save(
-            [(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter(),
-            std::iter::empty(),
-            std::iter::empty(),
-        );
+        let error =
+            LastGoodDir::new(&data.path().join("last-good/index.json"), Path::new("p"), "limits.d".into())
+                .try_save(
+                    [(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter(),
+                    std::iter::empty(),
+                    std::iter::empty(),
+                );
         assert!(error.unwrap_err().contains("cannot be written"));
     }
 }

@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_built_in_files_are_good() {
-        let loaded = load(&Source::Embedded(crate::settings::Catalogue::All)).unwrap();
+        let loaded = load(&Source::built_in()).unwrap();
         let (_, tests, found) = check(&loaded);
         assert!(found.is_empty(), "{}", loaded.sources.render(&found, false));
         assert!(tests.ran > 0);

@@ -48,7 +48,8 @@ pub struct Reloader {
 /// Scans the files once, then starts the thread that scans them after every change.
 pub fn start(config: Config) -> Result<(Arc<Live>, Reloader, InitialDiagnostics), StartError> {
     let (commands, queue) = mpsc::sync_channel(MAX_QUEUED);
-    let mut events = ChangeEvents::new(&commands, matches!(config.source, Source::Directory { .. }));
+    let is_watched = matches!(config.source, Source::Directory { .. }) || config.source.limits().is_dir();
+    let mut events = ChangeEvents::new(&commands, is_watched);
     let mut state = ReloadState::new(config.clone());
     // Armed before the scan, so that no change falls between the two.
     events.arm(&state);

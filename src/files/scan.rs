@@ -84,6 +84,7 @@ impl Changes {
         changes.rejected.extend(reconciled.rejected.iter().map(|one| one.name.to_string()));
         changes.add(table.prices.files(), &independent.prices);
         changes.add(table.clients.files(), &independent.clients);
+        changes.add(table.limits.files(), &independent.limits);
         changes
     }
 

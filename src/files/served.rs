@@ -23,6 +23,9 @@ pub struct ServedFiles {
     /// Files of clients.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ServedFile>,
+    /// Files of limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<ServedFile>,
     /// All texts by SHA-256.
     pub texts: BTreeMap<String, String>,
 }
@@ -47,6 +50,7 @@ pub(super) struct ServedInputs {
     pub providers: InputsByProvider,
     pub prices: Inputs,
     pub clients: Inputs,
+    pub limits: Inputs,
     /// The providers before vars are filled in, compiled from those texts.
     pub compiled: BTreeMap<FileName, Arc<compile::Provider>>,
     /// The route table of those providers.
@@ -65,6 +69,7 @@ impl ServedFiles {
         }
         all.prices = all.add(&served.prices);
         all.clients = all.add(&served.clients);
+        all.limits = all.add(&served.limits);
         all
     }
 
@@ -85,8 +90,8 @@ impl ServedFiles {
         list
     }
 
-    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree; files of prices and
-    /// clients have one of their own.
+    /// The texts as source trees. Providers with the same presets, gateways and apis share a tree; files of prices, clients
+    /// and limits have one of their own.
     pub fn trees(&self) -> Vec<SourceTree> {
         let mut trees: BTreeMap<Vec<&ServedFile>, SourceTree> = BTreeMap::new();
         for inputs in self.providers.values() {
@@ -96,7 +101,7 @@ impl ServedFiles {
                 tree.0.extend(self.source_file(input));
             }
         }
-        let independent = self.prices.iter().chain(&self.clients);
+        let independent = self.prices.iter().chain(&self.clients).chain(&self.limits);
         let independent = SourceTree(independent.filter_map(|input| self.source_file(input)).collect());
         trees.into_values().chain([independent]).collect()
     }

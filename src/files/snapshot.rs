@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::now_ms,
-    compile::{self, Clients, Compiled, Prices},
+    compile::{self, Clients, Compiled, Limits, Prices},
     day::Day,
     diag::{Diagnostic, MAX_FINDINGS, Sources},
     diff::{self, Diff},
@@ -72,8 +72,9 @@ impl FilePlace {
 
     fn path(&self, source: &Source) -> PathBuf {
         let root = match source {
+            _ if self.folder == Folder::Limits => return source.limits().join(&self.file),
             Source::Directory { path: dir, .. } => dir.clone(),
-            Source::Embedded(_) => BUILT_IN.into(),
+            Source::Embedded { .. } => BUILT_IN.into(),
         };
         root.join(self.folder.name()).join(&self.file)
     }
@@ -238,13 +239,13 @@ impl ServingFiles {
     fn tree(&self) -> SourceTree {
         let served =
             self.served.providers.values().flatten().filter(|(_, text)| text.folder != Folder::Policy);
-        let independent = self.served.prices.iter().chain(&self.served.clients);
+        let independent = self.served.prices.iter().chain(&self.served.clients).chain(&self.served.limits);
         let all = served.chain(independent).chain(&*self.shared);
         SourceTree(all.map(|(file, text)| (file.clone(), text.clone())).collect())
     }
 
     fn served_paths(&self) -> BTreeSet<&Arc<str>> {
-        let independent = [&self.served.prices, &self.served.clients];
+        let independent = [&self.served.prices, &self.served.clients, &self.served.limits];
         self.served.providers.values().chain(independent).flat_map(BTreeMap::keys).collect()
     }
 
@@ -275,6 +276,7 @@ impl ServingFiles {
         match folder {
             Folder::Prices => diff.with_prices(&table.prices, &Prices::new(compiled.prices.clone())),
             Folder::Clients => diff.with_clients(&table.clients, &Clients::new(compiled.clients.clone())),
+            Folder::Limits => diff.with_limits(&table.limits, &Limits::new(&compiled.limits)),
             _ => diff,
         }
     }
@@ -291,6 +293,7 @@ mod tests {
             ("apis/acme.toml", Some((Folder::Apis, "acme.toml"))),
             ("prices/acme.toml", Some((Folder::Prices, "acme.toml"))),
             ("clients/acme.toml", Some((Folder::Clients, "acme.toml"))),
+            ("limits.d/acme.toml", Some((Folder::Limits, "acme.toml"))),
             ("endpoints/acme.toml", Some((Folder::Endpoints, "acme.toml"))),
             ("endpoints/acme/files.toml", Some((Folder::Endpoints, "acme/files.toml"))),
             ("endpoints/../files.toml", None),

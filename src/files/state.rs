@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Config, Found, InitialDiagnostics, SourceTree, StartError, Watching,
+    BUILT_IN, Config, Found, InitialDiagnostics, SourceTree, StartError, Watching,
     compiler::Compiler,
     describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
@@ -28,7 +28,7 @@ use super::{
     watch::WatchPaths,
 };
 use crate::{
-    compile::{Clients, Prices, Rejected},
+    compile::{Clients, Limits, Prices, Rejected},
     diag::Sources,
     name::FileName,
     pipeline::{self, Folder},
@@ -39,7 +39,7 @@ use crate::{
 /// The reloader's state.
 pub(super) struct ReloadState {
     config: Config,
-    last_good_dir: Option<LastGoodDir>,
+    last_good_dir: LastGoodDir,
     compiler: Compiler,
     judged: JudgedFiles,
     /// The last evaluation, if it changed nothing: the next one has the same outcome while files and secrets are the same.
@@ -61,8 +61,12 @@ pub(super) struct ReloadState {
 impl ReloadState {
     pub(super) fn new(config: Config) -> Self {
         let last_good_dir = match &config.source {
-            Source::Directory { path: dir, .. } => Some(LastGoodDir::new(&config.data, dir)),
-            Source::Embedded(_) => None,
+            Source::Directory { path: dir, .. } => {
+                LastGoodDir::new(&config.data, dir, config.source.limits())
+            }
+            Source::Embedded { .. } => {
+                LastGoodDir::new(&config.data, Path::new(BUILT_IN), config.source.limits())
+            }
         };
         Self {
             last_good_dir,
@@ -91,12 +95,13 @@ impl ReloadState {
         watching: Watching,
     ) -> Result<(ScanReport, InitialDiagnostics), StartError> {
         let began = Instant::now();
-        let StoredFiles { providers, prices, clients } = self.stored();
-        let read = self.read(providers.values().any(LastGoodFiles::has_own_provider));
+        let StoredFiles { providers, prices, clients, limits } = self.stored();
+        let read = self.read(providers.values().any(LastGoodFiles::has_own_provider), !limits.is_empty());
         let (unchanged, changed) = split(providers, read.as_ref().ok());
         self.last_good.restore(changed, &mut self.compiler);
         self.independent.prices.restore(prices, read.as_ref().ok(), &mut self.compiler);
         self.independent.clients.restore(clients, read.as_ref().ok(), &mut self.compiler);
+        self.independent.limits.restore(limits, read.as_ref().ok(), &mut self.compiler);
         let rejected = self.expire();
         let evaluation = match &read {
             Ok(tree) => self.evaluate(tree, unchanged),
@@ -121,7 +126,8 @@ impl ReloadState {
         let began = Instant::now();
         let same_secrets = self.compiler.vars_mut().refresh();
         let rejected = self.expire();
-        let read = self.read(self.tree.has_own_providers() || self.last_good.has_own_provider());
+        let has_own = self.tree.has_own_providers() || self.last_good.has_own_provider();
+        let read = self.read(has_own, self.tree.has_limits());
         let same = same_secrets && rejected.len() == self.table.rejected.len();
         let unchanged = self.unchanged.take().filter(|_| same);
         if let (Some(evaluation), Ok(tree)) = (unchanged, &read)
@@ -156,14 +162,21 @@ impl ReloadState {
     }
 
     fn stored(&mut self) -> StoredFiles {
-        self.last_good_dir.as_mut().map(LastGoodDir::load).unwrap_or_default()
+        self.last_good_dir.load()
     }
 
     /// Reads the texts. The error is about the directory itself. `has_own`: a provider of the directory served before. The
-    /// built-in ones never take its place.
-    fn read(&self, has_own: bool) -> Result<SourceTree, String> {
+    /// built-in ones never take its place. `has_limits`: there were limits before. Nothing takes their place.
+    fn read(&self, has_own: bool, has_limits: bool) -> Result<SourceTree, String> {
         let (read, dir) = (SourceTree::read_stable(&self.config.source, &self.tree), &self.config.source);
         match (read, dir) {
+            (Ok(tree), source) if has_limits && !tree.has_limits() && !source.limits().is_dir() => {
+                let dir = source.limits();
+                Err(format!(
+                    "`{}` is missing; to have no limits any more, leave the directory and delete its files",
+                    dir.display()
+                ))
+            }
             (Ok(tree), _) if tree.has_providers() && (!has_own || tree.has_own_providers()) => Ok(tree),
             (Ok(_), Source::Directory { path: dir, .. }) => {
                 let kept = self.config.data.join("last-good");
@@ -175,11 +188,11 @@ impl ReloadState {
                 };
                 Err(format!("`{dir}` has no provider file{meant}"))
             }
-            (Ok(_), Source::Embedded(_)) => Err("`catalogue` names no provider".to_owned()),
+            (Ok(_), Source::Embedded { .. }) => Err("`catalogue` names no provider".to_owned()),
             (Err(error), Source::Directory { path: dir, .. }) => {
                 Err(format!("`{}` cannot be read: {error}", dir.display()))
             }
-            (Err(error), Source::Embedded(_)) => Err(error.to_string()),
+            (Err(error), Source::Embedded { .. }) => Err(error.to_string()),
         }
     }
 
@@ -259,7 +272,8 @@ impl ReloadState {
             let prices = Arc::new(Prices::new(evaluation.independent.prices.files()));
             let clients = Arc::new(Clients::new(evaluation.independent.clients.files()));
             let table = pipeline::table(&compiled, bound, reconciled.rejected.clone());
-            self.table = Arc::new(table.with_prices(prices).with_clients(clients));
+            let limits = Arc::new(Limits::new(&evaluation.independent.limits.files()));
+            self.table = Arc::new(table.with_prices(prices).with_clients(clients).with_limits(limits));
         }
         (table_changed, changes)
     }
@@ -277,8 +291,9 @@ impl ReloadState {
     /// Every path whose change may change a scan's outcome.
     pub(super) fn watch_paths(&self) -> WatchPaths {
         let mut watch_paths = WatchPaths::default();
+        watch_paths.add_directory(&self.config.source.limits());
         let Source::Directory { path: dir, .. } = &self.config.source else { return watch_paths };
-        for folder in Folder::ALL {
+        for folder in Folder::ALL.into_iter().filter(|folder| *folder != Folder::Limits) {
             let dir = dir.join(folder.name());
             watch_paths.add_directory(&dir);
             for within in &folders_within(folder, &dir) {
@@ -297,11 +312,12 @@ impl ReloadState {
 
     /// The texts that serve.
     pub(super) fn served(&self) -> ServedInputs {
-        let Independent { prices, clients } = &self.independent;
+        let Independent { prices, clients, limits } = &self.independent;
         ServedInputs {
             providers: self.last_good.served(),
             prices: prices.served(),
             clients: clients.served(),
+            limits: limits.served(),
             compiled: self.last_good.compiled(),
             table: self.table.clone(),
         }
@@ -320,10 +336,13 @@ impl ReloadState {
 
     /// Stores the last good versions for a restart.
     pub(super) fn save(&mut self) {
-        if let Some(last_good_dir) = &mut self.last_good_dir {
-            let Independent { prices, clients } = &self.independent;
-            last_good_dir.save(self.last_good.stored(), prices.stored(), clients.stored());
-        }
+        // Built-in files are always there.
+        let is_kept = matches!(self.config.source, Source::Directory { .. });
+        let Independent { prices, clients, limits } = &self.independent;
+        let providers = self.last_good.stored().filter(|_| is_kept);
+        let prices = prices.stored().filter(|_| is_kept);
+        let clients = clients.stored().filter(|_| is_kept);
+        self.last_good_dir.save(providers, prices, clients, limits.stored());
     }
 }
 

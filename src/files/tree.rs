@@ -18,7 +18,7 @@ use crate::{
     diag::Sources,
     name::FileName,
     pipeline::{Folder, InputFile},
-    settings::{Catalogue, Source},
+    settings::{Catalogue, Source, beside},
     suggest::nearest,
 };
 
@@ -43,18 +43,20 @@ impl SourceTree {
     pub fn read(source: &Source, before: &Self) -> io::Result<Self> {
         let mut tree = Self::default();
         match source {
-            Source::Embedded(catalogue) => {
+            Source::Embedded { catalogue, .. } => {
                 known_names(catalogue)?;
                 for (path, text) in built_in(false).filter(|(_, text)| serves(catalogue, text)) {
                     tree.insert(&path, text);
                 }
+                tree.read_limits(source, before)?;
             }
-            Source::Directory { path: dir, catalogue } => {
+            Source::Directory { path: dir, catalogue, .. } => {
                 catalogue.as_ref().map_or(Ok(()), known_names)?;
                 let root = fs::canonicalize(dir)?;
-                for folder in Folder::ALL {
+                for folder in Folder::ALL.into_iter().filter(|folder| *folder != Folder::Limits) {
                     tree.read_folder((folder, depth_of(folder)), &dir.join(folder.name()), &root, before)?;
                 }
+                tree.read_limits(source, before)?;
                 tree.read_policy(&policy_path(dir), before);
                 tree.fill_in(catalogue.as_ref());
             }
@@ -153,6 +155,11 @@ impl SourceTree {
         self.0.get(shown).map(|text| &text.hash)
     }
 
+    /// True if there is a file of limits, good or not.
+    pub(super) fn has_limits(&self) -> bool {
+        self.0.values().any(|text| text.folder == Folder::Limits)
+    }
+
     /// True if there is a provider file, good or not.
     pub fn has_providers(&self) -> bool {
         self.0.values().any(|text| text.folder == Folder::Providers)
@@ -172,6 +179,16 @@ impl SourceTree {
             }
         }
         sources
+    }
+
+    /// Reads the files of limits, if there are any.
+    fn read_limits(&mut self, source: &Source, before: &Self) -> io::Result<()> {
+        let dir = source.limits();
+        match fs::canonicalize(&dir) {
+            Ok(root) => self.read_folder((Folder::Limits, depth_of(Folder::Limits)), &dir, &root, before),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), format!("`{}`: {error}", dir.display()))),
+        }
     }
 
     /// Reads the files of a folder, and of the folders in it down to a depth.
@@ -217,8 +234,8 @@ impl SourceTree {
     /// `catalogue` are added to any directory.
     fn fill_in(&mut self, catalogue: Option<&Catalogue>) {
         let is_own = |folder| self.0.values().any(|one| one.folder == folder);
-        let needs_providers =
-            !is_own(Folder::Providers) && Folder::ALL[1..].iter().any(|folder| is_own(*folder));
+        let needs_providers = !is_own(Folder::Providers)
+            && Folder::ALL[1..].iter().any(|folder| *folder != Folder::Limits && is_own(*folder));
         let is_missing = |text: &SourceFile| match catalogue {
             Some(catalogue) => serves(catalogue, text),
             None => needs_providers || text.folder != Folder::Providers,
@@ -287,10 +304,7 @@ fn is_wanted(name: &str) -> bool {
 
 /// The path of the policy file: beside the providers directory, whose links are not followed.
 pub fn policy_path(dir: &Path) -> PathBuf {
-    match dir.file_name() {
-        Some(_) => dir.with_file_name(POLICY),
-        None => dir.join("..").join(POLICY),
-    }
+    beside(dir, POLICY)
 }
 
 /// All built-in files, by path as shown. `filled_in`: a directory lacks them.

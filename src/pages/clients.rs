@@ -62,8 +62,7 @@ fn called<'p>(provider: &'p ReachableProvider, server: &'p str) -> Called<'p> {
 /// The shipped clients, for tests.
 #[cfg(test)]
 pub(super) fn shipped() -> Clients {
-    let loaded =
-        crate::files::load(&crate::settings::Source::Embedded(crate::settings::Catalogue::All)).unwrap();
+    let loaded = crate::files::load(&crate::settings::Source::built_in()).unwrap();
     Clients::new(crate::compile::compile(&loaded.files).clients)
 }
 

@@ -258,6 +258,10 @@ pub struct Given {
     #[serde(default)]
     #[schemars(schema_with = "catalogue_schema")]
     pub catalogue: Option<serde_json::Value>,
+    /// The directory of limits [default: `limits.d` beside the providers directory]
+    #[arg(skip)]
+    #[schemars(example = &"./limits.d")]
+    pub limits: Option<PathBuf>,
     /// The data directory
     #[arg(skip)]
     #[schemars(example = &"./data")]
@@ -297,6 +301,9 @@ pub struct PlaceFlags {
         value_delimiter = ','
     )]
     pub catalogue: Option<Vec<String>>,
+    /// The directory of limits [default: limits.d beside the providers directory, if it exists]
+    #[arg(long, global = true, env = "TOLLGATE_LIMITS", hide_env_values = true, value_name = "DIR")]
+    pub limits: Option<PathBuf>,
     /// The data directory [default: ./data]
     #[arg(long, global = true, env = "TOLLGATE_DATA", hide_env_values = true, value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -90,11 +90,25 @@ impl Places {
     pub fn providers(&self) -> Result<Source, SettingsError> {
         let here = Path::new(DEFAULT_PROVIDERS);
         let catalogue = self.catalogue()?;
+        let limits = self.limits()?;
         Ok(match self.path("providers")? {
-            Some((path, _)) => Source::Directory { path, catalogue },
-            None if here.symlink_metadata().is_ok() => Source::Directory { path: here.into(), catalogue },
-            None => Source::Embedded(catalogue.unwrap_or_default()),
+            Some((path, _)) => Source::Directory { path, catalogue, limits },
+            None if here.symlink_metadata().is_ok() => {
+                Source::Directory { path: here.into(), catalogue, limits }
+            }
+            None => Source::Embedded { catalogue: catalogue.unwrap_or_default(), limits },
         })
+    }
+
+    /// The directory of limits, if it is named. It has to exist: without it, nothing would be limited.
+    fn limits(&self) -> Result<Option<PathBuf>, SettingsError> {
+        let Some((path, origin)) = self.path("limits")? else { return Ok(None) };
+        if !path.is_dir() {
+            let problem = if path.exists() { "it is no directory" } else { "there is no such directory" };
+            let (value, problem) = (path.display().to_string(), problem.to_owned());
+            return Err(SettingsError::Value { origin, value, problem });
+        }
+        Ok(Some(path))
     }
 
     /// The built-in providers that serve, if that is set.

@@ -70,7 +70,7 @@ const ORDINARY: [&str; 1] = ["parallel"];
 /// A provider is data: its name and host occur nowhere in code, also not in strings and tests.
 #[test]
 fn no_provider_is_named_in_src() {
-    let loaded = files::load(&Source::Embedded(Catalogue::All)).unwrap();
+    let loaded = files::load(&Source::built_in()).unwrap();
     let names = loaded.files.providers.keys().map(FileName::as_str).filter(|name| !ORDINARY.contains(name));
     let names: Vec<String> = names.map(words).collect();
     let hosts = hosts(&loaded.files);
@@ -328,7 +328,7 @@ fn the_guide_is_true() {
     }
     let whole = guide.split("```toml\n").nth(1).and_then(|tail| tail.split("\n```").next()).unwrap();
     let test = guide.split("```toml\n").nth(2).and_then(|tail| tail.split("\n```").next()).unwrap();
-    let mut loaded = files::load(&Source::Embedded(Catalogue::All)).unwrap();
+    let mut loaded = files::load(&Source::built_in()).unwrap();
     let (parsed, _) = syntax::parse(&"acme.toml".into(), &format!("{whole}\n{test}"));
     loaded.files.providers.insert(FileName::new("acme").unwrap(), parsed);
     let prices = blocks.iter().find(|block| block.contains("[[price]]")).unwrap();
@@ -357,8 +357,7 @@ fn the_guide_is_true() {
     let (_, urls) = guide.split_once("<!-- urls: run by tests/house -->\n```toml\n").unwrap();
     let (parsed, _) = syntax::parse(&"acme-files.toml".into(), urls.split("\n```").next().unwrap());
     loaded.files.providers.insert(FileName::new("acme-files").unwrap(), parsed);
-    let shipped =
-        compile::compile(&files::load(&Source::Embedded(Catalogue::All)).unwrap().files).fixtures.len();
+    let shipped = compile::compile(&files::load(&Source::built_in()).unwrap().files).fixtures.len();
     let (compiled, tests, found) = pipeline::check(&loaded);
     assert_eq!(found.into_iter().filter(|one| one.code != Code::UntestedEndpoint).collect::<Vec<_>>(), []);
     let shown = compiled.providers.iter().find(|one| one.name.as_str() == "acme-files").unwrap();
@@ -395,7 +394,7 @@ fn nothing_differs_from_itself() {
         assert_ne!(diff(&one, &one[1..]).verdict, Verdict::Same);
     }
     let shipped = read(&Source::directory(root.join("providers.d")));
-    assert_eq!(diff(&shipped, &read(&Source::Embedded(Catalogue::All))).verdict, Verdict::Same);
+    assert_eq!(diff(&shipped, &read(&Source::built_in())).verdict, Verdict::Same);
 }
 
 /// The table of rooms in docs/architecture.md is the list of `src/lib.rs`, in its order.

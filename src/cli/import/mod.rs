@@ -85,7 +85,7 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
     }
     let out = match (&args.out, default) {
         (Some(dir), _) | (None, Source::Directory { path: dir, .. }) => dir.clone(),
-        (None, Source::Embedded(_)) => PathBuf::from(DIRECTORY),
+        (None, Source::Embedded { .. }) => PathBuf::from(DIRECTORY),
     };
     let mut loaded = loaded(&out)?;
     let there = there(&out, &loaded);
@@ -138,7 +138,7 @@ fn loaded(out: &Path) -> anyhow::Result<Loaded> {
     let source = if out.is_dir() {
         Source::directory(out)
     } else {
-        Source::Embedded(Catalogue::Named(BTreeSet::new()))
+        Source::Embedded { catalogue: Catalogue::Named(BTreeSet::new()), limits: None }
     };
     let mut loaded = files::load(&source).with_context(|| format!("`{}` cannot be read", out.display()))?;
     let own: BTreeSet<FileName> = loaded

@@ -16,8 +16,8 @@ use crate::{
 /// The source of the provider files. If the default directory served before and is missing now, it stays the source:
 /// a missing directory is more likely a mistake than a wish for the built-in files.
 pub(super) fn source(settings: &Settings) -> Source {
-    let served =
-        files::last_good_source(&settings.data).filter(|_| matches!(settings.providers, Source::Embedded(_)));
+    let served = files::last_good_source(&settings.data)
+        .filter(|_| matches!(settings.providers, Source::Embedded { .. }));
     if let Some(served) = served {
         let default = Path::new(DEFAULT_PROVIDERS);
         let kept = settings.data.join("last-good").display().to_string();
@@ -26,7 +26,11 @@ pub(super) fn source(settings: &Settings) -> Source {
                 kept,
                 "`{DEFAULT_PROVIDERS}` is missing; serving its last good snapshot. To use the built-in files, delete {kept}."
             );
-            return Source::Directory { path: default.into(), catalogue: settings.catalogue.clone() };
+            return Source::Directory {
+                path: default.into(),
+                catalogue: settings.catalogue.clone(),
+                limits: settings.providers.named_limits().map(Path::to_owned),
+            };
         }
         tracing::warn!(
             served = %served.display(),
@@ -58,7 +62,7 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
         }
         Err(StartError::NoFiles(problem)) => match settings.providers {
             Source::Directory { .. } => bail!("{problem}: name another directory with `--providers`"),
-            Source::Embedded(_) => bail!("{problem}"),
+            Source::Embedded { .. } => bail!("{problem}"),
         },
         Err(error) => return Err(error.into()),
     };

@@ -26,3 +26,4 @@ pub mod own_paths;
 pub mod secret;
 pub mod usage;
 pub mod websocket;
+pub mod window;

@@ -130,6 +130,33 @@ impl fmt::Display for GroupName {
     }
 }
 
+/// The id of a limit: what was used belongs to it. It has the form of a file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitId(FileName);
+
+impl LimitId {
+    /// The id, if `text` is well-formed.
+    pub fn new(text: &str) -> Option<Self> {
+        FileName::new(text).map(Self)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The id as text that outlives it, without a copy.
+    pub fn text(&self) -> Arc<str> {
+        self.0.text()
+    }
+}
+
+impl fmt::Display for LimitId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 /// The owner of a stored credential. As text: a user's id, `group:` and the group's name, or `everybody`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {

@@ -5,6 +5,7 @@
 
 mod clients;
 mod document;
+mod limits;
 mod prices;
 mod provider;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use clients::clients;
+pub use limits::limits;
 pub use prices::prices;
 
 /// The level of a lint.

@@ -41,6 +41,8 @@ pub enum Folder {
     Prices,
     /// `clients`.
     Clients,
+    /// `limits.d`, next to the directory.
+    Limits,
     /// Next to the directory: `policy.toml` only.
     Policy,
 }
@@ -64,7 +66,7 @@ pub struct InputFile<'t> {
 
 impl Folder {
     /// The folders of the directory.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Providers,
         Self::Presets,
         Self::Endpoints,
@@ -72,6 +74,7 @@ impl Folder {
         Self::Apis,
         Self::Prices,
         Self::Clients,
+        Self::Limits,
     ];
 
     /// The folder with this path relative to the providers directory.
@@ -124,6 +127,7 @@ impl Folder {
             | Self::Apis
             | Self::Prices
             | Self::Clients
+            | Self::Limits
             | Self::Policy => false,
         }
     }
@@ -137,14 +141,14 @@ impl Folder {
     pub fn is_shared(self) -> bool {
         match self {
             Self::Presets | Self::Endpoints | Self::Gateways | Self::Apis | Self::Policy => true,
-            Self::Providers | Self::Prices | Self::Clients => false,
+            Self::Providers | Self::Prices | Self::Clients | Self::Limits => false,
         }
     }
 
     /// True if no other file depends on its files: each is judged by itself.
     pub fn is_independent(self) -> bool {
         match self {
-            Self::Prices | Self::Clients => true,
+            Self::Prices | Self::Clients | Self::Limits => true,
             Self::Providers
             | Self::Presets
             | Self::Endpoints
@@ -154,7 +158,7 @@ impl Folder {
         }
     }
 
-    /// Its path relative to the providers directory.
+    /// Its path relative to the providers directory, or the name of a directory beside it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Providers => "",
@@ -164,6 +168,7 @@ impl Folder {
             Self::Apis => "apis",
             Self::Prices => "prices",
             Self::Clients => "clients",
+            Self::Limits => "limits.d",
             Self::Policy => "..",
         }
     }
@@ -192,6 +197,8 @@ pub struct Loaded {
     pub judged: BTreeSet<Arc<str>>,
     /// The findings of those.
     pub known: Vec<Diagnostic>,
+    /// The files of limits, and their names.
+    pub limits: BTreeMap<Arc<str>, FileName>,
     /// The levels of lints.
     pub levels: lint::Levels,
     /// The environment variables that files may read.
@@ -261,6 +268,7 @@ impl Loaded {
             Folder::Providers => drop(self.providers.insert(file.clone(), name.clone())),
             Folder::Prices => drop(self.prices.insert(file.clone(), name.clone())),
             Folder::Clients => drop(self.clients.insert(file.clone(), name.clone())),
+            Folder::Limits => drop(self.limits.insert(file.clone(), name.clone())),
             Folder::Presets | Folder::Endpoints | Folder::Gateways | Folder::Apis | Folder::Policy => {}
         }
         if text.folder == Folder::Prices && text.filled_in {
@@ -278,6 +286,7 @@ impl Loaded {
                 files.clients.insert(name.clone(), slot);
                 found
             }
+            Folder::Limits => keep(&mut files.limits, name, file, text, |one| &mut one.test),
             Folder::Policy => {
                 let (slot, found) = slot(file, text);
                 files.policy = Some((file.clone(), slot));

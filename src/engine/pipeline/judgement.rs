@@ -17,7 +17,7 @@ use crate::{
     },
     language::{
         bind, compile,
-        compile::{ClientFile, Compiled, PriceFile, Rejected, VarSource},
+        compile::{ClientFile, Compiled, LimitFile, PriceFile, Rejected, VarSource},
         variables,
     },
     tools::{
@@ -35,6 +35,8 @@ pub struct Built {
     pub prices: BTreeMap<FileName, FileJudgement<PriceFile>>,
     /// The files of clients.
     pub clients: BTreeMap<FileName, FileJudgement<ClientFile>>,
+    /// The files of limits.
+    pub limits: BTreeMap<FileName, FileJudgement<LimitFile>>,
     /// Findings of presets, gateways, apis and the policy by themselves, and of names of files. An error takes the providers
     /// that use the file out of service.
     pub shared: Vec<Diagnostic>,
@@ -113,13 +115,30 @@ impl IndependentFile for ClientFile {
     }
 }
 
+impl IndependentFile for LimitFile {
+    const FOLDER: Folder = Folder::Limits;
+
+    fn name(&self) -> &FileName {
+        &self.name
+    }
+
+    fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    fn judgements(built: Built) -> BTreeMap<FileName, FileJudgement<Self>> {
+        built.limits
+    }
+}
+
 impl Built {
     /// All findings.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         let prices = self.prices.values().flat_map(|one| &one.found);
         let clients = self.clients.values().flat_map(|one| &one.found);
         let providers = self.providers.values().flat_map(|one| &one.found);
-        providers.chain(prices).chain(clients).chain(&self.shared).chain(&self.compiled)
+        let limits = self.limits.values().flat_map(|one| &one.found);
+        providers.chain(prices).chain(clients).chain(limits).chain(&self.shared).chain(&self.compiled)
     }
 }
 
@@ -141,6 +160,7 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     let mut findings = FindingsByFile::new(found, loaded);
     let prices = judge_files(&loaded.prices, &compiled.prices, &compiled, &mut findings);
     let clients = judge_files(&loaded.clients, &compiled.clients, &compiled, &mut findings);
+    let limits = judge_files(&loaded.limits, &compiled.limits, &compiled, &mut findings);
     let mut providers = BTreeMap::new();
     for rejected in compiled.rejected {
         let name = rejected.name.clone();
@@ -172,10 +192,11 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     let mut own: BTreeSet<&Diagnostic> = compiled.by_provider.values().flatten().collect();
     own.extend(prices.values().flat_map(|one| &one.found));
     own.extend(clients.values().flat_map(|one| &one.found));
+    own.extend(limits.values().flat_map(|one| &one.found));
     let compile = compiled.diagnostics.iter().filter(|one| !own.contains(one)).cloned().collect();
     let mut shared = findings.shared;
     sort(&mut shared);
-    Built { providers, prices, clients, shared, compiled: compile, used: compiled.budgets.used() }
+    Built { providers, prices, clients, limits, shared, compiled: compile, used: compiled.budgets.used() }
 }
 
 /// Judges each independent file of a kind by itself. `good` are those that compile.
@@ -235,7 +256,7 @@ impl FindingsByFile {
         let names = loaded.providers.iter();
         let own = names.filter_map(|(file, name)| Some((name.clone(), by_file.remove(file)?))).collect();
         let is_independent =
-            |file: &Arc<str>| loaded.prices.contains_key(file) || loaded.clients.contains_key(file);
+            |file: &Arc<str>| [&loaded.prices, &loaded.clients, &loaded.limits].iter().any(|files| files.contains_key(file));
         let independent = by_file.extract_if(.., |file, _| is_independent(file)).collect();
         Self { own, independent, shared: by_file.into_values().flatten().collect() }
     }

@@ -17,7 +17,8 @@ use crate::{
     base::{budget::Budgets, diag::Diagnostic, name::FileName},
     language::{
         bind, compile,
-        compile::{Clients, Compiled, Prices, Rejected, VarSource},
+        compile::{Clients, Compiled, Limits, Prices, Rejected, VarSource},
+        lint,
         variables,
     },
     request::table::{self, Table},
@@ -52,6 +53,7 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
     all.extend(loaded.lint_prices(&compiled.prices, &loaded.provider_names()));
     all.extend(loaded.lint_clients(&compiled.clients, &loaded.api_names()));
+    all.extend(lint::limits(&compiled.limits, &compiled.providers, &compiled.prices));
     all.extend(prove::check_policy(&loaded.files, &compiled).into_diagnostics());
     report_budgets(&mut all, &compiled.budgets);
     sort(&mut all);
@@ -73,6 +75,7 @@ pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) 
     let built = build(loaded, value);
     let mut diagnostics: Vec<Diagnostic> = built.diagnostics().cloned().collect();
     let (prices, clients) = (good_of(&built.prices), good_of(&built.clients));
+    let limits = good_of(&built.limits);
     diagnostics.extend(loaded.lint_prices(&prices, &loaded.provider_names()));
     diagnostics.extend(loaded.lint_clients(&clients, &loaded.api_names()));
     let current = built.providers.into_iter().map(|(name, one)| (name, one.current)).collect();
@@ -86,6 +89,7 @@ pub fn assemble(loaded: &Loaded, value: impl FnMut(&VarSource) -> bind::Lookup) 
     let table = table(&providers, bound, reconciled.rejected);
     let table = table.with_prices(Arc::new(Prices::new(prices)));
     let table = table.with_clients(Arc::new(Clients::new(clients)));
+    let table = table.with_limits(Arc::new(Limits::new(&limits)));
     Assembled { table, providers, diagnostics }
 }
 
@@ -93,7 +97,7 @@ fn good_of<T>(judged: &BTreeMap<FileName, FileJudgement<T>>) -> Vec<Arc<T>> {
     judged.values().filter_map(|one| one.good.clone()).collect()
 }
 
-/// The table of providers without conflicts. It has no prices and no clients.
+/// The table of providers without conflicts. It has no prices, no clients and no limits.
 pub fn table(
     compiled: &[Arc<compile::Provider>],
     bound: Vec<Arc<bind::Provider>>,

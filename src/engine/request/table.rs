@@ -45,6 +45,8 @@ pub struct Table {
     pub prices: Arc<compile::Prices>,
     /// The clients that pages show. No decision about a request depends on them.
     pub clients: Arc<compile::Clients>,
+    /// The limits of what is used, and the rules for models and endpoints.
+    pub limits: Arc<compile::Limits>,
     own: LocationsByPrefix,
     pub(super) unmatched: Unmatched,
 }
@@ -404,7 +406,7 @@ impl Table {
         let (own, unmatched) = (LocationsByPrefix::new(&providers), Unmatched::new(&providers));
         let fields = DeclaredFields::of(providers.iter().map(Arc::as_ref));
         let cors = Cors::of(compiled.iter().copied());
-        let (prices, clients) = (Arc::default(), Arc::default());
+        let (prices, clients, limits) = (Arc::default(), Arc::default(), Arc::default());
         Self {
             tree,
             takes_slashes,
@@ -415,6 +417,7 @@ impl Table {
             fields,
             prices,
             clients,
+            limits,
             own,
             unmatched,
         }
@@ -430,6 +433,12 @@ impl Table {
     #[must_use]
     pub fn with_clients(self, clients: Arc<compile::Clients>) -> Self {
         Self { clients, ..self }
+    }
+
+    /// The same table with these limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<compile::Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     /// The provider that issues paste tokens at a path. Linear in the providers: never called for a proxied request.

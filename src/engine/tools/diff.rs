@@ -6,6 +6,7 @@
 
 mod clients;
 mod facts;
+mod limits;
 mod prices;
 mod reached;
 mod show;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::name::FileName,
-    language::compile::{Clients, Prices, Provider},
+    language::compile::{Clients, Limits, Prices, Provider},
 };
 
 pub use show::{human, markdown};
@@ -35,7 +36,7 @@ use widens::{Files, Rating};
 #[serde(rename_all = "kebab-case")]
 #[expect(
     missing_docs,
-    reason = "the tables and keys of a provider file, the origins that are called, prices, and clients"
+    reason = "the tables and keys of a provider file, the origins that are called, prices, clients, and limits"
 )]
 #[schemars(rename = "DiffSubject")]
 pub enum Subject {
@@ -63,6 +64,8 @@ pub enum Subject {
     Probe,
     Price,
     Client,
+    Limit,
+    Allow,
 }
 
 /// A difference.
@@ -132,6 +135,9 @@ pub struct Diff {
     pub prices: Vec<Change>,
     /// Those of clients: texts on pages. They neither widen nor narrow access.
     pub clients: Vec<Change>,
+    /// Those of limits, and of rules for models and endpoints. What loosens one widens.
+    #[serde(default)]
+    pub limits: Vec<Change>,
 }
 
 /// The length of texts that are shown whole although a part of them differs alone.
@@ -170,7 +176,7 @@ pub fn diff(old: &[Arc<Provider>], new: &[Arc<Provider>]) -> Diff {
         Some(false) => Verdict::Different,
         Some(true) => Verdict::Widened,
     };
-    Diff { verdict, groups, prices: Vec::new(), clients: Vec::new() }
+    Diff { verdict, groups, prices: Vec::new(), clients: Vec::new(), limits: Vec::new() }
 }
 
 impl Diff {
@@ -188,6 +194,20 @@ impl Diff {
         let clients = clients::changes(old, new);
         let verdict = if clients.is_empty() { self.verdict } else { self.verdict.max(Verdict::Different) };
         Self { verdict, clients, ..self }
+    }
+}
+
+impl Diff {
+    /// Adds the differences of limits.
+    #[must_use]
+    pub fn with_limits(self, old: &Limits, new: &Limits) -> Self {
+        let limits = limits::changes(old, new);
+        let verdict = match limits.iter().map(|change| change.widens.is_some()).max() {
+            None => self.verdict,
+            Some(false) => self.verdict.max(Verdict::Different),
+            Some(true) => Verdict::Widened,
+        };
+        Self { verdict, limits, ..self }
     }
 }
 

@@ -583,6 +583,25 @@ path = "/v1/messages"
 step = [{ language = "sh", code = "acme --url {base_url}" }]
 # providers.d/example.toml"#,
     }
+    /// A limit cannot count what it says, or says two things.
+    Limit = "TG090", Error, None => {
+        why: "A limit that counts nothing, or that nothing matches, would look as if it held. So would one of two with the same id: \
+            what was used belongs to the id.",
+        bad: r#"# limits.d/team.toml
+[[limit]]
+id       = "month"
+match    = { provider = ["exmaple"] }
+requests = 1000
+window   = { every = "month" }
+# providers.d/example.toml"#,
+        good: r#"# limits.d/team.toml
+[[limit]]
+id       = "month"
+match    = { provider = ["example"] }
+requests = 1000
+window   = { every = "month" }
+# providers.d/example.toml"#,
+    }
 }
 
 impl Code {

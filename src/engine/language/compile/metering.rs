@@ -46,6 +46,35 @@ impl Metering {
         [&self.request, &self.body, &self.event].iter().any(|map| map.has_content())
     }
 
+    /// True if a request names its model: in its path, or in its body.
+    pub fn names_model(&self) -> bool {
+        self.model_capture.is_some() || self.request.has(|target| *target == Target::Model)
+    }
+
+    /// True if a request may have a cap on the tokens of its answer.
+    pub fn has_cap(&self) -> bool {
+        self.request.has(|target| *target == Target::MaxOutput)
+    }
+
+    /// True if tokens of prompts are counted.
+    pub fn counts_prompt(&self) -> bool {
+        self.counted().has_any(CounterSet::PROMPT)
+    }
+
+    /// True if tokens of answers are counted.
+    pub fn counts_answer(&self) -> bool {
+        self.counted().has_any(CounterSet::ANSWER)
+    }
+
+    /// True if anything is counted.
+    pub fn counts_any(&self) -> bool {
+        !self.counted().is_empty()
+    }
+
+    fn counted(&self) -> CounterSet {
+        [&self.body, &self.event, &self.request].into_iter().fold(CounterSet::default(), |all, map| all.or(map.counted()))
+    }
+
     /// A text that is equal for equal metering.
     pub fn shape(&self) -> String {
         let Self { request, body, event, framings, when_missing, ask, model_capture } = self;
@@ -238,6 +267,11 @@ impl Map {
     /// The rule of a counter.
     pub fn rule(&self, counter: Counter) -> Option<&CounterRule> {
         self.by_counter[counter as usize].as_ref()
+    }
+
+    /// True if a pointer has a target of this kind.
+    fn has(&self, is_wanted: impl Fn(&Target) -> bool) -> bool {
+        self.entries.iter().any(|entry| is_wanted(&entry.target))
     }
 
     /// The counters that a pointer counts, and not only adds to.

@@ -9,6 +9,7 @@ mod blame;
 mod clients;
 pub mod filter;
 mod glob;
+mod limits;
 pub mod metering;
 mod parts;
 mod pattern;
@@ -37,6 +38,9 @@ use crate::{
 pub use api::{Api, ErrorValues};
 pub use clients::{ClientFile, Clients, SetupValue, Speaks, Step};
 pub use glob::{Glob, HeaderGlob};
+pub use limits::{
+    Allow, CallFacts, CallerFilter, KeyOwner, Limit, LimitFile, LimitFilter, LimitTest, Limits, Measure, NameFilter,
+};
 pub use parts::*;
 pub use pattern::{
     CaptureRules, Captures, Difference, MAX_CAPTURES, NormalizedPath, Pattern, Relation, Tree,
@@ -72,6 +76,8 @@ pub struct Files {
     pub built_in_prices: BTreeSet<FileName>,
     /// `clients/*.toml`.
     pub clients: BTreeMap<FileName, Slot<syntax::Client>>,
+    /// `limits.d/*.toml`, next to the directory.
+    pub limits: BTreeMap<FileName, Slot<syntax::LimitsFile>>,
     /// `policy.toml`, next to the directory, with its path.
     pub policy: Option<(Arc<str>, Slot<syntax::Policy>)>,
 }
@@ -88,6 +94,7 @@ impl Files {
         self.apis.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.prices.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         self.clients.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
+        self.limits.values().flatten().for_each(|one| budgets.insert(&one.file, one.used));
         if let Some((file, Ok(policy))) = &self.policy {
             budgets.insert(file, policy.used);
         }
@@ -107,6 +114,7 @@ impl Files {
         self.gateways.values_mut().flatten().for_each(|one| one.document.test = None);
         self.apis.values_mut().flatten().for_each(|one| one.document.test = None);
         self.prices.values_mut().flatten().for_each(|one| one.document.test = None);
+        self.limits.values_mut().flatten().for_each(|one| one.document.test = None);
     }
 }
 
@@ -123,6 +131,8 @@ pub struct Compiled {
     pub prices: Vec<Arc<PriceFile>>,
     /// The good files of clients, by name.
     pub clients: Vec<Arc<ClientFile>>,
+    /// The good files of limits, by name.
+    pub limits: Vec<Arc<LimitFile>>,
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
     /// Those of each provider, also where they are about its preset.
@@ -253,6 +263,7 @@ pub fn compile(files: &Files) -> Compiled {
     }
     compile_prices(files, &mut compiled);
     compile_clients(files, &mut compiled);
+    compile_limits(files, &mut compiled);
     compiled.diagnostics.sort();
     compiled.diagnostics.dedup();
     compiled
@@ -275,6 +286,15 @@ fn compile_clients(files: &Files, compiled: &mut Compiled) {
         clients::compile(name, parsed, &budgets.of(&parsed.file))
     });
     compiled.clients = made.into_values().flatten().collect();
+}
+
+/// Compiles the files of limits, each by itself.
+fn compile_limits(files: &Files, compiled: &mut Compiled) {
+    let budgets = compiled.budgets.clone();
+    let made = compile_each(&files.limits, &mut compiled.diagnostics, |name, parsed| {
+        limits::compile(name, parsed, &budgets.of(&parsed.file))
+    });
+    compiled.limits = made.into_values().flatten().collect();
 }
 
 /// The preset that `tollgate new` extends by default.

@@ -9,6 +9,7 @@ mod document;
 mod endpoint_set;
 mod file_test;
 mod language;
+mod limits;
 mod policy;
 mod prices;
 mod schema;
@@ -37,6 +38,7 @@ pub use clients::*;
 pub use document::*;
 pub use endpoint_set::*;
 pub use file_test::*;
+pub use limits::*;
 pub use policy::*;
 pub use prices::*;
 pub use schema::{Checker, Draft, FileKind, schema, schema_text, toml_key};
@@ -110,6 +112,12 @@ impl Document for Client {
 
     fn keep_text(&mut self, text: &str) {
         text.clone_into(&mut self.source);
+    }
+}
+
+impl Document for LimitsFile {
+    fn checker() -> &'static Checker {
+        schema::checker(FileKind::Limits)
     }
 }
 

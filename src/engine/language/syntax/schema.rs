@@ -10,7 +10,7 @@ use jsonschema::{
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{clients, document, endpoint_set, policy, prices, spans::Spans, wire_format};
+use super::{clients, document, endpoint_set, limits, policy, prices, spans::Spans, wire_format};
 use crate::base::{
     diag::{Code, Diagnostic, MAX_FINDINGS},
     numbers::counted,
@@ -45,6 +45,8 @@ pub enum FileKind {
     Prices,
     /// `providers.d/clients/*.toml`.
     Client,
+    /// `limits.d/*.toml`, next to `providers.d`.
+    Limits,
     /// `policy.toml`, next to `providers.d`.
     Policy,
 }
@@ -58,6 +60,7 @@ impl FileKind {
         Self::Api,
         Self::Prices,
         Self::Client,
+        Self::Limits,
         Self::Policy,
     ];
 
@@ -70,6 +73,7 @@ impl FileKind {
             Self::Api => "api",
             Self::Prices => "prices",
             Self::Client => "client",
+            Self::Limits => "limits",
             Self::Policy => "policy",
         }
     }
@@ -88,6 +92,7 @@ static GATEWAY: LazyLock<Checker> = LazyLock::new(Checker::of::<document::Gatewa
 static API: LazyLock<Checker> = LazyLock::new(Checker::of::<wire_format::Api>);
 static PRICES: LazyLock<Checker> = LazyLock::new(Checker::of::<prices::Prices>);
 static CLIENT: LazyLock<Checker> = LazyLock::new(Checker::of::<clients::Client>);
+static LIMITS: LazyLock<Checker> = LazyLock::new(Checker::of::<limits::LimitsFile>);
 static POLICY: LazyLock<Checker> = LazyLock::new(Checker::of::<policy::Policy>);
 
 pub(super) fn checker(kind: FileKind) -> &'static Checker {
@@ -98,6 +103,7 @@ pub(super) fn checker(kind: FileKind) -> &'static Checker {
         FileKind::Api => &API,
         FileKind::Prices => &PRICES,
         FileKind::Client => &CLIENT,
+        FileKind::Limits => &LIMITS,
         FileKind::Policy => &POLICY,
     }
 }

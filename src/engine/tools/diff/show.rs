@@ -10,6 +10,8 @@ use crate::base::{
 const NAMES: usize = 5;
 /// The title of changed prices.
 const PRICES: &str = "prices, without effect on access";
+/// The title of changed limits.
+const LIMITS: &str = "limits, and rules for models and endpoints";
 /// The title of changed clients.
 const CLIENTS: &str = "clients, texts on pages without effect on access";
 
@@ -78,7 +80,7 @@ pub fn markdown(diff: &Diff) -> Lines {
 
 /// The changes that no access depends on, each kind with its title.
 fn apart(diff: &Diff) -> impl Iterator<Item = (&'static str, &[Change])> {
-    let kinds = [(PRICES, &*diff.prices), (CLIENTS, &*diff.clients)];
+    let kinds = [(LIMITS, &*diff.limits), (PRICES, &*diff.prices), (CLIENTS, &*diff.clients)];
     kinds.into_iter().filter(|(_, changes)| !changes.is_empty())
 }
 
@@ -101,6 +103,9 @@ fn summary(diff: &Diff) -> String {
         .map(|(number, what)| format!("{} {what}", counted(number, "provider")))
         .collect();
     let mut counts = counts;
+    if !diff.limits.is_empty() {
+        counts.push(format!("{} changed", counted(diff.limits.len(), "limit")));
+    }
     if !diff.prices.is_empty() {
         counts.push(format!("{} changed", counted(diff.prices.len(), "price")));
     }
@@ -111,7 +116,8 @@ fn summary(diff: &Diff) -> String {
         Verdict::Same => "the same: nothing that is served differs".to_owned(),
         Verdict::Different => format!("different: {}; nothing widens exposure", counts.join(", ")),
         Verdict::Widened => {
-            let widens = diff.groups.iter().map(widening).sum();
+            let loosens = diff.limits.iter().filter(|change| change.widens.is_some()).count();
+            let widens = diff.groups.iter().map(widening).sum::<usize>() + loosens;
             format!("WIDENED: {}; {} exposure", counts.join(", "), widen(widens))
         }
     }
@@ -223,6 +229,8 @@ impl Subject {
             Self::Probe => "probe",
             Self::Price => "price",
             Self::Client => "client",
+            Self::Limit => "limit",
+            Self::Allow => "allow",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     base::name::FileName,
-    language::compile::{ClientFile, PriceFile},
+    language::compile::{ClientFile, LimitFile, PriceFile},
 };
 
 /// The independent files of all kinds that serve.
@@ -18,6 +18,8 @@ pub struct ReconciledIndependent {
     pub prices: ReconciledFiles<PriceFile>,
     /// Files of clients.
     pub clients: ReconciledFiles<ClientFile>,
+    /// Files of limits.
+    pub limits: ReconciledFiles<LimitFile>,
 }
 
 /// The independent files of a kind that serve. Every other one is rejected.

@@ -44,10 +44,7 @@ fn state_of(files: &Directory) -> FileState {
 
 /// The number of built-in clients.
 fn built_in() -> usize {
-    let config = Config {
-        source: Source::Embedded(crate::settings::Catalogue::All),
-        ..directory(BROKEN).state.config
-    };
+    let config = Config { source: Source::built_in(), ..directory(BROKEN).state.config };
     let mut state = ReloadState::new(config);
     state.start(Watching::Nothing).unwrap();
     serving(&state).1

@@ -133,10 +133,8 @@ fn a_price_for_no_provider_is_a_warning() {
 
 #[test]
 fn a_first_price_file_takes_no_built_in_provider_out_of_service() {
-    let mut embedded = ReloadState::new(Config {
-        source: Source::Embedded(crate::settings::Catalogue::All),
-        ..directory(&prices(1)).state.config
-    });
+    let mut embedded =
+        ReloadState::new(Config { source: Source::built_in(), ..directory(&prices(1)).state.config });
     embedded.start(Watching::Nothing).unwrap();
     let built_in = embedded.table.providers.len();
     assert!(built_in > 1);

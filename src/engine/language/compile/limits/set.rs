@@ -1,0 +1,90 @@
+//! All limits and rules of a directory.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Allow, CallFacts, Limit, LimitFile};
+use crate::base::{
+    diag::{Code, Diagnostic},
+    name::LimitId,
+};
+
+/// All limits, by id, and all rules.
+#[derive(Debug, Default)]
+pub struct Limits {
+    files: Vec<Arc<LimitFile>>,
+    limits: Vec<Arc<Limit>>,
+    allows: Vec<Arc<Allow>>,
+}
+
+impl Limits {
+    /// The limits of these files. Of two with one id, that of the file whose name comes first counts; `conflicts` reports the
+    /// other.
+    pub fn new(files: &[Arc<LimitFile>]) -> Self {
+        let mut by_id: BTreeMap<LimitId, Arc<Limit>> = BTreeMap::new();
+        for limit in in_order(files).iter().flat_map(|file| &file.limits) {
+            by_id.entry(limit.id.clone()).or_insert_with(|| limit.clone());
+        }
+        let allows = in_order(files).iter().flat_map(|file| file.allows.iter().cloned()).collect();
+        let files = in_order(files).into_iter().cloned().collect();
+        Self { files, limits: by_id.into_values().collect(), allows }
+    }
+
+    /// The limits of different files with one id.
+    pub fn conflicts(files: &[Arc<LimitFile>]) -> Vec<Diagnostic> {
+        let mut known: BTreeMap<&LimitId, &Arc<Limit>> = BTreeMap::new();
+        let mut found = Vec::new();
+        for limit in in_order(files).iter().flat_map(|file| &file.limits) {
+            let Some(first) = known.get(&limit.id) else {
+                known.insert(&limit.id, limit);
+                continue;
+            };
+            let message = format!("another file has a limit `{}`, too: this one does not count", limit.id);
+            let diagnostic = Diagnostic::new(Code::Limit, limit.at.clone(), message);
+            found.push(diagnostic.related(first.at.clone(), "the one that counts").help("give it an id of its own"));
+        }
+        found
+    }
+
+    /// The files by name.
+    pub fn files(&self) -> &[Arc<LimitFile>] {
+        &self.files
+    }
+
+    /// All limits, by id.
+    pub fn all(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// All rules for models and endpoints.
+    pub fn allows(&self) -> &[Arc<Allow>] {
+        &self.allows
+    }
+
+    /// The limit of an id.
+    pub fn get(&self, id: &str) -> Option<&Arc<Limit>> {
+        let index = self.limits.binary_search_by(|limit| limit.id.as_str().cmp(id)).ok()?;
+        self.limits.get(index)
+    }
+
+    /// True if there is neither a limit nor a rule.
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.allows.is_empty()
+    }
+
+    /// The limits for a request, by id, as far as all but its model decides.
+    pub fn matching<'l>(&'l self, call: &'l CallFacts<'l>) -> impl Iterator<Item = &'l Arc<Limit>> {
+        self.limits.iter().filter(|limit| limit.filter.matches(call))
+    }
+
+    /// The rules for a caller.
+    pub fn rules<'l>(&'l self, call: &'l CallFacts<'l>) -> impl Iterator<Item = &'l Arc<Allow>> + Clone {
+        self.allows.iter().filter(|rule| rule.is_for(call))
+    }
+}
+
+/// The files by name.
+fn in_order(files: &[Arc<LimitFile>]) -> Vec<&Arc<LimitFile>> {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
