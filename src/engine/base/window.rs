@@ -81,7 +81,8 @@ impl Zone {
 
     /// The zone whose name is most like this one; none if no name is.
     pub fn nearest(name: &str) -> Option<String> {
-        let names: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect();
+        let names: Vec<String> =
+            TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect();
         nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
     }
 
@@ -114,10 +115,9 @@ impl Window {
     pub fn span(&self, now_ms: u64) -> Span {
         match self {
             Self::Calendar { every, zone } => calendar(*every, &zone.zone, now_ms),
-            Self::Sliding(length) => Span {
-                start_ms: now_ms.saturating_sub((*length).max(1) - 1),
-                end_ms: now_ms.checked_add(1),
-            },
+            Self::Sliding(length) => {
+                Span { start_ms: now_ms.saturating_sub((*length).max(1) - 1), end_ms: now_ms.checked_add(1) }
+            }
             Self::Total => Span { start_ms: 0, end_ms: None },
         }
     }

@@ -255,8 +255,9 @@ impl FindingsByFile {
         }
         let names = loaded.providers.iter();
         let own = names.filter_map(|(file, name)| Some((name.clone(), by_file.remove(file)?))).collect();
-        let is_independent =
-            |file: &Arc<str>| [&loaded.prices, &loaded.clients, &loaded.limits].iter().any(|files| files.contains_key(file));
+        let is_independent = |file: &Arc<str>| {
+            [&loaded.prices, &loaded.clients, &loaded.limits].iter().any(|files| files.contains_key(file))
+        };
         let independent = by_file.extract_if(.., |file, _| is_independent(file)).collect();
         Self { own, independent, shared: by_file.into_values().flatten().collect() }
     }

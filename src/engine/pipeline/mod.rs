@@ -18,8 +18,7 @@ use crate::{
     language::{
         bind, compile,
         compile::{Clients, Compiled, Limits, Prices, Rejected, VarSource},
-        lint,
-        variables,
+        lint, variables,
     },
     request::table::{self, Table},
     tools::{filetest, prove, reconcile::reconcile},

@@ -72,7 +72,9 @@ impl Metering {
     }
 
     fn counted(&self) -> CounterSet {
-        [&self.body, &self.event, &self.request].into_iter().fold(CounterSet::default(), |all, map| all.or(map.counted()))
+        [&self.body, &self.event, &self.request]
+            .into_iter()
+            .fold(CounterSet::default(), |all, map| all.or(map.counted()))
     }
 
     /// A text that is equal for equal metering.

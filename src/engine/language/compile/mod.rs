@@ -39,7 +39,8 @@ pub use api::{Api, ErrorValues};
 pub use clients::{ClientFile, Clients, SetupValue, Speaks, Step};
 pub use glob::{Glob, HeaderGlob};
 pub use limits::{
-    Allow, CallFacts, CallerFilter, KeyOwner, Limit, LimitFile, LimitFilter, LimitTest, Limits, Measure, NameFilter,
+    Allow, CallFacts, CallerFilter, KeyOwner, Limit, LimitFile, LimitFilter, LimitTest, Limits, Measure,
+    NameFilter,
 };
 pub use parts::*;
 pub use pattern::{

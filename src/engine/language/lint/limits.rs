@@ -61,11 +61,13 @@ impl Beside<'_> {
                 return report(message, "name endpoints with an `api` that has `usage`, or limit `requests`");
             }
             if !self.matched(limit).any(|endpoint| counts(endpoint, limit.measure)) {
-                let message = format!("limit `{id}` counts {}, and no endpoint that it is for has them", limit.measure);
+                let message =
+                    format!("limit `{id}` counts {}, and no endpoint that it is for has them", limit.measure);
                 return report(message, "the `api` of an endpoint has to have `usage`; or limit `requests`");
             }
         }
-        let names_model = |endpoint: &Endpoint| endpoint.metering.as_ref().is_some_and(|one| one.names_model());
+        let names_model =
+            |endpoint: &Endpoint| endpoint.metering.as_ref().is_some_and(|one| one.names_model());
         if !limit.filter.model.is_any() && !self.matched(limit).any(names_model) {
             let message = format!("limit `{id}` is for models, and no endpoint that it is for names one");
             return report(message, "the `api` of an endpoint has to have `request.model`");
@@ -75,15 +77,23 @@ impl Beside<'_> {
             let message = format!(
                 "limit `{id}` reserves the most that a request can use, and no endpoint that it is for has a cap"
             );
-            return report(message, "write `reserve = \"learned\"`, or name the cap in the api file: `request.max_output`");
+            return report(
+                message,
+                "write `reserve = \"learned\"`, or name the cap in the api file: `request.max_output`",
+            );
         }
         if let Measure::Cost(currency) = limit.measure
             && !self.prices.iter().flat_map(|file| &file.prices).any(|price| {
                 price.currency == currency && self.is_for_any(&price.providers, &filter.provider)
             })
         {
-            let message = format!("limit `{id}` is in {currency}, and no model that it is for has a price in {currency}");
-            return report(message, "write a price file in that currency, or the limit in the currency of the prices");
+            let message = format!(
+                "limit `{id}` is in {currency}, and no model that it is for has a price in {currency}"
+            );
+            return report(
+                message,
+                "write a price file in that currency, or the limit in the currency of the prices",
+            );
         }
         None
     }
@@ -91,7 +101,9 @@ impl Beside<'_> {
     /// True if one of the price's providers is one that the filter matches.
     fn is_for_any(&self, priced: &[crate::language::compile::NamePattern], filter: &NameFilter) -> bool {
         let names = self.providers.iter().map(|provider| provider.name.as_str());
-        names.into_iter().any(|name| filter.matches(name) && priced.iter().any(|pattern| pattern.matches(name)))
+        names
+            .into_iter()
+            .any(|name| filter.matches(name) && priced.iter().any(|pattern| pattern.matches(name)))
     }
 
     /// A provider or an endpoint that does not exist.
@@ -102,12 +114,14 @@ impl Beside<'_> {
         at: &crate::base::diag::Location,
     ) -> Option<Diagnostic> {
         let names: Vec<&str> = self.providers.iter().map(|one| one.name.as_str()).collect();
-        if let Some(glob) = providers.globs().iter().find(|glob| !names.iter().any(|name| glob.matches(name))) {
+        if let Some(glob) = providers.globs().iter().find(|glob| !names.iter().any(|name| glob.matches(name)))
+        {
             let message = format!("no provider is named `{}`", glob.as_str());
             return Some(with_nearest(message, glob.as_str(), &names, at));
         }
         let chosen = self.providers.iter().filter(|one| providers.matches(one.name.as_str()));
-        let known: HashSet<&str> = chosen.flat_map(|one| &one.endpoints).map(|one| one.name.as_str()).collect();
+        let known: HashSet<&str> =
+            chosen.flat_map(|one| &one.endpoints).map(|one| one.name.as_str()).collect();
         let glob = endpoints.globs().iter().find(|glob| !known.iter().any(|name| glob.matches(name)))?;
         let message = format!("no endpoint of these providers is named `{}`", glob.as_str());
         let mut known: Vec<&str> = known.into_iter().collect();
@@ -141,12 +155,7 @@ fn counts(endpoint: &Endpoint, measure: Measure) -> bool {
     }
 }
 
-fn with_nearest(
-    message: String,
-    name: &str,
-    known: &[&str],
-    at: &crate::base::diag::Location,
-) -> Diagnostic {
+fn with_nearest(message: String, name: &str, known: &[&str], at: &crate::base::diag::Location) -> Diagnostic {
     let found = Diagnostic::new(Code::Limit, at.clone(), message);
     match nearest(name, known.iter().copied()) {
         Some(near) => found.help(format!("did you mean `{near}`?")),

@@ -203,8 +203,7 @@ pub enum Per {
 
 impl Per {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::User, Self::Token, Self::Group, Self::Provider, Self::Model, Self::All];
+    pub const ALL: [Self; 6] = [Self::User, Self::Token, Self::Group, Self::Provider, Self::Model, Self::All];
 
     /// Its name in files.
     pub const fn name(self) -> &'static str {

@@ -44,11 +44,15 @@ fn loosened(was: &Limit, is: &Limit) -> Option<String> {
         (was.per != is.per, "the amount is shared in another way"),
         (was.over == OverValue::Reject && is.over == OverValue::Warn, "nothing is refused any more"),
         (looser_reserve(was.reserve, is.reserve), "less is reserved before a request"),
-        (was.no_price == NoPriceValue::Reject && is.no_price == NoPriceValue::Free, "models without a price are free"),
+        (
+            was.no_price == NoPriceValue::Reject && is.no_price == NoPriceValue::Free,
+            "models without a price are free",
+        ),
         (is_narrower(&was.filter, &is.filter), "it may be for fewer requests"),
         (has_more_exceptions(was, is), "a user has a larger amount, or no limit"),
     ];
-    let reasons: Vec<&str> = reasons.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect();
+    let reasons: Vec<&str> =
+        reasons.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
@@ -87,7 +91,8 @@ fn has_more_exceptions(was: &Limit, is: &Limit) -> bool {
 
 /// A limit in words.
 fn words(limit: &Limit) -> String {
-    let mut words = format!("{} {} per {}", limit.measure.shown(limit.amount), limit.window_text(), limit.per_text());
+    let mut words =
+        format!("{} {} per {}", limit.measure.shown(limit.amount), limit.window_text(), limit.per_text());
     words = words.replace("  ", " ");
     let filter = filter_words(&limit.filter);
     if !filter.is_empty() {
@@ -99,7 +104,9 @@ fn words(limit: &Limit) -> String {
     if limit.over == OverValue::Warn {
         words += ", warns alone";
     }
-    if matches!(limit.measure, crate::language::compile::Measure::Cost(_)) && limit.no_price == NoPriceValue::Free {
+    if matches!(limit.measure, crate::language::compile::Measure::Cost(_))
+        && limit.no_price == NoPriceValue::Free
+    {
         words += ", without a price free";
     }
     for share in &limit.warn_at {
@@ -170,8 +177,12 @@ fn rules(old: &Limits, new: &Limits) -> Vec<Change> {
         let widens = match (was, is) {
             (Some(_), None) => Some("these callers may call all models and endpoints".to_owned()),
             // Any other text may allow something that the old ones do not.
-            (Some(was), Some(is)) if !is.is_subset(was) => Some("other models or endpoints are allowed".to_owned()),
-            (None, _) if !old.is_empty() => Some("callers who have another rule, too, may call more".to_owned()),
+            (Some(was), Some(is)) if !is.is_subset(was) => {
+                Some("other models or endpoints are allowed".to_owned())
+            }
+            (None, _) if !old.is_empty() => {
+                Some("callers who have another rule, too, may call more".to_owned())
+            }
             (Some(_), Some(_)) | (None, _) => None,
         };
         let joined = |rules: &BTreeSet<String>| rules.iter().cloned().collect::<Vec<_>>().join("; or ");

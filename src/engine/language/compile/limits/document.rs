@@ -32,7 +32,11 @@ const FIRST_CALL_MS: u64 = 1_767_225_600_000;
 const MIN_SLIDING_MS: u64 = 1_000;
 
 /// Compiles a file.
-pub fn compile(name: &FileName, parsed: &Parsed<syntax::LimitsFile>, budget: &Budget) -> Compilation<LimitFile> {
+pub fn compile(
+    name: &FileName,
+    parsed: &Parsed<syntax::LimitsFile>,
+    budget: &Budget,
+) -> Compilation<LimitFile> {
     let document = &parsed.document;
     let mut reader = Reader { parsed, budget, found: Vec::new() };
     let limits = reader.limits(document.limit.as_deref().unwrap_or_default());
@@ -153,7 +157,12 @@ impl Reader<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => FORM.to_owned(),
             };
-            self.report(Code::BadValue, self.at(pointer), format!("`{code}` is no currency of ISO 4217"), help);
+            self.report(
+                Code::BadValue,
+                self.at(pointer),
+                format!("`{code}` is no currency of ISO 4217"),
+                help,
+            );
             return None;
         };
         match parse_decimal(number) {
@@ -171,7 +180,9 @@ impl Reader<'_> {
                 None
             }
             None => {
-                let message = format!("`{number}` is no amount: a decimal number of digits, with at most 12 after the point");
+                let message = format!(
+                    "`{number}` is no amount: a decimal number of digits, with at most 12 after the point"
+                );
                 self.report(Code::BadValue, self.at(pointer), message, FORM);
                 None
             }
@@ -218,7 +229,12 @@ impl Reader<'_> {
             (None, Some(sliding)) => {
                 if table.tz.is_some() {
                     let help = "remove it: only windows of the calendar have a time zone";
-                    self.report(Code::Limit, self.key(&format!("{place}/tz")), "a sliding window has a `tz`", help);
+                    self.report(
+                        Code::Limit,
+                        self.key(&format!("{place}/tz")),
+                        "a sliding window has a `tz`",
+                        help,
+                    );
                 }
                 self.sliding(sliding, &format!("{place}/sliding"))
             }
@@ -229,7 +245,12 @@ impl Reader<'_> {
             }
             (None, None) => {
                 let help = "write `every = \"month\"` (or `hour`, `day`, `week`), or `sliding = \"60s\"`";
-                self.report(Code::MissingKey, self.at(&place), "the window has neither `every` nor `sliding`", help);
+                self.report(
+                    Code::MissingKey,
+                    self.at(&place),
+                    "the window has neither `every` nor `sliding`",
+                    help,
+                );
                 None
             }
         }
@@ -252,12 +273,22 @@ impl Reader<'_> {
         let millis = match span(text) {
             Ok(length) => u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
             Err(problem) => {
-                self.report(Code::BadValue, self.at(pointer), format!("`{text}` is no length: {problem}"), "such as `60s`");
+                self.report(
+                    Code::BadValue,
+                    self.at(pointer),
+                    format!("`{text}` is no length: {problem}"),
+                    "such as `60s`",
+                );
                 return None;
             }
         };
         if millis < MIN_SLIDING_MS {
-            self.report(Code::BadValue, self.at(pointer), format!("`{text}` is shorter than `1s`"), "such as `60s`");
+            self.report(
+                Code::BadValue,
+                self.at(pointer),
+                format!("`{text}` is shorter than `1s`"),
+                "such as `60s`",
+            );
             return None;
         }
         Some(Window::Sliding(millis))
@@ -293,11 +324,14 @@ impl Reader<'_> {
             let place = format!("{pointer}/except/{}", syntax::pointer_step(user));
             let amount = match (amount, measure) {
                 (Amount::Text(text), _) if text == "none" => None,
-                (Amount::Number(number), measure) if !matches!(measure, Measure::Cost(_)) => Some(i128::from(*number)),
+                (Amount::Number(number), measure) if !matches!(measure, Measure::Cost(_)) => {
+                    Some(i128::from(*number))
+                }
                 (Amount::Text(text), Measure::Cost(own)) => match self.cost(text, &place) {
                     Some((Measure::Cost(currency), amount)) if currency == own => Some(amount),
                     Some(_) => {
-                        let message = format!("the amount is in another currency than that of the limit, {own}");
+                        let message =
+                            format!("the amount is in another currency than that of the limit, {own}");
                         self.report(Code::Limit, self.at(&place), message, format!("write it in {own}"));
                         continue;
                     }
@@ -324,7 +358,11 @@ impl Reader<'_> {
         let mut shares = Vec::new();
         for (index, share) in limit.warn_at.iter().flatten().enumerate() {
             if *share > 0.0 && *share <= 1.0 {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1000")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "from 0 to 1000"
+                )]
                 shares.push((share * 1000.0).round() as u32);
             } else {
                 let at = self.at(&format!("{pointer}/warn_at/{index}"));
@@ -390,7 +428,12 @@ impl Reader<'_> {
             };
             if let Some(problem) = problem {
                 let at = self.at(&format!("{pointer}/{index}"));
-                self.report(Code::BadValue, at, format!("the name {problem}"), "write a name, or a glob such as `lab-*`");
+                self.report(
+                    Code::BadValue,
+                    at,
+                    format!("the name {problem}"),
+                    "write a name, or a glob such as `lab-*`",
+                );
                 continue;
             }
             if !self.budget.keep(text.len()) {
@@ -419,7 +462,8 @@ impl Reader<'_> {
             let within = calls.within.as_deref().map_or(Ok(std::time::Duration::ZERO), span);
             let within = within.unwrap_or_else(|problem| {
                 let at = self.at(&format!("{pointer}/calls/within"));
-                let message = format!("`{}` is no length: {problem}", calls.within.as_deref().unwrap_or_default());
+                let message =
+                    format!("`{}` is no length: {problem}", calls.within.as_deref().unwrap_or_default());
                 self.report(Code::BadValue, at, message, "such as `30s`");
                 std::time::Duration::ZERO
             });

@@ -207,7 +207,9 @@ impl Limit {
 
     /// True if the model decides which requests it is for, or which amount they take from.
     pub fn needs_model(&self) -> bool {
-        !self.filter.model.is_any() || self.per.contains(&Per::Model) || matches!(self.measure, Measure::Cost(_))
+        !self.filter.model.is_any()
+            || self.per.contains(&Per::Model)
+            || matches!(self.measure, Measure::Cost(_))
     }
 
     /// True if the cap in a request's body decides what is reserved.

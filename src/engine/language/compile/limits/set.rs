@@ -40,7 +40,9 @@ impl Limits {
             };
             let message = format!("another file has a limit `{}`, too: this one does not count", limit.id);
             let diagnostic = Diagnostic::new(Code::Limit, limit.at.clone(), message);
-            found.push(diagnostic.related(first.at.clone(), "the one that counts").help("give it an id of its own"));
+            found.push(
+                diagnostic.related(first.at.clone(), "the one that counts").help("give it an id of its own"),
+            );
         }
         found
     }
