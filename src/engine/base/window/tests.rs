@@ -114,7 +114,8 @@ fn marks_differ() {
     }
     assert!(names.len() > 400);
     assert_eq!(marks.len(), 3 + 4 * names.len());
-    assert!(marks.iter().chain([&Window::Sliding(u64::MAX).mark()]).all(|mark| *mark < 1 << 63));
+    marks.insert(Window::Sliding(u64::MAX).mark());
+    assert!(marks.iter().all(|mark| *mark < 1 << 63 && ![0, 2].contains(mark)));
     // Stored.
     assert_eq!(window(Every::Day, "Europe/Berlin").mark(), 0x2_3140_5cd4);
 }
