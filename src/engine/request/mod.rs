@@ -1,6 +1,6 @@
 //! One request: what pages may send ([`cors`]), routing ([`table`]), rewriting of heads ([`rewrite`]), the order of decisions
 //! ([`decide`]), the trace of a request ([`trace_context`]), the record of a finished request ([`access_record`]), replacement
-//! of one value in a body ([`splice`]), and the meter of usage ([`meter`]).
+//! of one value in a body ([`splice`]), the meter of usage ([`meter`]), and the arithmetic of limits ([`limits`]).
 //!
 //! Heads and bound providers in, heads out. Only [`splice`] and [`meter`] see bodies; nothing keeps them.
 
@@ -13,3 +13,4 @@ mod unmatched;
 pub mod access_record;
 pub mod splice;
 pub mod meter;
+pub mod limits;

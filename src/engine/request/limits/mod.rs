@@ -1,0 +1,19 @@
+//! The arithmetic of limits: what is counted in which window, whether a request passes, and when it would.
+//!
+//! It guarantees:
+//! - Amounts are whole units in 128 bits, and saturate. Nothing overflows or panics, whatever the clock shows.
+//! - A request is counted in the window in which it was admitted, also if it ends in another one.
+//! - No jump of the clock and no restart resets a window that a counter holds.
+//! - With [`Admits::Fits`](terms::Admits::Fits), a window never has more than its amount, apart from what calls use beyond their
+//!   reservation.
+//!
+//! It has no clock, reads no files, and keeps no map: the caller holds one [`Counter`](counter::Counter) for each limit and key.
+//!
+//! Read next: [`terms`], then [`counter`] and [`admit`]. [`warn`] reports thresholds, and
+//! [`concurrent`] limits running calls.
+
+pub mod terms;
+pub mod counter;
+pub mod concurrent;
+pub mod admit;
+pub mod warn;
