@@ -9,7 +9,7 @@
 //!
 //! It has no clock, reads no files, and keeps no map: the caller holds one [`Counter`](counter::Counter) for each limit and key.
 //!
-//! Read next: [`terms`], then [`counter`] and [`admit`]. [`warn`] reports thresholds, and
+//! Read next: [`terms`], then [`counter`] and [`admit`]. [`estimate`] makes reservations, [`warn`] reports thresholds, and
 //! [`concurrent`] limits running calls.
 
 pub mod terms;
@@ -17,3 +17,4 @@ pub mod counter;
 pub mod concurrent;
 pub mod admit;
 pub mod warn;
+pub mod estimate;
