@@ -18,3 +18,6 @@ pub mod concurrent;
 pub mod admit;
 pub mod warn;
 pub mod estimate;
+
+#[cfg(test)]
+mod simulation;
