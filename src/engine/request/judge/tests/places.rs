@@ -1,7 +1,10 @@
 //! The places of an endpoint.
 
 use super::*;
-use crate::language::compile::metering::Pointer;
+use crate::{
+    language::compile::{self, metering::Pointer},
+    shipped,
+};
 
 #[test]
 fn places_lie_in_objects_alone() {
@@ -32,4 +35,19 @@ fn places_can_be_listed() {
     let found = Places::of(&metering(&["/model"], &["/b/max", "/max"])).unwrap();
     assert_eq!(found.model().map(Pointer::as_str), Some("/model"));
     assert_eq!(found.max_output().iter().map(Pointer::as_str).collect::<Vec<_>>(), ["/b/max", "/max"]);
+}
+
+/// Rules about models and limits hold at every shipped endpoint.
+#[test]
+fn every_shipped_endpoint_can_be_judged() {
+    let compiled = compile::compile(&shipped::load().files);
+    let (mut models, mut caps) = (0, 0);
+    for provider in &compiled.providers {
+        for metering in provider.endpoints.iter().filter_map(|endpoint| endpoint.metering.as_ref()) {
+            let places = Places::of(metering).unwrap();
+            models += usize::from(places.model().is_some());
+            caps += usize::from(!places.max_output().is_empty());
+        }
+    }
+    assert!(models > 100 && caps > 100, "{models} {caps}");
 }
