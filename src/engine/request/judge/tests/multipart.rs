@@ -96,6 +96,12 @@ fn fields_with_two_readings_are_refused() {
     }
     check(&form(&[(&model, &"m".repeat(513))]), "!long_model");
     check(&form(&[(&model, &"m".repeat(2000))]), "!long_model");
+    // A long text with a delimiter that does not stand alone: the first error is the same for every cut.
+    for (length, expected) in
+        [(512, "!not_a_form"), (515, "!not_a_form"), (516, "!long_model"), (519, "!long_model")]
+    {
+        check(&form(&[(&model, &format!("{}--b-1", "m".repeat(length)))]), expected);
+    }
     for value in ["m\r\n", "\r\nm", "m\n", "m\0", "m\t"] {
         check(&form(&[(&model, value)]), "!model_text");
     }
