@@ -6,7 +6,7 @@
 //! clock returns to it. It holds the current window and the latest two others, and in addition all in which calls run. Beyond 64,
 //! the two earliest become one that covers both: it refuses too early rather than too late.
 //!
-//! **Sliding.** In no span of the length is more than the amount admitted ([`sliding`] explains the slices). If the clock is set back,
+//! **Sliding.** In no span of the length is more than the amount admitted (`counter/sliding.rs` explains the slices). If the clock is set back,
 //! slices of the future count. If it is set back by more than the length from any of them, all that counts and all running calls are
 //! treated as of now: they leave one length later, so that nothing is refused forever. Beyond 72 slices, those in which calls run and which no longer count
 //! become one; if that does not suffice, all is treated as of now. A call that is settled after its slice has left counts nowhere.
@@ -18,7 +18,8 @@
 //!
 //! **Storage.** A [`Row`] says what was used in a window, and contains what was reserved when it was written: a process that is
 //! killed loses nothing that running calls reserved. What running calls use with [`Admits::WhilePositive`](super::terms::Admits)
-//! is not reserved, and so is lost. A counter with [running](Counter::is_running) calls must be kept: reservations are not restored.
+//! is not reserved, and so is lost, as is what was admitted after the last write. A counter with [running](Counter::is_running)
+//! calls must be kept: reservations are not restored.
 
 use super::terms::{Balance, Over, Refused, Terms};
 use crate::base::window::{Span, Window};

@@ -202,6 +202,33 @@ fn beyond_the_bound_the_earliest_windows_are_one() {
 }
 
 #[test]
+fn a_new_window_is_not_covered_by_joined_ones() {
+    for place in [0, 1, 2, 62, 63, 64] {
+        let hour = every(Every::Hour, 100);
+        let mut counter = Counter::default();
+        let slots: Vec<Slot> =
+            (0..64).map(|number| counter.take(&hour, (10 * number + 9) * HOUR, 1)).collect();
+        let new = counter.take(&hour, (10 * place + 5) * HOUR, 7);
+        assert!(counter.others().len() < 64);
+        check(&counter, &hour, (10 * place + 5) * HOUR, (0, 7));
+        let covering = counter.all().filter(|held| held.contains((10 * place + 5) * HOUR));
+        assert_eq!(covering.count(), 1, "{place}");
+        counter.settle(new, 3);
+        for slot in slots {
+            counter.settle(slot, 1);
+        }
+        assert!(!counter.is_running());
+        assert_eq!(
+            counter
+                .all()
+                .map(|held| (held.used, held.reserved))
+                .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)),
+            (67, 0)
+        );
+    }
+}
+
+#[test]
 fn rows_contain_reservations() {
     let day = every(Every::Day, 100);
     let mut counter = Counter::default();
