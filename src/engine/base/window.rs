@@ -122,7 +122,8 @@ impl Window {
         }
     }
 
-    /// A number of this kind of window, below 2^63, and not 0 or 2. Windows with other numbers divide time in other ways. The numbers are the same
+    /// A number of this kind of window, below 2^63, and not 0 or 2. Windows with other numbers divide time in other
+    /// ways. The numbers are the same
     /// in every version, and may be stored. Lengths beyond 2^62 ms share one.
     pub fn mark(&self) -> u64 {
         match self {

@@ -6,7 +6,8 @@
 //! clock returns to it. It holds the current window and the latest two others, and in addition all in which calls run. Beyond 64,
 //! the two earliest become one that covers both: it refuses too early rather than too late.
 //!
-//! **Sliding.** In no span of the length is more than the amount admitted (`counter/sliding.rs` explains the slices). If the clock is set back,
+//! **Sliding.** In no span of the length is more than the amount admitted (`counter/sliding.rs` explains the slices).
+//! If the clock is set back,
 //! slices of the future count. If it is set back by more than the length from any of them, all that counts and all running calls are
 //! treated as of now: they leave one length later, so that nothing is refused forever. Beyond 72 slices, those in which calls run and which no longer count
 //! become one; if that does not suffice, all is treated as of now. A call that is settled after its slice has left counts nowhere.
