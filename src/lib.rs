@@ -7,11 +7,13 @@
 pub use tollgate_engine::{
     base::{
         budget, content_coding, day, diag, escape, fault, hex, json_parts, money, name, numbers, origin,
-        own_paths, ranking, secret, secret_scan, suggest, usage, websocket, written,
+        own_paths, ranking, secret, secret_scan, suggest, usage, websocket, window, written,
     },
     language::{bind, compile, fields, format, generator, lint, starter, syntax, token, variables},
     pipeline,
-    request::{access_record, cors, decide, meter, rewrite, splice, table, trace_context},
+    request::{
+        access_record, cors, decide, judge, limits as call_limits, meter, rewrite, splice, table, trace_context,
+    },
     tools::{catalogue, client_setup, diff, explain, filetest, import, prove, reconcile, upstream_routes},
 };
 
@@ -39,6 +41,7 @@ pub mod mock;
 pub mod listener_tls;
 pub mod accounts;
 pub mod ledger;
+pub mod limits;
 pub mod exporters;
 
 // floor: files and the route table that serves

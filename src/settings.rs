@@ -272,6 +272,10 @@ pub struct Settings {
     pub trace_context: TraceHeaders,
     /// Maximum size of a request head, in bytes.
     pub max_head: usize,
+    /// The most bytes of a body that limits and rules read before it is sent.
+    pub judged_body: usize,
+    /// True if answers say what is left of limits.
+    pub limit_headers: bool,
     /// Limits of admission control.
     pub admission: Overrides,
     /// The log level.
@@ -431,6 +435,8 @@ pub fn resolve(places: &Places, given: &Arguments<Given>) -> Result<Settings, Se
         half_closed: pick!(half_closed).unwrap_or_default(),
         trace_context: pick!(trace_context).unwrap_or_default(),
         max_head: read.max_head(pick!(max_head))?,
+        judged_body: read.judged_body(pick!(judged_body))?,
+        limit_headers: pick!(limit_headers).unwrap_or(false),
         admission,
         log: read.log(pick!(log))?,
         log_format: pick!(log_format),

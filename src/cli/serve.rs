@@ -32,6 +32,7 @@ use crate::{
     files::{Live, Reloader},
     gateway::{EventStreams, Readiness},
     ledger::Ledger,
+    limits::{self, LimitStates, LimitWriter},
     listener_tls::{ListenerTls, Watching},
     metrics::{self, Metrics},
     server::Shared,
@@ -101,6 +102,8 @@ struct Base {
     reloader: Reloader,
     store: Store,
     key: MasterKey,
+    limits: LimitStates,
+    limit_writer: LimitWriter,
 }
 
 /// Starts all components. Returns the lock of the data directory, the components and the watchdog task.
@@ -157,7 +160,9 @@ async fn start(
     let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
     let shared = shared(settings, &base, queue, (authenticator, refresher), (metrics, traffic));
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
-    let Base { lock, bound, certificate, live, reloader, store, key, .. } = base;
+    let Base { lock, bound, certificate, live, reloader, store, key, limit_writer, .. } = base;
+    let end_limits = CancellationToken::new();
+    let limits = tokio::spawn(limit_writer.run(end_limits.clone()));
     let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), key, stop.clone()));
     let control = [lookups, scrapes, changes].into_iter().chain(api_tasks).collect();
     let addresses = (bound.address, bound.admin_address);
@@ -182,6 +187,8 @@ async fn start(
         end_refreshes,
         control,
         certificate,
+        limits,
+        end_limits,
     };
     Ok((lock, running, watchdog))
 }
@@ -189,8 +196,8 @@ async fn start(
 /// Locks the data directory, opens the sockets and loads the files; then opens the store. A first start that fails before
 /// that leaves no data directory.
 async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Result<Base> {
-    let limits = resources::limits(settings);
-    let upstream = Arc::new(upstream::Shared::new(resources::upstream_config(settings, &limits)?)?);
+    let resources = resources::limits(settings);
+    let upstream = Arc::new(upstream::Shared::new(resources::upstream_config(settings, &resources)?)?);
     let tls = settings.tls.clone().map(ListenerTls::open).transpose();
     let tls = tls.context("the listeners cannot take TLS (settings `tls_cert`, `tls_key`)")?;
     // First, so that a second process changes nothing.
@@ -202,9 +209,24 @@ async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Re
     }
     let (bound, live, reloader) = prepared?;
     let (store, key) = open_store(settings, keys, &live).await?;
-    let admission = Admission::new(limits, bound.listeners.len());
+    let admission = Admission::new(resources, bound.listeners.len());
     let certificate = tls.as_ref().map(ListenerTls::watch).transpose()?;
-    Ok(Base { lock, upstream, bound, tls, certificate, admission, live, reloader, store, key })
+    let limits = LimitStates::default();
+    let limit_writer = limits::start(&store, &limits).await.map_err(|error| unusable(&settings.data, error))?;
+    Ok(Base {
+        lock,
+        upstream,
+        bound,
+        tls,
+        certificate,
+        admission,
+        live,
+        reloader,
+        store,
+        key,
+        limits,
+        limit_writer,
+    })
 }
 
 /// Creates the data directory if it is missing, and locks it for this process.
@@ -322,6 +344,9 @@ fn shared(
         page_readers: Arc::new(settings.cors_origins.clone()),
         trusted_proxies: settings.trusted_proxies.as_slice().into(),
         admission: base.admission.clone(),
+        limits: base.limits.clone(),
+        judged_body: settings.judged_body,
+        limit_headers: settings.limit_headers,
         upstream: base.upstream.clone(),
         metrics,
         traffic,

@@ -171,7 +171,8 @@ fn not_sent(error: &SendError) -> PostError {
         SendError::Reset(problem) => format!("it {problem}"),
         SendError::Malformed(problem) => format!("its answer is malformed: {problem}"),
         SendError::TooManyInterim { limit } => format!("it sent more than {limit} interim (1xx) responses"),
-        SendError::Dns { .. }
+        SendError::BodyRefused
+        | SendError::Dns { .. }
         | SendError::DnsTimeout { .. }
         | SendError::DnsBusy { .. }
         | SendError::Forbidden { .. }

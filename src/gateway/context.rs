@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{Body, Worker, authenticate::Client, metered::Metered};
+use super::{Body, Worker, authenticate::Client, judging::Judged, limits::Limited, metered::Metered};
 use crate::{
     access_record::{AccessRecord, End, HIDDEN, Wait, WebSocketEnd, logged_path},
     accounts::Caller,
@@ -31,6 +31,8 @@ use crate::{
     upstream::{CutError, Tap, Tunnel},
 };
 
+/// The header that names a limit, and what is left of it.
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("tollgate-limit");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The readers of a response, besides the client that sent the request.
@@ -79,6 +81,8 @@ pub(super) struct RequestContext {
     guard: AccessRecordGuard,
     /// The upstream's connection, once it has switched to WebSocket.
     switched: Option<Box<Tunnel>>,
+    /// What limits and rules found in the body.
+    judged: Option<Judged>,
 }
 
 /// Emits the access record. Dropped before the end of the response, it records that the client left. The request counts
@@ -92,6 +96,8 @@ pub struct AccessRecordGuard {
     /// The meter, if the endpoint is metered.
     metered: Option<Metered>,
     connection: Arc<ClientConnection>,
+    /// The call in its limits. None before it is admitted by them, and without any.
+    limited: Option<Limited>,
     /// The place among concurrent requests. None before admission, and for requests that are not counted.
     admitted: Option<RequestGuard>,
 }
@@ -112,6 +118,7 @@ impl RequestContext {
             record: Some(Box::new(record)),
             metered: None,
             connection,
+            limited: None,
             admitted: None,
         };
         let (audience, is_head) = (Audience::of(worker, head), head.method == Method::HEAD);
@@ -119,7 +126,7 @@ impl RequestContext {
             Readers::All => None,
             Readers::Only(_) => head.headers.get(header::ORIGIN).cloned(),
         };
-        Self { audience, page, is_head, client, guard, switched: None }
+        Self { audience, page, is_head, client, guard, switched: None, judged: None }
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -150,6 +157,21 @@ impl RequestContext {
     pub(super) fn set_admitted(&mut self, admitted: RequestGuard) {
         self.guard.connection.set_admitted();
         self.guard.admitted = Some(admitted);
+    }
+
+    /// The call is admitted by its limits: it is settled at the end of the response.
+    pub(super) fn set_limited(&mut self, limited: Limited) {
+        self.guard.limited = Some(limited);
+    }
+
+    /// The body is judged.
+    pub(super) fn set_judged(&mut self, judged: Judged) {
+        self.judged = Some(judged);
+    }
+
+    /// What was found in the body.
+    pub(super) fn judged(&self) -> Option<&Judged> {
+        self.judged.as_ref()
     }
 
     pub(super) fn set_caller(&mut self, caller: &Caller) {
@@ -355,6 +377,12 @@ impl RequestContext {
         if let Ok(id) = HeaderValue::from_str(self.request_id()) {
             headers.insert("tollgate-request-id", id);
         }
+        if self.guard.worker.limit_headers
+            && let Some(limited) = &self.guard.limited
+        {
+            let values = limited.header().into_iter().filter_map(|value| HeaderValue::from_str(&value).ok());
+            headers.extend(values.map(|value| (LIMIT, value)));
+        }
         let status = response.status();
         if let Some(record) = self.record() {
             record.status = Some(status);
@@ -440,6 +468,9 @@ impl AccessRecordGuard {
                 record.first_byte = Some(record.duration);
             }
             let usage = self.metered.take().and_then(|metered| metered.finish(end == End::Complete));
+            if let Some(limited) = self.limited.take() {
+                limited.settle(&self.worker, &record, usage.as_ref());
+            }
             record.usage = usage.map(Box::new);
             self.worker.recorder.record(*record);
         }

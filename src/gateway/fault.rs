@@ -2,11 +2,15 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use super::{Body, context::RequestContext};
+use super::{
+    Body,
+    context::{LIMIT, RequestContext},
+    limits,
+};
 use crate::{
     bind::ResponseRule,
     compile::{Api, ErrorValues},
-    fault::{Fault, FaultKind},
+    fault::{Fault, FaultKind, LimitRefusal},
     table::{Hit, Table},
     websocket,
 };
@@ -29,7 +33,25 @@ pub(super) fn response(
     context.set_fault(fault.kind);
     context.hide_token(head, table);
     let words = ErrorValues::of(fault, context.request_id());
-    build(&words, table.error_format(head).as_deref(), fault.kind, None)
+    let mut response = build(&words, table.error_format(head).as_deref(), fault.kind, None);
+    if let Some(refusal) = &fault.limit {
+        name_limit(refusal, response.headers_mut());
+    }
+    response
+}
+
+/// Says which limit refuses a request, and when another try is worth it (RFC 6585, section 4).
+fn name_limit(refusal: &LimitRefusal, headers: &mut HeaderMap) {
+    if let Ok(id) = HeaderValue::from_str(refusal.id.as_str()) {
+        headers.insert(LIMIT, id);
+    }
+    match refusal.retry_after_s {
+        Some(seconds) => drop(headers.insert(header::RETRY_AFTER, seconds.into())),
+        None => drop(headers.remove(header::RETRY_AFTER)),
+    }
+    if limits::is_final(refusal) {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
 }
 
 /// The response that a rule of the provider's file puts in place of the upstream's.

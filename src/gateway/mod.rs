@@ -15,6 +15,8 @@ mod body;
 mod coding;
 mod credential;
 mod events;
+mod judging;
+mod limits;
 mod fault;
 mod own_address;
 mod own_answers;
@@ -63,6 +65,7 @@ use crate::{
     fault::Fault,
     files::Live,
     hex,
+    limits::LimitStates,
     metrics::Metrics,
     origin::Origin,
     recorder::Recorder,
@@ -102,6 +105,12 @@ pub struct Worker {
     pub upstream: Upstream,
     /// Memory for request bodies that are decoded for the meter.
     pub decoding: DecodingBudget,
+    /// The counters of limits, of all workers.
+    pub limits: LimitStates,
+    /// The most bytes of a body that are read for limits and rules before it is sent.
+    pub judged_body: usize,
+    /// True if answers say what is left of limits.
+    pub limit_headers: bool,
     /// Tasks that a graceful shutdown waits for.
     pub tasks: TaskTracker,
     /// Takes access records.

@@ -6,7 +6,11 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
+use http::{
+    Method, Request, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+    request::Parts,
+};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 
@@ -16,7 +20,9 @@ use super::{
     body,
     context::RequestContext,
     credential::{self, RefreshAttempts},
-    fault, own_address, signing, websocket,
+    fault,
+    limits::{self, Limiting},
+    own_address, signing, websocket,
 };
 use crate::{
     accounts::{Caller, RefreshRequest, random},
@@ -58,6 +64,17 @@ impl CallBody<'_> {
         match self {
             Self::Client(incoming) => incoming.as_ref().map_or(0, |body| body.size_hint().lower()),
             Self::Own(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Its size, if it is known. That of a GET or HEAD is not sent.
+    fn exact_bytes(&self, head: &Parts) -> Option<u64> {
+        match self {
+            _ if matches!(head.method, Method::GET | Method::HEAD) => Some(0),
+            // The size with a content coding says little of the size without it.
+            _ if head.headers.contains_key(CONTENT_ENCODING) => None,
+            Self::Client(incoming) => incoming.as_ref().map_or(Some(0), |body| body.size_hint().exact()),
+            Self::Own(bytes) => Some(bytes.len() as u64),
         }
     }
 
@@ -122,7 +139,11 @@ pub(super) async fn relay(
         }
     };
     context.set_key_owner(sendable.owner());
+    let limiting = limits::select(outbound, sendable.owner())?;
     if call.hit.endpoint().upgrade.is_some() {
+        if let Some(limiting) = limiting {
+            Box::pin(limiting.admit(0, outbound.request, context)).await?;
+        }
         // Boxed, since few endpoints switch: other requests should not carry its state. A handshake has no body.
         let sendable = sendable.with_body(&[]);
         let refused = sendable.refresh(RefreshReason::Refused);
@@ -131,15 +152,23 @@ pub(super) async fn relay(
         let answered = websocket::answer(outbound, &sendable, reply, (refused, attempts.clone()), context);
         return Ok(Box::pin(answered).await);
     }
-    let Prepared { upstream, upload, asked } = match (sendable.body_input(), asking::wanted(&call.hit, head))
-    {
-        (BodyInput::Nothing, None) => {
+    let size = body.exact_bytes(head);
+    let limiting = match limiting {
+        Some(limiting) if !limiting.needs_body(size) => {
+            Box::pin(limiting.admit(size.unwrap_or_default(), outbound.request, context)).await?;
+            None
+        }
+        limiting => limiting,
+    };
+    let wanted = asking::wanted(&call.hit, head);
+    let Prepared { upstream, upload, asked } = match (sendable.body_input(), wanted) {
+        (BodyInput::Nothing, None) if limiting.is_none() => {
             let upstream = request_of(&sendable, body.min_bytes())?;
             let upload = metered_upload(outbound, body, &sendable, context);
             Prepared { upstream, upload, asked: None }
         }
         // Boxed, since few requests need their body first: others should not carry its state.
-        (_, wanted) => Box::pin(prepare(wanted, outbound, body, &mut sendable, context)).await?,
+        (_, wanted) => Box::pin(prepare((wanted, limiting), outbound, body, &mut sendable, context)).await?,
     };
     // Small bodies are copied, so that the request can be sent once more with another access token.
     let upload = if sendable.is_refreshable() { upload.keep() } else { upload };
@@ -193,7 +222,7 @@ fn metered_upload(
 /// Prepares a request whose body is needed before it is sent: to be changed, or for its hash. On a fault, the rest of the
 /// client's body is read, as after any early response.
 async fn prepare<'c>(
-    wanted: Option<&Arc<Ask>>,
+    (wanted, limiting): (Option<&Arc<Ask>>, Option<Limiting<'_>>),
     outbound: Outbound<'_>,
     body: CallBody<'_>,
     sendable: &mut Sendable<'c>,
@@ -202,6 +231,15 @@ async fn prepare<'c>(
     sendable.check_size(body.min_bytes())?;
     let mut upload = metered_upload(outbound, body, sendable, context);
     let watch = upload.watch();
+    if let Some(limiting) = limiting {
+        upload = match limiting.admit_body(upload, outbound.request, context).await {
+            Ok(upload) => upload,
+            Err(fault) => {
+                body::read_rest_of(outbound.request.worker, watch, context.connection());
+                return Err(fault);
+            }
+        };
+    }
     match with_body(wanted, outbound, &mut upload, sendable, context).await {
         Ok((upstream, asked)) => Ok(Prepared { upstream, upload, asked }),
         Err(fault) => {
@@ -384,6 +422,7 @@ pub(super) fn send_fault(error: &SendError, hit: &Hit, context: &RequestContext)
         SendError::BodyTooLarge { .. } => return body_too_large(hit.provider.max_body),
         SendError::BodyStalled(_) => return Fault::new(kind, "The request's body did not arrive in time"),
         SendError::ClientGone => return Fault::new(kind, "The request's body broke off"),
+        SendError::BodyRefused => return limits::refused(context),
     };
     tracing::warn!(
         request_id = context.request_id(), %provider, code = kind.code(), error = %shown(&error.to_string()), "upstream request failed"

@@ -39,6 +39,7 @@ use crate::{
     cors::{Readers, TrustedOrigins},
     decide::ListenerRole,
     files::Live,
+    limits::LimitStates,
     gateway::{DecodingBudget, EventStreams, Readiness, WebSockets, Worker},
     listener_tls::ListenerTls,
     metrics::{Metrics, WorkerCounts},
@@ -84,6 +85,12 @@ pub struct Shared {
     pub page_readers: Arc<Readers>,
     /// Admission control.
     pub admission: Arc<Admission>,
+    /// The counters of limits.
+    pub limits: LimitStates,
+    /// The most bytes of a body that limits and rules read before it is sent.
+    pub judged_body: usize,
+    /// True if answers say what is left of limits.
+    pub limit_headers: bool,
     /// Configuration of the HTTP client.
     pub upstream: Arc<upstream::Shared>,
     /// Answers scrapes.
@@ -178,6 +185,9 @@ async fn serve(config: WorkerConfig, shared: &Shared) -> io::Result<()> {
         admission: shared.admission.clone(),
         upstream: Upstream::new(shared.upstream.clone()),
         decoding: DecodingBudget::default(),
+        limits: shared.limits.clone(),
+        judged_body: shared.judged_body,
+        limit_headers: shared.limit_headers,
         tasks: tasks.clone(),
         trusted_origins: shared.trusted_origins.clone(),
         page_readers: shared.page_readers.clone(),

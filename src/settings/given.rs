@@ -181,6 +181,14 @@ pub struct Given {
     #[arg(long, env = "TOLLGATE_MAX_HEAD", hide_env_values = true, value_name = "SIZE")]
     #[schemars(example = &"64KiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
     pub max_head: Option<String>,
+    /// Maximum size of the part of a request's body that limits and rules read before it is sent, up to 64MiB [default: 1MiB]
+    #[arg(long, env = "TOLLGATE_JUDGED_BODY", hide_env_values = true, value_name = "SIZE")]
+    #[schemars(example = &"1MiB", regex(pattern = r"^[0-9]+(B|KiB|MiB|GiB)$"))]
+    pub judged_body: Option<String>,
+    /// Say in answers what is left of limits, with the header `tollgate-limit` [default: false]
+    #[arg(long, env = "TOLLGATE_LIMIT_HEADERS", hide_env_values = true, num_args = 0..=1, default_missing_value = "true")]
+    #[schemars(example = true)]
+    pub limit_headers: Option<bool>,
     /// Maximum concurrent requests of one token; 0 for no limit [default: 256, at most half of `max_requests`]
     #[arg(long, env = "TOLLGATE_MAX_REQUESTS_PER_TOKEN", hide_env_values = true, value_name = "N")]
     #[schemars(example = 256)]

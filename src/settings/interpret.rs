@@ -15,7 +15,7 @@ use super::{
     TlsFiles, UserOrigins, arguments::checked, bypass, settings_file::SettingsFile, user_origins,
 };
 use crate::{
-    compile::{duration, size, span},
+    compile::{duration, held_size, size, span},
     cors::{Readers, TrustedOrigins},
     origin,
 };
@@ -146,6 +146,12 @@ impl Reader<'_> {
     pub(super) fn max_head(self, text: Option<String>) -> Result<usize, SettingsError> {
         let text = text.unwrap_or_else(|| "64KiB".into());
         head_size(&text).map_err(|problem| self.refused("max_head", &text, problem))
+    }
+
+    pub(super) fn judged_body(self, text: Option<String>) -> Result<usize, SettingsError> {
+        let text = text.unwrap_or_else(|| "1MiB".into());
+        let size = held_size(&text).map_err(|problem| self.refused("judged_body", &text, problem))?;
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
     }
 
     pub(super) fn log(self, text: Option<String>) -> Result<tracing::Level, SettingsError> {

@@ -20,6 +20,7 @@ mod invalidation;
 mod invalidation_log;
 mod kept_answers;
 mod leases;
+mod limits;
 mod listing;
 mod made_tokens;
 mod probe;
@@ -68,6 +69,7 @@ pub use self::{
     invalidation::InvalidationCounter,
     invalidation_log::{Affected, Invalidated},
     kept_answers::{KeepOutcome, SealedAnswer},
+    limits::{LimitGrant, LimitRow, StoredCounter},
     listing::{
         BoundCredential, ListedGroup, ListedUser, SortKey, UserCount, UserFilter, UserOrder, UserPage,
     },

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     SESSIONS,
     LISTS,
     AUDIT_FILTERS,
+    LIMITS,
 ];
 
 const FIRST: &str = "
@@ -354,6 +355,26 @@ const AUDIT_FILTERS: &str = "
     CREATE INDEX audit_by_source ON audit (source, seq);
     CREATE INDEX audit_by_time ON audit (at, seq);
     PRAGMA user_version = 10;
+";
+
+/// Counters of limits: what was used, by window, as text. Grants beyond them.
+const LIMITS: &str = "
+    CREATE TABLE limit_counters (
+        limit_id   TEXT   NOT NULL,
+        key        TEXT   NOT NULL,
+        counted    TEXT   NOT NULL,
+        updated_at BIGINT NOT NULL,
+        PRIMARY KEY (limit_id, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE limit_grants (
+        limit_id   TEXT   NOT NULL,
+        user_id    TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        amount     TEXT   NOT NULL,
+        until      BIGINT NOT NULL,
+        created_at BIGINT NOT NULL
+    );
+    CREATE INDEX limit_grants_by_user ON limit_grants (user_id);
+    PRAGMA user_version = 11;
 ";
 
 /// The newest schema that this version knows.

@@ -145,6 +145,9 @@ pub enum SendError {
     /// The client's connection broke while it was sending its body.
     #[error("the client's body broke off")]
     ClientGone,
+    /// The check of the request's body refused it.
+    #[error("the request's body is refused")]
+    BodyRefused,
 }
 
 impl SendError {
@@ -176,6 +179,7 @@ impl SendError {
             Self::BodyTooLarge { .. } => FaultKind::BodyTooLarge,
             Self::BodyStalled(_) => FaultKind::BodyTimeout,
             Self::ClientGone => FaultKind::MalformedRequest,
+            Self::BodyRefused => FaultKind::UnjudgeableBody,
         }
     }
 
@@ -202,6 +206,7 @@ impl SendError {
         match upload {
             Some(UploadError::TooLarge { limit }) => Self::BodyTooLarge { limit },
             Some(UploadError::Broken) => Self::ClientGone,
+            Some(UploadError::Refused) => Self::BodyRefused,
             // The only user code that hyper calls is the upload: here one that ended too early.
             None if error.is_user() => Self::ClientGone,
             None if let Some(cause) = local => {

@@ -61,7 +61,7 @@ pub use self::{
     tls::{CaError, load_ca_file},
     tunnel::{Ended, Party, Remains, Tunnel},
     turn::begin_pipelined,
-    upload::{MAX_KEPT, ReadAhead, Tap, Upload, UploadError, UploadWatch},
+    upload::{BodyCheck, MAX_KEPT, ReadAhead, ReadChecked, Tap, Upload, UploadError, UploadWatch},
 };
 
 /// Attempts per request. The second one happens only if the first wrote nothing, and on a fresh connection.
@@ -312,6 +312,16 @@ impl Upstream {
         wait: Duration,
     ) -> Result<ReadAhead<'u>, SendError> {
         upload.read_ahead(&self.ahead, limit, wait).await
+    }
+
+    /// Reads a body before it is sent until its check is satisfied, within the same bounds.
+    pub async fn read_checked(
+        &self,
+        upload: &mut Upload,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<ReadChecked, SendError> {
+        upload.read_checked(&self.ahead, limit, wait).await
     }
 
     /// Closes connections that have been idle for too long. Call it every few seconds.

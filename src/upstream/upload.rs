@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::read_ahead::Ahead;
 pub(super) use self::read_ahead::Budget;
-pub use self::read_ahead::ReadAhead;
+pub use self::read_ahead::{ReadAhead, ReadChecked};
 use super::turn;
 use crate::admission::BodyReads;
 
@@ -37,6 +37,18 @@ pub trait Tap: fmt::Debug + Send + Sync {
     fn end(&self);
 }
 
+/// Checks a body while it passes. A body that it refuses is cut before its end, so that the upstream never has all of it.
+pub trait BodyCheck: fmt::Debug + Send {
+    /// The next bytes. False refuses the body.
+    fn data(&mut self, data: &[u8]) -> bool;
+
+    /// The end of the body. False refuses it.
+    fn end(&mut self) -> bool;
+
+    /// True if nothing has to be read ahead any more.
+    fn is_satisfied(&self) -> bool;
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request.
@@ -47,6 +59,8 @@ pub struct Upload {
     limit: u64,
     /// None if there is nothing to watch: no body, or one that is complete in memory.
     progress: Option<Progress>,
+    /// None once the body has ended. Boxed, since it is rare.
+    check: Option<Box<dyn BodyCheck>>,
     /// None once the body has ended, too.
     tap: Option<Arc<dyn Tap>>,
 }
@@ -68,6 +82,9 @@ pub enum UploadError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The check of the body refused it.
+    #[error("the body is refused")]
+    Refused,
     /// The client's connection broke, or it sent framing without content.
     #[error("the client's body broke off")]
     Broken,
@@ -96,7 +113,7 @@ struct State {
 impl Upload {
     /// No body.
     pub fn empty() -> Self {
-        Self { ahead: None, source: Source::Empty, limit: 0, progress: None, tap: None }
+        Self { ahead: None, source: Source::Empty, limit: 0, progress: None, check: None, tap: None }
     }
 
     /// A body that is complete in memory.
@@ -104,7 +121,8 @@ impl Upload {
         if body.is_empty() {
             return Self::empty();
         }
-        Self { ahead: None, limit: body.len() as u64, source: Source::Kept(body), progress: None, tap: None }
+        let (limit, source) = (body.len() as u64, Source::Kept(body));
+        Self { ahead: None, limit, source, progress: None, check: None, tap: None }
     }
 
     /// A client's body of at most `limit` bytes. `reads` counts the bytes that its connection reads.
@@ -118,6 +136,7 @@ impl Upload {
             source: Source::Client(body, reads),
             limit,
             progress: Some(Progress::new()),
+            check: None,
             tap: None,
         }
     }
@@ -128,7 +147,8 @@ impl Upload {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let body = body.map_err(Into::into).boxed_unsync();
-        Self { ahead: None, source: Source::Other(body), limit, progress: Some(Progress::new()), tap: None }
+        let (source, progress) = (Source::Other(body), Some(Progress::new()));
+        Self { ahead: None, source, limit, progress, check: None, tap: None }
     }
 
     /// The same body; a copy is kept while it has at most [`MAX_KEPT`] bytes.
@@ -148,6 +168,13 @@ impl Upload {
         self
     }
 
+    /// The same body, with a check of all of it. Nothing of it may have been read.
+    #[must_use]
+    pub fn checked(mut self, check: Box<dyn BodyCheck>) -> Self {
+        self.check = Some(check);
+        self
+    }
+
     /// A handle to watch the upload after it was handed over. None if it is empty or complete in memory.
     pub fn watch(&self) -> Option<UploadWatch> {
         self.progress().map(UploadWatch)
@@ -155,6 +182,11 @@ impl Upload {
 
     pub(super) fn progress(&self) -> Option<Progress> {
         self.progress.clone()
+    }
+
+    /// The size, if the client announced one.
+    pub fn size(&self) -> Option<u64> {
+        self.exact_size()
     }
 
     /// The size, if the client announced one.
@@ -173,6 +205,10 @@ impl Upload {
     /// The next frame, within the task's turn.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         ready!(turn::poll_frame(cx));
+        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.len() > 0) {
+            return Poll::Ready(Some(Ok(Frame::data(ahead.piece()))));
+        }
+        self.ahead = None;
         let polled = self.poll_source(cx);
         if polled.is_pending() && self.source.floods() {
             // Without a rest to read, the client's connection ends with the response.
@@ -182,14 +218,17 @@ impl Upload {
         if let (Poll::Pending, Some(progress)) = (&polled, &self.progress) {
             progress.lock().starved = true;
         }
-        polled.map_err(|_| self.fail(UploadError::Broken))
+        match polled {
+            Poll::Ready(Some(Ok(frame))) if !self.passes(&frame) => {
+                self.source = Source::Empty;
+                Poll::Ready(Some(Err(self.fail(UploadError::Refused))))
+            }
+            Poll::Ready(None) if !self.ends_well() => Poll::Ready(Some(Err(self.fail(UploadError::Refused)))),
+            polled => polled.map_err(|_| self.fail(UploadError::Broken)),
+        }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.len() > 0) {
-            return Poll::Ready(Some(Ok(Frame::data(ahead.piece()))));
-        }
-        self.ahead = None;
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -203,6 +242,17 @@ impl Upload {
             }
             Source::Other(body) => Pin::new(body).poll_frame(cx),
         }
+    }
+
+    /// True if the check lets a frame pass, and the end of the body if nothing follows.
+    fn passes(&mut self, frame: &Frame<Bytes>) -> bool {
+        let Some(check) = &mut self.check else { return true };
+        frame.data_ref().is_none_or(|data| check.data(data)) && (!self.source.is_end_stream() || self.ends_well())
+    }
+
+    /// True if the check lets the end of the body pass.
+    fn ends_well(&mut self) -> bool {
+        self.check.take().is_none_or(|mut check| check.end())
     }
 
     fn end(&mut self) {

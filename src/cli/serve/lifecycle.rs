@@ -67,6 +67,10 @@ pub(super) struct Running {
     pub(super) control: Vec<JoinHandle<()>>,
     /// The thread that reads the listeners' certificate. It ends with this.
     pub(super) certificate: Option<Watching>,
+    /// The task that writes the counters of limits.
+    pub(super) limits: JoinHandle<()>,
+    /// Cancelled when it must end: once all calls have.
+    pub(super) end_limits: CancellationToken,
 }
 
 /// The worker threads: each holds a sender until it ends.
@@ -162,8 +166,17 @@ async fn abandon(running: Running) {
     running.stop.cancel();
     running.end_refreshes.cancel();
     let _ = timeout(REFRESH_TIMEOUT, running.logins).await;
+    close_limits(running.limits, &running.end_limits).await;
     close(running.records, running.usage, &running.ledger, TASK_TIMEOUT).await;
     running.deliveries.end(Instant::now()).await;
+}
+
+/// Writes the last counters of limits.
+async fn close_limits(limits: JoinHandle<()>, end: &CancellationToken) {
+    end.cancel();
+    if timeout(USAGE_TIMEOUT, limits).await.is_err() {
+        tracing::error!("the last counters of limits were not written in time: up to a second of usage is lost to them");
+    }
 }
 
 /// Hands the last access records on, and writes the last usage. The tasks of other sinks end afterwards.
@@ -190,9 +203,12 @@ async fn finish(running: Running, deadline: Instant) {
         logins,
         control,
         certificate,
+        limits,
+        end_limits,
         ..
     } = running;
     drop(certificate);
+    close_limits(limits, &end_limits).await;
     // Within the grace period, no record is lost.
     let left = deadline.saturating_duration_since(Instant::now());
     close(records, usage, &ledger, left.max(TASK_TIMEOUT)).await;

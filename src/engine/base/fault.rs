@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use super::name::LimitId;
+
 /// The reason why tollgate refused or failed a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -19,6 +21,17 @@ pub struct Fault {
     pub cause: Option<Cause>,
     /// The JSON pointer (RFC 6901) of the part of the body that caused the fault. The empty one is the whole body.
     pub at: Option<String>,
+    /// The limit that refuses the request.
+    pub limit: Option<Box<LimitRefusal>>,
+}
+
+/// The refusal of a request by a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitRefusal {
+    /// The limit.
+    pub id: LimitId,
+    /// The seconds until the request would fit. None if it never does.
+    pub retry_after_s: Option<u64>,
 }
 
 /// The party that has to act.
@@ -46,13 +59,18 @@ enum Retry {
 impl Fault {
     /// A fault of `kind` with a message for a person.
     pub fn new(kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), cause: None, at: None }
+        Self { kind, message: message.into(), cause: None, at: None, limit: None }
     }
 
     /// The same fault with its exact cause.
     #[must_use]
     pub fn because(self, cause: Cause) -> Self {
         Self { cause: Some(cause), ..self }
+    }
+
+    /// A request that a limit refuses.
+    pub fn limit_exceeded(refusal: LimitRefusal, message: String) -> Self {
+        Self { limit: Some(Box::new(refusal)), ..Self::new(FaultKind::LimitExceeded, message) }
     }
 
     /// A fault about the part of a body at a JSON pointer. The message begins with the pointer.
@@ -150,6 +168,20 @@ faults! {
     InvalidRequest "invalid_request" BAD_REQUEST Client Useless "http_request_error";
     /// The request's body has a key twice where a key is to be inserted: it could be read in two ways.
     AmbiguousBody "ambiguous_body" BAD_REQUEST Client Useless "http_request_error";
+    /// A limit or a rule needs something of the request's body that could be read in two ways.
+    UnjudgeableBody "unjudgeable_body" BAD_REQUEST Client Useless "http_request_error";
+    /// A limit needs the model of a request, or the cap of its answer, and neither is in the part of its body that is read.
+    BodyTooLargeToJudge "body_too_large_to_judge" PAYLOAD_TOO_LARGE Client Useless "http_request_denied";
+    /// No rule allows the caller the endpoint.
+    EndpointNotAllowed "endpoint_not_allowed" FORBIDDEN Client Useless "http_request_denied";
+    /// No rule allows the caller the model.
+    ModelNotAllowed "model_not_allowed" FORBIDDEN Client Useless "http_request_denied";
+    /// A limit of cost admits models with a price alone.
+    NoPrice "no_price" FORBIDDEN Client Useless "http_request_denied";
+    /// A limit reserves the most that a request can use, and the request does not bound it.
+    NoOutputCap "no_output_cap" BAD_REQUEST Client Useless "http_request_denied";
+    /// A limit has no room for the request.
+    LimitExceeded "limit_exceeded" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// A change with a session's cookie, or a sign-in, that no page of tollgate asked for.
     CrossSite "cross_site" FORBIDDEN Client Useless "http_request_denied";
     /// The call is for another user than the one who makes it.

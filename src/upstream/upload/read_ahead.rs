@@ -13,10 +13,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::Body as _;
 use tokio::time::timeout;
 
-use super::{Source, Upload};
+use super::{Source, Upload, UploadError};
 use crate::upstream::SendError;
 
 /// The most that a worker holds of such bodies, in bytes.
@@ -37,6 +36,27 @@ pub enum ReadAhead<'u> {
     TooLarge,
     /// The worker holds as much of such bodies as it may.
     NoRoom,
+}
+
+/// The outcome of reading a body for its check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadChecked {
+    /// The check has what it needs; more of the body may follow.
+    Satisfied,
+    /// All of the body was read.
+    Whole,
+    /// The check needs more than the limit.
+    TooLarge,
+    /// The worker holds as much of such bodies as it may.
+    NoRoom,
+}
+
+/// The error of a body that cannot be read on.
+fn read_fault(error: UploadError) -> SendError {
+    match error {
+        UploadError::Refused => SendError::BodyRefused,
+        UploadError::Broken | UploadError::TooLarge { .. } => SendError::ClientGone,
+    }
 }
 
 /// Bytes that were read ahead.
@@ -80,7 +100,7 @@ impl Ahead {
 }
 
 impl Upload {
-    /// Reads the body, up to `limit` bytes, and `wait` for each piece. It may be read ahead only once; after that, a body
+    /// Reads the body, up to `limit` bytes, and `wait` for each piece. What was read ahead before is a part of it; a body
     /// that was read as a whole is returned again.
     pub(in crate::upstream) async fn read_ahead(
         &mut self,
@@ -88,7 +108,8 @@ impl Upload {
         limit: usize,
         wait: Duration,
     ) -> Result<ReadAhead<'_>, SendError> {
-        if self.size_hint().lower() > limit as u64 {
+        let rest = self.source.size_hint().lower();
+        if rest.saturating_add(self.ahead_len() as u64) > limit as u64 {
             return Ok(ReadAhead::TooLarge);
         }
         if matches!(self.source, Source::Empty) {
@@ -96,13 +117,12 @@ impl Upload {
         }
         let exact = self.exact_size().and_then(|size| usize::try_from(size).ok());
         let expected = exact.unwrap_or(limit).min(limit);
-        let mut read = Vec::new();
-        let mut held = Held { bytes: 0, budget: budget.clone() };
+        let (mut read, mut held) = self.take_ahead(budget);
         let mut is_whole = false;
         while !is_whole {
             let next = timeout(wait, poll_fn(|cx| self.poll_next(cx))).await;
             let next = next.map_err(|_| SendError::BodyStalled(wait))?.transpose();
-            let frame = next.map_err(|_| SendError::ClientGone)?;
+            let frame = next.map_err(read_fault)?;
             is_whole = frame.is_none() || self.source.is_end_stream();
             // Trailers are not sent.
             let Some(Ok(data)) = frame.map(http_body::Frame::into_data) else { continue };
@@ -121,6 +141,55 @@ impl Upload {
         }
         let ahead = self.ahead.insert(Box::new(Ahead { bytes: read.into(), _held: held }));
         Ok(ReadAhead::Whole(&ahead.bytes))
+    }
+
+    /// Reads the body until its check is satisfied, up to `limit` bytes, and `wait` for each piece.
+    pub(in crate::upstream) async fn read_checked(
+        &mut self,
+        budget: &Budget,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<ReadChecked, SendError> {
+        let (mut read, mut held) = self.take_ahead(budget);
+        let mut outcome = ReadChecked::Satisfied;
+        while self.check.as_ref().is_some_and(|check| !check.is_satisfied()) {
+            let next = timeout(wait, poll_fn(|cx| self.poll_next(cx))).await;
+            let next = next.map_err(|_| SendError::BodyStalled(wait))?.transpose();
+            let frame = next.map_err(read_fault)?;
+            if frame.is_none() || self.source.is_end_stream() {
+                self.source = Source::Empty;
+                self.check = None;
+                outcome = ReadChecked::Whole;
+            }
+            let Some(Ok(data)) = frame.map(http_body::Frame::into_data) else { continue };
+            let has_room = held.grow(reserve(&mut read, data.len(), limit));
+            read.extend_from_slice(&data);
+            if outcome != ReadChecked::Whole && (!has_room || read.len() > limit) {
+                outcome = if read.len() > limit { ReadChecked::TooLarge } else { ReadChecked::NoRoom };
+                break;
+            }
+        }
+        if matches!(self.source, Source::Empty) && self.check.is_none() {
+            outcome = ReadChecked::Whole;
+        }
+        if read.is_empty() && outcome == ReadChecked::Whole {
+            self.end();
+        } else {
+            self.ahead = Some(Box::new(Ahead { bytes: read.into(), _held: held }));
+        }
+        Ok(outcome)
+    }
+
+    /// What was read ahead so far, with its part of the budget.
+    fn take_ahead(&mut self, budget: &Budget) -> (Vec<u8>, Held) {
+        match self.ahead.take() {
+            Some(ahead) => (ahead.bytes.into(), ahead._held),
+            None => (Vec::new(), Held { bytes: 0, budget: budget.clone() }),
+        }
+    }
+
+    fn ahead_len(&self) -> usize {
+        self.ahead.as_ref().map_or(0, |ahead| ahead.len())
     }
 
     /// The bytes that were read ahead.

@@ -53,7 +53,7 @@ pub use prices::{
 };
 pub(crate) use provider::{Compiler, FieldScope, TemplateScope};
 pub use provider::{FIXTURE, SourceMap, http_method};
-pub use quantity::{age, age_of_a_day, duration, size, span};
+pub use quantity::{age, age_of_a_day, duration, held_size, size, span};
 pub use template::{Part, Resolved, Template, percent_encode, push_urlencoded, urlencode};
 pub use value_rule::{MAX_VALUE_BYTES, ValueRule, written as written_pattern};
 

@@ -62,10 +62,14 @@ pub(super) enum Kind {
 }
 
 impl Places {
+    /// No place.
+    pub fn none() -> Self {
+        Self { model: None, max_output: Vec::new(), nodes: vec![Node::new("", "/", Kind::Object)] }
+    }
+
     /// The places of an endpoint's request.
     pub fn of(metering: &Metering) -> Result<Self, PlacesProblem> {
-        let root = Node::new("", "/", Kind::Object);
-        let mut places = Self { model: None, max_output: Vec::new(), nodes: vec![root] };
+        let mut places = Self::none();
         for entry in metering.request.entries() {
             match entry.target {
                 Target::Model if places.model.as_ref() == Some(&entry.pointer) => {}

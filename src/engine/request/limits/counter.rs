@@ -262,7 +262,7 @@ impl Counter {
 
     /// Treats all that counts at a time, and all running calls, as of the window or slice of that time.
     fn gather(&mut self, window: &Window, now_ms: u64) {
-        let mut present = Held::new(span(window, now_ms));
+        let mut present = Held::new(slot_span(window, now_ms));
         let until = window.span(now_ms);
         for held in self.all() {
             let counts = match window {
@@ -289,7 +289,7 @@ impl Counter {
             std::mem::swap(held, &mut self.current);
             return;
         }
-        let before = std::mem::replace(&mut self.current, Held::new(span(window, now_ms)));
+        let before = std::mem::replace(&mut self.current, Held::new(slot_span(window, now_ms)));
         if before.is_none() {
             return;
         }
@@ -306,7 +306,8 @@ impl Counter {
 }
 
 /// The window or slice in which a request of a time is counted.
-fn span(window: &Window, now_ms: u64) -> Span {
+/// The window, or the slice of a sliding one, that counts what is admitted at a time.
+pub fn slot_span(window: &Window, now_ms: u64) -> Span {
     match window {
         Window::Calendar { .. } | Window::Total => window.span(now_ms),
         Window::Sliding(length) => sliding::slice(*length, now_ms),

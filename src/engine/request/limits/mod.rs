@@ -9,6 +9,8 @@
 //!
 //! It has no clock, reads no files, and keeps no map: the caller holds one [`Counter`](counter::Counter) for each limit and key.
 //!
+//! [`call`] selects the limits and rules for a call, and [`take`] says what it takes of each.
+//!
 //! Read next: [`terms`], then [`counter`] and [`admit`]. [`estimate`] makes reservations, [`warn`] reports thresholds, and
 //! [`concurrent`] limits running calls.
 
@@ -18,6 +20,8 @@ pub mod concurrent;
 pub mod admit;
 pub mod warn;
 pub mod estimate;
+pub mod call;
+pub mod take;
 
 #[cfg(test)]
 mod simulation;

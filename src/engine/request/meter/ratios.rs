@@ -145,6 +145,12 @@ impl Ratios {
         }
     }
 
+    /// The tokens of a prompt of so many bytes.
+    pub fn prompt_tokens(&self, provider: &str, model: &str, bytes: u64) -> u64 {
+        let learned = self.providers.get(provider).and_then(|models| models.get(model));
+        learned.copied().unwrap_or_default().prompt.tokens(bytes)
+    }
+
     /// The number of models that something is known of.
     pub fn len(&self) -> usize {
         self.models

@@ -114,6 +114,24 @@ impl Price {
         Money { pico, currency: self.currency }
     }
 
+    /// The greatest cost of a request with at most so many tokens of the prompt and of the answer, whatever kinds of tokens they
+    /// are.
+    pub fn greatest_cost(&self, prompt: u64, output: u64) -> Money {
+        let thresholds = self.tiers.iter().map(|tier| tier.over).filter(|over| *over < prompt);
+        let greatest = |rates: &Rates, is_prompt: bool| {
+            let counters =
+                Counter::ALL.into_iter().filter(|one| one.is_tokens() && one.is_prompt() == is_prompt);
+            u128::from(counters.filter_map(|one| rates.rate(one)).max().unwrap_or(0))
+        };
+        let cost = |context: u64| {
+            let rates = self.rates(context);
+            let prompt = u128::from(prompt).saturating_mul(greatest(rates, true));
+            prompt.saturating_add(u128::from(output).saturating_mul(greatest(rates, false)))
+        };
+        let pico = [0].into_iter().chain(thresholds).map(cost).max().unwrap_or(0);
+        Money { pico, currency: self.currency }
+    }
+
     /// The threshold of the tier for a prompt of so many tokens, cached ones included; 0 if no tier applies.
     pub fn context(&self, prompt_tokens: u64) -> u64 {
         self.tiers.iter().rev().find(|tier| tier.over < prompt_tokens).map_or(0, |tier| tier.over)

@@ -1,0 +1,167 @@
+//! What limits and rules say of a call: first by its head, then by its body.
+//!
+//! It guarantees: a call that a rule is for passes only if the rule allows its model, as the upstream will read it. A limit that
+//! needs the model or the cap of a call never guesses them. It counts nothing: [`admit`](super::admit) does.
+//!
+//! Read next: [`take`](super::take) for the amounts, [`judge`](crate::request::judge) for bodies.
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::Method;
+
+use crate::{
+    base::fault::{Fault, FaultKind},
+    language::{
+        bind,
+        compile::{Allow, CallFacts, Limit, Limits},
+        syntax::ReserveValue,
+    },
+    request::judge::Needs,
+};
+
+/// The limits and rules for a call.
+#[derive(Debug)]
+pub struct Selected {
+    /// By id. Those for models are among them, whatever the model.
+    limits: Vec<Arc<Limit>>,
+    /// The rules for the caller that allow the endpoint. None if no rule is for the caller.
+    rules: Option<Vec<Arc<Allow>>>,
+}
+
+/// What is known of a call's body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BodyFacts {
+    /// The model, from the path or the body.
+    pub model: Option<String>,
+    /// The greatest number of tokens of the answer that the body allows.
+    pub cap: Option<u64>,
+    /// The size of the body without a content coding, in bytes: as far as it is known.
+    pub bytes: u64,
+    /// True if the body is not larger than `bytes`.
+    pub is_exact: bool,
+}
+
+impl Selected {
+    /// The limits and rules for a call. None if there are none. A fault if no rule for the caller allows the endpoint.
+    pub fn of(limits: &Limits, call: &CallFacts<'_>) -> Result<Option<Self>, Fault> {
+        if limits.is_empty() {
+            return Ok(None);
+        }
+        let matching: Vec<_> = limits.matching(call).cloned().collect();
+        let rules = limits.rules(call);
+        let has_rules = rules.clone().next().is_some();
+        let allowing: Vec<_> = rules.filter(|rule| rule.allows_endpoint(call)).cloned().collect();
+        if has_rules && allowing.is_empty() {
+            return Err(endpoint_not_allowed(call));
+        }
+        if matching.is_empty() && !has_rules {
+            return Ok(None);
+        }
+        Ok(Some(Self { limits: matching, rules: has_rules.then_some(allowing) }))
+    }
+
+    /// The limits, by id. Those for models are among them, whatever the model.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// What has to be known of the call's body. `endpoint` is that of the call.
+    pub fn needs(&self, endpoint: &bind::Endpoint) -> Needs {
+        let model = self.rules_on_models() || self.limits.iter().any(|limit| limit.needs_model());
+        let metering = endpoint.metering.as_ref();
+        Needs {
+            model: model && metering.is_some_and(|one| one.names_model()),
+            max_output: self.limits.iter().any(|limit| limit.needs_cap())
+                && metering.is_some_and(|one| one.has_cap()),
+        }
+    }
+
+    /// True if a limit reserves what the size of the body says.
+    pub fn needs_size(&self) -> bool {
+        self.limits.iter().any(|limit| limit.measure.needs_usage() && limit.reserve != ReserveValue::None)
+    }
+
+    /// Fails if no rule allows the model of the call.
+    pub fn check_model(
+        &self,
+        call: &CallFacts<'_>,
+        endpoint: &bind::Endpoint,
+        model: Option<&str>,
+    ) -> Result<(), Fault> {
+        let Some(rules) = self.rules.as_ref().filter(|_| self.rules_on_models()) else { return Ok(()) };
+        let names_model = endpoint.metering.as_ref().is_some_and(|one| one.names_model());
+        match model {
+            Some(model) if rules.iter().any(|rule| rule.models.matches(model)) => Ok(()),
+            Some(model) => Err(model_not_allowed(rules, model)),
+            None if names_model => {
+                let message =
+                    "The request names no model, and you may call some models alone: name one of them";
+                Err(Fault::new(FaultKind::ModelNotAllowed, message))
+            }
+            // Without a body, a request asks no model for anything.
+            None if endpoint.upgrade.is_none() && matches!(endpoint.method, Method::GET | Method::HEAD) => {
+                Ok(())
+            }
+            None => Err(unknown_model(call)),
+        }
+    }
+
+    /// The limits for a model, by id.
+    pub fn for_model<'s>(&'s self, model: Option<&'s str>) -> impl Iterator<Item = &'s Arc<Limit>> {
+        self.limits.iter().filter(move |limit| limit.filter.matches_model(model))
+    }
+
+    /// True if the model decides whether a rule allows the call.
+    fn rules_on_models(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.models.is_any()))
+    }
+}
+
+fn endpoint_not_allowed(call: &CallFacts<'_>) -> Fault {
+    let message = format!(
+        "You may not call `{}/{}`: a rule of this tollgate allows other endpoints. Ask its operator",
+        call.provider, call.endpoint
+    );
+    Fault::new(FaultKind::EndpointNotAllowed, message)
+}
+
+/// The most names of models in a message.
+const SHOWN_MODELS: usize = 8;
+
+fn model_not_allowed(rules: &[Arc<Allow>], model: &str) -> Fault {
+    let globs: Vec<&str> = rules
+        .iter()
+        .flat_map(|rule| rule.models.globs())
+        .map(crate::language::compile::Glob::as_str)
+        .collect();
+    let more = if globs.len() > SHOWN_MODELS { ", and others" } else { "" };
+    let shown =
+        globs.iter().take(SHOWN_MODELS).map(|glob| format!("`{glob}`")).collect::<Vec<_>>().join(", ");
+    let model = shortened(model);
+    let message = format!("You may not call the model `{model}`. You may call {shown}{more}");
+    Fault::new(FaultKind::ModelNotAllowed, message)
+}
+
+/// The fault of an endpoint whose requests name no model where anyone could find it.
+fn unknown_model(call: &CallFacts<'_>) -> Fault {
+    let message = format!(
+        "You may call some models alone, and it is not known which one `{}/{}` calls. \
+         A rule of this tollgate can allow the endpoint by its name: ask its operator",
+        call.provider, call.endpoint
+    );
+    Fault::new(FaultKind::ModelNotAllowed, message)
+}
+
+/// A name of the client's, for a message: bounded, and without characters that could be taken for others.
+pub(super) fn shortened(name: &str) -> Cow<'_, str> {
+    const MAX: usize = 80;
+    let is_plain = |c: char| c.is_ascii_graphic();
+    if name.len() <= MAX && name.chars().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut shown: String = name.chars().take(MAX).map(|c| if is_plain(c) { c } else { '?' }).collect();
+    if shown.len() < name.len() {
+        shown += "...";
+    }
+    Cow::Owned(shown)
+}

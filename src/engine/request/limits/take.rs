@@ -1,0 +1,280 @@
+//! The amounts of a call: what it takes of each limit before it is sent, and what it used at its end.
+
+use std::sync::Arc;
+
+use super::{
+    call::{BodyFacts, Selected, shortened},
+    estimate::{NoCap, Outputs, Reserve, Side, reserve_tokens},
+    terms::{Admits, Over, Terms},
+};
+use crate::{
+    base::{
+        day::Day,
+        fault::{Fault, FaultKind},
+        usage::{Counter, Counters},
+    },
+    language::{
+        compile::{CallFacts, Limit, Measure, Price, Prices},
+        syntax::{NoPriceValue, OverValue, Per, ReserveValue},
+    },
+    request::{
+        access_record::Usage,
+        meter::ratios::{Ratios, TextSum},
+    },
+};
+
+/// What a call takes of a limit.
+#[derive(Debug)]
+pub struct Take {
+    /// The limit.
+    pub limit: Arc<Limit>,
+    /// The key of the amount that it is taken of: what `per` says, of this call.
+    pub key: Arc<str>,
+    /// What the limit says to this caller.
+    pub terms: Terms,
+    /// What is reserved.
+    pub asked: i128,
+}
+
+/// What is learned from ended calls: bytes of a body for each token of a prompt, and tokens of answers.
+#[derive(Debug, Default)]
+pub struct Learned {
+    /// Bytes of bodies by tokens, and bytes of text by tokens of answers.
+    pub ratios: Ratios,
+    /// Tokens of answers.
+    pub outputs: Outputs,
+}
+
+/// What takes are reckoned with.
+#[derive(Debug, Clone, Copy)]
+pub struct Reckoning<'r> {
+    /// The prices of models.
+    pub prices: &'r Prices,
+    /// Today.
+    pub day: Day,
+    /// What is learned.
+    pub learned: &'r Learned,
+}
+
+impl Selected {
+    /// What the call takes of each limit, by id. `extra` is what a user has beyond the amount of a limit, for now.
+    pub fn takes(
+        &self,
+        call: &CallFacts<'_>,
+        body: &BodyFacts,
+        reckoning: Reckoning<'_>,
+        extra: impl Fn(&Limit) -> i128,
+    ) -> Result<Vec<Take>, Fault> {
+        let mut takes = Vec::with_capacity(self.limits().len());
+        for limit in self.for_model(body.model.as_deref()) {
+            let Some(amount) = limit.amount_of(call.user_name) else { continue };
+            let Some(asked) = asked(limit, call, body, reckoning)? else { continue };
+            takes.push(Take {
+                key: key(limit, call, body.model.as_deref()),
+                terms: terms(limit, amount.saturating_add(extra(limit))),
+                limit: Arc::clone(limit),
+                asked,
+            });
+        }
+        Ok(takes)
+    }
+}
+
+/// What a limit says to a caller who has this amount.
+pub fn terms(limit: &Limit, amount: i128) -> Terms {
+    let is_open =
+        limit.measure == Measure::Bytes || limit.measure.needs_usage() && limit.reserve == ReserveValue::None;
+    Terms {
+        window: limit.window.clone().unwrap_or(crate::base::window::Window::Total),
+        amount,
+        over: match limit.over {
+            OverValue::Reject => Over::Reject,
+            OverValue::Warn => Over::Warn,
+        },
+        admits: if is_open { Admits::WhilePositive } else { Admits::Fits },
+    }
+}
+
+/// The key of the amount that a call takes of: what `per` says, joined by spaces. A model comes last, and may have spaces.
+pub fn key(limit: &Limit, call: &CallFacts<'_>, model: Option<&str>) -> Arc<str> {
+    let part = |per: &Per| match per {
+        Per::User => call.user.text(),
+        Per::Token => call.token.text(),
+        Per::Group => call.group.map_or_else(|| Arc::from(""), |group| group.text()),
+        Per::Provider => call.provider.text(),
+        Per::Model => Arc::from(model.unwrap_or_default()),
+        Per::All => Arc::from(""),
+    };
+    match limit.per.as_slice() {
+        [] => Arc::from(""),
+        [one] => part(one),
+        several => several.iter().map(part).collect::<Vec<_>>().join(" ").into(),
+    }
+}
+
+/// What a call takes of a limit. None if the limit does not count it.
+fn asked(
+    limit: &Limit,
+    call: &CallFacts<'_>,
+    body: &BodyFacts,
+    reckoning: Reckoning<'_>,
+) -> Result<Option<i128>, Fault> {
+    let side = match limit.measure {
+        Measure::Requests | Measure::Concurrent => return Ok(Some(1)),
+        Measure::Bytes => return Ok(Some(0)),
+        Measure::InputTokens => Side::Input,
+        Measure::OutputTokens => Side::Output,
+        Measure::Tokens | Measure::Cost(_) => Side::Both,
+    };
+    let price = match limit.measure {
+        Measure::Cost(_) => match price(limit, call, body, reckoning)? {
+            None => return Ok(None),
+            some => some,
+        },
+        _ => None,
+    };
+    if limit.reserve == ReserveValue::None {
+        return Ok(Some(0));
+    }
+    let model = body.model.as_deref().unwrap_or_default();
+    let (provider, learned) = (call.provider.as_str(), reckoning.learned);
+    let prompt = match limit.reserve {
+        ReserveValue::Max if !body.is_exact => return Err(no_size(limit)),
+        ReserveValue::Max => body.bytes,
+        ReserveValue::Learned | ReserveValue::None => {
+            learned.ratios.prompt_tokens(provider, model, body.bytes)
+        }
+    };
+    let p90 = learned.outputs.p90(provider, model);
+    let reserved = |side| reserve_tokens(reserve(limit.reserve), prompt, body.cap, p90, side);
+    let reserved = match price {
+        None => reserved(side).map_err(|NoCap| no_cap(limit))?,
+        Some(price) => {
+            let output = reserved(Side::Output).map_err(|NoCap| no_cap(limit))?;
+            cost(price, limit.reserve, prompt, u64::try_from(output).unwrap_or(u64::MAX))
+        }
+    };
+    Ok(Some(reserved))
+}
+
+fn reserve(value: ReserveValue) -> Reserve {
+    match value {
+        ReserveValue::None => Reserve::None,
+        ReserveValue::Learned => Reserve::Learned,
+        ReserveValue::Max => Reserve::Max,
+    }
+}
+
+/// The price of the call's model in the currency of a limit. None if it has none, and is free then.
+fn price<'p>(
+    limit: &Limit,
+    call: &CallFacts<'_>,
+    body: &BodyFacts,
+    reckoning: Reckoning<'p>,
+) -> Result<Option<&'p Price>, Fault> {
+    let model = body.model.as_deref().unwrap_or_default();
+    let found = price_of(limit.measure, call.provider.as_str(), model, reckoning.prices, reckoning.day);
+    if found.is_some() || limit.no_price == NoPriceValue::Free || model.is_empty() {
+        return Ok(found);
+    }
+    let message = format!(
+        "The model `{}` has no price here, and the limit `{}` admits models with a price alone: call another one, or ask the \
+         operator of this tollgate for a price",
+        shortened(model),
+        limit.id
+    );
+    Err(Fault::new(FaultKind::NoPrice, message))
+}
+
+/// The price of a model in the currency that a limit counts.
+fn price_of<'p>(
+    measure: Measure,
+    provider: &str,
+    model: &str,
+    prices: &'p Prices,
+    day: Day,
+) -> Option<&'p Price> {
+    let Measure::Cost(currency) = measure else { return None };
+    prices.find(provider, model, day).filter(|price| price.currency == currency)
+}
+
+/// The cost of so many tokens, as far as it can be known before a call.
+fn cost(price: &Price, reserve: ReserveValue, prompt: u64, output: u64) -> i128 {
+    let mut counters = Counters::ZERO;
+    counters.set(Counter::Input, prompt);
+    counters.set(Counter::Output, output);
+    let pico = match reserve {
+        ReserveValue::Max => price.greatest_cost(prompt, output).pico,
+        ReserveValue::Learned | ReserveValue::None => price.cost(&counters, price.context(prompt)).pico,
+    };
+    i128::try_from(pico).unwrap_or(i128::MAX)
+}
+
+fn no_cap(limit: &Limit) -> Fault {
+    let message = format!(
+        "The request does not bound the tokens of its answer, and the limit `{}` reserves the most that it can use: send \
+         `max_tokens`, or the key that the vendor has for it",
+        limit.id
+    );
+    Fault::new(FaultKind::NoOutputCap, message)
+}
+
+fn no_size(limit: &Limit) -> Fault {
+    let message = format!(
+        "The size of the request's body is not known before it is sent, and the limit `{}` reserves the most that it can use: \
+         send `Content-Length`, and no content coding",
+        limit.id
+    );
+    Fault::new(FaultKind::NoOutputCap, message)
+}
+
+/// What an ended call used of what a limit counts. `bytes`: those of both bodies. `day`: that on which it began.
+pub fn used(
+    measure: Measure,
+    provider: &str,
+    usage: Option<&Usage>,
+    bytes: u64,
+    (prices, day): (&Prices, Day),
+) -> i128 {
+    let none = Counters::ZERO;
+    let counters = usage.map_or(&none, |usage| &usage.counters);
+    match measure {
+        Measure::Requests | Measure::Concurrent => 1,
+        Measure::Bytes => i128::from(bytes),
+        Measure::Tokens => i128::from(counters.tokens()),
+        Measure::InputTokens => i128::from(counters.prompt_tokens()),
+        Measure::OutputTokens => i128::from(counters.tokens() - counters.prompt_tokens()),
+        Measure::Cost(_) => {
+            let model = usage.map(Usage::charged_model).unwrap_or_default();
+            let requested = usage.and_then(|usage| usage.request_model.as_deref()).unwrap_or_default();
+            let price = |model| price_of(measure, provider, model, prices, day);
+            let Some(price) = price(model).or_else(|| price(requested)) else { return 0 };
+            let cost = price.cost(counters, price.context(counters.prompt_tokens())).pico;
+            i128::try_from(cost).unwrap_or(i128::MAX)
+        }
+    }
+}
+
+impl Learned {
+    /// Adds estimates to the usage of a call whose answer carries no counts.
+    pub fn estimate(&self, provider: &str, usage: &mut Usage) {
+        self.ratios.estimate(provider, usage);
+    }
+
+    /// Learns from an ended call. `body_bytes`: the size of the request's body.
+    pub fn learn(&mut self, provider: &str, usage: &Usage, body_bytes: u64) {
+        let [_, answer] = Ratios::text(usage);
+        let is_counted = usage.not_counted.is_none() && !usage.failed && usage.estimated.is_zero();
+        if !is_counted {
+            return;
+        }
+        let tokens = usage.counters.prompt_tokens();
+        // By the requested model: reservations know no other.
+        let model = usage.request_model.as_deref().unwrap_or_default();
+        self.ratios.seed(provider, model, TextSum { bytes: body_bytes, tokens }, answer);
+        let output = usage.counters.tokens() - tokens;
+        if output > 0 {
+            self.outputs.learn(provider, model, output);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Limits and rules of a call: its body is judged as far as they need it, all limits admit it or none counts it, and at its end
+//! what it used is settled.
+//!
+//! It guarantees: a call that is refused was not sent, or its body was cut before its end. Read next: `judging` for bodies,
+//! `limits` for the counters, `call` in the engine for the rules.
+
+use super::{
+    InFlight, Worker,
+    context::RequestContext,
+    judging::{self, Judged},
+    relay::{Outbound, send_fault},
+};
+use crate::{
+    access_record::{AccessRecord, Usage},
+    accounts::Caller,
+    call_limits::{
+        call::{BodyFacts, Selected},
+        take::{Reckoning, used},
+    },
+    clock::now_ms,
+    compile::{CallFacts, KeyOwner, Measure},
+    day::Day,
+    decide::TokenKind,
+    fault::{Fault, FaultKind, LimitRefusal},
+    limits::{Admitted, Refusal},
+    name::Owner,
+    syntax::TokenKindValue,
+    table::{Hit, Table},
+    upstream::{ReadChecked, Upload},
+};
+
+/// The longest wait that a client is asked to make by itself, in seconds.
+const MAX_RETRY_S: u64 = 60;
+
+/// The limits and rules for a call, with what is known of it.
+#[derive(Debug)]
+pub(super) struct Limiting<'r> {
+    selected: Selected,
+    facts: CallFacts<'r>,
+    hit: &'r Hit,
+    /// The model in the path.
+    path_model: Option<String>,
+}
+
+/// A call that its limits admitted.
+#[derive(Debug)]
+pub(super) struct Limited {
+    admitted: Admitted,
+    table: std::sync::Arc<Table>,
+    day: Day,
+    /// The size of the request's body without a content coding, as far as it was known.
+    body_bytes: u64,
+    /// What was found in the body, if it was judged.
+    judged: Option<Judged>,
+}
+
+/// The limits and rules for a call that is sent with the credential of this owner. None if there are none.
+pub(super) fn select<'r>(
+    Outbound { request: InFlight { table, head, .. }, call, caller }: Outbound<'r>,
+    owner: Option<&Owner>,
+) -> Result<Option<Limiting<'r>>, Fault> {
+    if table.limits.is_empty() {
+        return Ok(None);
+    }
+    let hit = &call.hit;
+    let facts = facts(caller, hit, owner);
+    let Some(selected) = Selected::of(&table.limits, &facts)? else { return Ok(None) };
+    let path_model = hit.captured_model(head.uri.path());
+    Ok(Some(Limiting { selected, facts, hit, path_model }))
+}
+
+fn facts<'r>(caller: &'r Caller, hit: &'r Hit, owner: Option<&Owner>) -> CallFacts<'r> {
+    let token_kind = match (&caller.token.paste, caller.token.kind) {
+        (Some(_), _) => TokenKindValue::Paste,
+        (None, TokenKind::Both | TokenKind::Manage | TokenKind::Session) => TokenKindValue::Both,
+        (None, TokenKind::Proxy) => TokenKindValue::Proxy,
+    };
+    CallFacts {
+        user: &caller.id,
+        user_name: &caller.name,
+        group: caller.group.as_ref(),
+        token: &caller.token.id,
+        token_kind,
+        provider: &hit.provider.name,
+        endpoint: &hit.endpoint().name,
+        key: match owner {
+            Some(Owner::User(_)) => KeyOwner::Own,
+            Some(Owner::Group(_) | Owner::Everybody) => KeyOwner::Shared,
+            None => KeyOwner::Nobody,
+        },
+    }
+}
+
+impl Limiting<'_> {
+    /// True if the body has to be read before the call is sent. `size`: that of the body, if it is known.
+    pub(super) fn needs_body(&self, size: Option<u64>) -> bool {
+        let needs = self.needs();
+        needs.model || needs.max_output || (size.is_none() && self.selected.needs_size())
+    }
+
+    fn needs(&self) -> crate::judge::Needs {
+        let needs = self.selected.needs(self.hit.endpoint());
+        crate::judge::Needs { model: needs.model && self.path_model.is_none(), ..needs }
+    }
+
+    /// Admits a call whose body need not be read.
+    pub(super) async fn admit(self, size: u64, request: InFlight<'_>, context: &mut RequestContext) -> Result<(), Fault> {
+        let body = BodyFacts { model: self.path_model.clone(), cap: None, bytes: size, is_exact: true };
+        self.admit_with(body, None, request, context).await
+    }
+
+    /// Judges the body, and admits the call. The rest of the body is judged while it is sent.
+    pub(super) async fn admit_body(
+        self,
+        upload: Upload,
+        request: InFlight<'_>,
+        context: &mut RequestContext,
+    ) -> Result<Upload, Fault> {
+        let InFlight { worker, head, .. } = request;
+        let endpoint = self.hit.endpoint();
+        let needs = self.needs();
+        let size = upload.size().filter(|_| !head.headers.contains_key(http::header::CONTENT_ENCODING));
+        let wants_size = size.is_none() && self.selected.needs_size();
+        let (check, judged) = judging::check(
+            endpoint.metering.as_deref(),
+            &head.headers,
+            head.uri.query(),
+            (needs, wants_size),
+            &worker.decoding,
+        )?;
+        context.set_judged(judged.clone());
+        let mut upload = upload.checked(check);
+        let wait = endpoint.timeouts.first_byte;
+        let read = worker.upstream.read_checked(&mut upload, worker.judged_body, wait).await;
+        let read = read.map_err(|error| send_fault(&error, self.hit, context))?;
+        if read == ReadChecked::NoRoom {
+            let message = "Too many bodies are held in memory for limits now: try again";
+            return Err(Fault::new(FaultKind::Overloaded, message));
+        }
+        let model = self.path_model.clone().or_else(|| judged.model());
+        if needs.model && model.is_none() && read == ReadChecked::TooLarge {
+            return Err(too_large(worker));
+        }
+        let is_whole = read == ReadChecked::Whole;
+        let bytes = if is_whole { judged.bytes() } else { size.unwrap_or_else(|| judged.bytes()) };
+        let body = BodyFacts { model, cap: judged.cap(), bytes, is_exact: is_whole || size.is_some() };
+        self.admit_with(body, Some(judged), request, context).await?;
+        Ok(upload)
+    }
+
+    async fn admit_with(
+        self,
+        body: BodyFacts,
+        judged: Option<Judged>,
+        InFlight { worker, table, .. }: InFlight<'_>,
+        context: &mut RequestContext,
+    ) -> Result<(), Fault> {
+        self.selected.check_model(&self.facts, self.hit.endpoint(), body.model.as_deref())?;
+        let (states, now) = (&worker.limits, now_ms());
+        let day = Day::of_seconds(now / 1000);
+        let extra = |limit: &crate::compile::Limit| states.grants().extra(&limit.id, self.facts.user, now);
+        let takes = states.with_learned(|learned| {
+            let reckoning = Reckoning { prices: &table.prices, day, learned };
+            self.selected.takes(&self.facts, &body, reckoning, extra)
+        })?;
+        if takes.is_empty() {
+            return Ok(());
+        }
+        let admitted = states.admit(takes, now).map_err(|refusal| exceeded(&refusal))?;
+        if let Some(covering) = admitted.covering()
+            && !covering.wait().await
+        {
+            tracing::warn!(
+                request_id = context.request_id(),
+                "the store did not answer in time: a limit of requests may admit a few too many if the process is killed now"
+            );
+        }
+        context.set_limited(Limited { admitted, table: table.clone(), day, body_bytes: body.bytes, judged });
+        Ok(())
+    }
+}
+
+/// The fault of a call whose body was refused while it was sent.
+pub(super) fn refused(context: &RequestContext) -> Fault {
+    context.judged().and_then(Judged::fault).unwrap_or_else(|| {
+        Fault::new(FaultKind::UnjudgeableBody, "The request's body could be read in two ways, and a limit or a rule needs it")
+    })
+}
+
+fn too_large(worker: &Worker) -> Fault {
+    let message = format!(
+        "A limit or a rule of this tollgate needs the model, and it is not within the first {} bytes of the body: send it before the \
+         rest",
+        worker.judged_body
+    );
+    Fault::new(FaultKind::BodyTooLargeToJudge, message)
+}
+
+/// The fault of a call that a limit has no room for.
+fn exceeded(Refusal { limit, refused, asked, amount }: &Refusal) -> Fault {
+    let retry_after_s = refused.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1));
+    let measure = limit.measure;
+    let window = limit.window_text();
+    let per = limit.per_text();
+    let mut message = format!("The limit `{}` has no room: {}", limit.id, measure.shown(*amount));
+    for part in [window, format!("per {per}")].iter().filter(|part| !part.is_empty()) {
+        message = format!("{message} {part}");
+    }
+    if measure.is_settled() && *asked > 0 {
+        let (left, asked) = (measure.shown(refused.left), measure.shown(*asked));
+        message = format!("{message}; {left} left, and this request may need {asked}");
+    }
+    let advice = match (retry_after_s, measure) {
+        (_, Measure::Concurrent) => "try again when one has ended".to_owned(),
+        (Some(seconds), _) => format!("try again in {}", shown_time(seconds)),
+        (None, _) if *asked > *amount => "send a smaller one, or one with a lower `max_tokens`".to_owned(),
+        (None, _) => "ask the operator of this tollgate for more".to_owned(),
+    };
+    Fault::limit_exceeded(LimitRefusal { id: limit.id.clone(), retry_after_s }, format!("{message}. {}", capital(&advice)))
+}
+
+fn capital(text: &str) -> String {
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    first.to_uppercase() + rest
+}
+
+fn shown_time(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        7_200..172_800 => format!("{} h", seconds.div_ceil(3_600)),
+        _ => format!("{} days", seconds.div_ceil(86_400)),
+    }
+}
+
+/// True if a client should not send the request again by itself.
+pub(super) fn is_final(refusal: &LimitRefusal) -> bool {
+    refusal.retry_after_s.is_none_or(|seconds| seconds > MAX_RETRY_S)
+}
+
+impl Limited {
+    /// Settles the call at its end.
+    pub(super) fn settle(self, worker: &Worker, record: &AccessRecord, usage: Option<&Usage>) {
+        let Self { admitted, table, day, body_bytes, judged } = self;
+        let Some(provider) = &record.provider else { return };
+        let provider = provider.as_str();
+        let body_bytes = judged.map_or(body_bytes, |judged| judged.bytes().max(body_bytes));
+        let completed = usage.map(|usage| {
+            let mut usage = usage.clone();
+            worker.limits.learn(provider, &mut usage, body_bytes);
+            usage
+        });
+        // The upstream bills nothing if it never answered: the connection failed, or tollgate refused the request after all.
+        let is_unsent = record.fault.is_some_and(|kind| kind != FaultKind::ResponseRule) && !is_lost(completed.as_ref());
+        let bytes = record.bytes_in.saturating_add(record.bytes_out);
+        let of_call = |limit: &crate::compile::Limit| {
+            let amount = used(limit.measure, provider, completed.as_ref(), bytes, (&table.prices, day));
+            (!is_unsent).then_some(amount)
+        };
+        admitted.settle(of_call, now_ms());
+    }
+
+    /// The values of the header that says what is left.
+    pub(super) fn header(&self) -> Vec<String> {
+        let standings = self.admitted.standings(now_ms());
+        let one = |standing: &crate::limits::Standing<'_>| {
+            let (limit, left) = (standing.limit, standing.limit.measure.exact(standing.left));
+            let now = now_ms();
+            let reset = standing.resets_at_ms.map_or_else(String::new, |at| {
+                format!("; reset={}", at.saturating_sub(now).div_ceil(1000))
+            });
+            format!("{}; measure={}; left={left}{reset}", limit.id, limit.measure)
+        };
+        standings.iter().map(one).collect()
+    }
+}
+
+/// True if a request was sent and never answered: the upstream may bill its prompt.
+fn is_lost(usage: Option<&Usage>) -> bool {
+    usage.is_some_and(|usage| !usage.counters.is_zero())
+}

@@ -1,0 +1,123 @@
+//! Limits at work: the counters of all limits in memory, admission of calls, and their durable copy in the store.
+//!
+//! It guarantees:
+//! - All limits of a call admit it, or none counts it.
+//! - What a call reserved is settled or given back at its end, however it ends.
+//! - No admission waits for the store, but the first ones of a strict limit of requests: those wait until the store knows of
+//!   them ([`cover`]).
+//! - A process that is killed loses at most the settlements of the last second.
+//!
+//! An admission takes one lock for each of its limits, in the order of their ids, and holds them for the arithmetic alone. Each
+//! limit has [`state::SHARDS`] locks, chosen by the key, so that callers with different amounts rarely meet.
+//!
+//! Read next: [`state`] for the counters, [`admitted`] for the life of a call, [`writer`] for the store.
+
+mod admitted;
+mod cover;
+mod grants;
+mod state;
+mod report;
+mod warned;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+pub use admitted::{Admitted, Refusal, Standing};
+pub use cover::Covering;
+pub use grants::Grants;
+pub use report::LimitReport;
+pub use writer::{LimitWriter, start};
+
+use crate::{
+    access_record::Usage,
+    call_limits::take::{Learned, Take},
+    compile::Limit,
+    name::LimitId,
+};
+use state::LimitState;
+
+/// The counters of all limits, and what is learned for reservations. Cheap to clone; shared by all workers.
+#[derive(Debug, Clone)]
+pub struct LimitStates(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// By id. A limit that is gone keeps its state: it may come back.
+    states: ArcSwap<BTreeMap<LimitId, Arc<LimitState>>>,
+    learned: Mutex<Learned>,
+    grants: Grants,
+    cover: cover::Cover,
+}
+
+impl Default for LimitStates {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            states: ArcSwap::default(),
+            learned: Mutex::default(),
+            grants: Grants::default(),
+            cover: cover::Cover::default(),
+        }))
+    }
+}
+
+impl LimitStates {
+    /// Admits a call by all of these limits, which are in the order of their ids, or by none.
+    pub fn admit(&self, takes: Vec<Take>, now_ms: u64) -> Result<Admitted, Box<Refusal>> {
+        admitted::admit(self, takes, now_ms)
+    }
+
+    /// Does something with what is learned. The lock is held for a moment: it is never waited for any longer.
+    pub fn with_learned<T>(&self, read: impl FnOnce(&Learned) -> T) -> T {
+        read(&self.0.learned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds estimates to the usage of an ended call, and learns from it.
+    pub fn learn(&self, provider: &str, usage: &mut Usage, body_bytes: u64) {
+        let mut learned = self.0.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.estimate(provider, usage);
+        learned.learn(provider, usage, body_bytes);
+    }
+
+    /// What users have beyond their amounts, for now.
+    pub fn grants(&self) -> &Grants {
+        &self.0.grants
+    }
+
+    /// The state of a limit.
+    fn state(&self, limit: &Arc<Limit>) -> Arc<LimitState> {
+        if let Some(state) = self.0.states.load().get(&limit.id) {
+            state.describe(limit);
+            return Arc::clone(state);
+        }
+        let state = self.state_of(&limit.id);
+        state.describe(limit);
+        state
+    }
+
+    fn state_of(&self, id: &LimitId) -> Arc<LimitState> {
+        let mut made = None;
+        self.0.states.rcu(|states| {
+            if let Some(state) = states.get(id) {
+                made = Some(Arc::clone(state));
+                return Arc::clone(states);
+            }
+            let state = Arc::clone(made.get_or_insert_with(|| Arc::new(LimitState::new(id.clone()))));
+            let mut more = BTreeMap::clone(states);
+            more.insert(id.clone(), state);
+            Arc::new(more)
+        });
+        made.unwrap_or_else(|| Arc::new(LimitState::new(id.clone())))
+    }
+
+    fn states(&self) -> Vec<Arc<LimitState>> {
+        self.0.states.load().values().cloned().collect()
+    }
+}
