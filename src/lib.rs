@@ -12,7 +12,8 @@ pub use tollgate_engine::{
     language::{bind, compile, fields, format, generator, lint, starter, syntax, token, variables},
     pipeline,
     request::{
-        access_record, cors, decide, judge, limits as call_limits, meter, rewrite, splice, table, trace_context,
+        access_record, cors, decide, judge, limits as call_limits, meter, rewrite, splice, table,
+        trace_context,
     },
     tools::{catalogue, client_setup, diff, explain, filetest, import, prove, reconcile, upstream_routes},
 };

@@ -212,7 +212,8 @@ async fn open(settings: &Settings, keys: &KeySources, human: bool) -> anyhow::Re
     let admission = Admission::new(resources, bound.listeners.len());
     let certificate = tls.as_ref().map(ListenerTls::watch).transpose()?;
     let limits = LimitStates::default();
-    let limit_writer = limits::start(&store, &limits).await.map_err(|error| unusable(&settings.data, error))?;
+    let limit_writer =
+        limits::start(&store, &limits).await.map_err(|error| unusable(&settings.data, error))?;
     Ok(Base {
         lock,
         upstream,

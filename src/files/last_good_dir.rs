@@ -438,6 +438,7 @@ mod tests {
                     [(&FileName::new("a").unwrap(), &files(&[("a.toml", "A")], None))].into_iter(),
                     std::iter::empty(),
                     std::iter::empty(),
+                    std::iter::empty(),
                 );
         assert!(error.unwrap_err().contains("cannot be written"));
     }

@@ -85,7 +85,8 @@ pub(super) fn check(
     let mut room = None;
     if let Some(coding) = coding {
         let taken = budget.take(coding).ok_or_else(|| {
-            let message = "Too many bodies with a content coding are read now: try again, or send it without one";
+            let message =
+                "Too many bodies with a content coding are read now: try again, or send it without one";
             Fault::new(FaultKind::Overloaded, message)
         })?;
         room = Some(taken);
@@ -96,18 +97,27 @@ pub(super) fn check(
 }
 
 /// The value of a header that a body may have once.
-fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName, shown: &str) -> Result<Option<&'h [u8]>, Fault> {
+fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &header::HeaderName,
+    shown: &str,
+) -> Result<Option<&'h [u8]>, Fault> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        let message = format!("The request has `{shown}` twice, so that its body could be read in two ways: send it once");
+        let message = format!(
+            "The request has `{shown}` twice, so that its body could be read in two ways: send it once"
+        );
         return Err(Fault::new(FaultKind::UnjudgeableBody, message));
     }
     Ok(first.map(http::HeaderValue::as_bytes))
 }
 
 fn unjudgeable(problem: &Unjudgeable) -> Fault {
-    Fault::new(FaultKind::UnjudgeableBody, format!("{problem}. A limit or a rule of this tollgate needs that"))
+    Fault::new(
+        FaultKind::UnjudgeableBody,
+        format!("{problem}. A limit or a rule of this tollgate needs that"),
+    )
 }
 
 impl Judged {

@@ -104,7 +104,12 @@ impl Limiting<'_> {
     }
 
     /// Admits a call whose body need not be read.
-    pub(super) async fn admit(self, size: u64, request: InFlight<'_>, context: &mut RequestContext) -> Result<(), Fault> {
+    pub(super) async fn admit(
+        self,
+        size: u64,
+        request: InFlight<'_>,
+        context: &mut RequestContext,
+    ) -> Result<(), Fault> {
         let body = BodyFacts { model: self.path_model.clone(), cap: None, bytes: size, is_exact: true };
         self.admit_with(body, None, request, context).await
     }
@@ -183,7 +188,10 @@ impl Limiting<'_> {
 /// The fault of a call whose body was refused while it was sent.
 pub(super) fn refused(context: &RequestContext) -> Fault {
     context.judged().and_then(Judged::fault).unwrap_or_else(|| {
-        Fault::new(FaultKind::UnjudgeableBody, "The request's body could be read in two ways, and a limit or a rule needs it")
+        Fault::new(
+            FaultKind::UnjudgeableBody,
+            "The request's body could be read in two ways, and a limit or a rule needs it",
+        )
     })
 }
 
@@ -216,7 +224,10 @@ fn exceeded(Refusal { limit, refused, asked, amount }: &Refusal) -> Fault {
         (None, _) if *asked > *amount => "send a smaller one, or one with a lower `max_tokens`".to_owned(),
         (None, _) => "ask the operator of this tollgate for more".to_owned(),
     };
-    Fault::limit_exceeded(LimitRefusal { id: limit.id.clone(), retry_after_s }, format!("{message}. {}", capital(&advice)))
+    Fault::limit_exceeded(
+        LimitRefusal { id: limit.id.clone(), retry_after_s },
+        format!("{message}. {}", capital(&advice)),
+    )
 }
 
 fn capital(text: &str) -> String {
@@ -251,7 +262,8 @@ impl Limited {
             usage
         });
         // The upstream bills nothing if it never answered: the connection failed, or tollgate refused the request after all.
-        let is_unsent = record.fault.is_some_and(|kind| kind != FaultKind::ResponseRule) && !is_lost(completed.as_ref());
+        let is_unsent =
+            record.fault.is_some_and(|kind| kind != FaultKind::ResponseRule) && !is_lost(completed.as_ref());
         let bytes = record.bytes_in.saturating_add(record.bytes_out);
         let of_call = |limit: &crate::compile::Limit| {
             let amount = used(limit.measure, provider, completed.as_ref(), bytes, (&table.prices, day));
@@ -266,9 +278,9 @@ impl Limited {
         let one = |standing: &crate::limits::Standing<'_>| {
             let (limit, left) = (standing.limit, standing.limit.measure.exact(standing.left));
             let now = now_ms();
-            let reset = standing.resets_at_ms.map_or_else(String::new, |at| {
-                format!("; reset={}", at.saturating_sub(now).div_ceil(1000))
-            });
+            let reset = standing
+                .resets_at_ms
+                .map_or_else(String::new, |at| format!("; reset={}", at.saturating_sub(now).div_ceil(1000)));
             format!("{}; measure={}; left={left}{reset}", limit.id, limit.measure)
         };
         standings.iter().map(one).collect()

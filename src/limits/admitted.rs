@@ -113,7 +113,8 @@ fn admit_locked(
             (index, Asked { counter: &mut entry.counter, terms: &take.terms, asked: take.asked })
         })
         .unzip();
-    let slots = admit::admit(&mut asked, now_ms).map_err(|refusal| (indexes[refusal.index], refusal.refused))?;
+    let slots =
+        admit::admit(&mut asked, now_ms).map_err(|refusal| (indexes[refusal.index], refusal.refused))?;
     let mut slots = slots.into_iter();
     let (mut made, mut is_uncovered) = (Vec::with_capacity(takes.len()), false);
     for ((entry, take), before) in entries.into_iter().zip(takes).zip(before) {
@@ -141,7 +142,8 @@ fn is_concurrent(take: &Take) -> bool {
 
 /// True if a call may run beside those that run.
 fn has_place(entry: &Entry, take: &Take) -> bool {
-    i128::from(entry.running.running()) < take.terms.amount || take.limit.over == crate::syntax::OverValue::Warn
+    i128::from(entry.running.running()) < take.terms.amount
+        || take.limit.over == crate::syntax::OverValue::Warn
 }
 
 fn balance_to_warn(entry: &Entry, take: &Take, now_ms: u64) -> Option<Balance> {

@@ -90,7 +90,8 @@ pub struct Covering {
 impl Cover {
     /// A wait for the next write that has all that is counted now.
     pub(super) fn ask(&self) -> Covering {
-        let covering = Covering { write: self.begun.load(Ordering::Acquire) + 1, written: self.written.subscribe() };
+        let covering =
+            Covering { write: self.begun.load(Ordering::Acquire) + 1, written: self.written.subscribe() };
         self.wake.notify_one();
         covering
     }
@@ -110,7 +111,8 @@ impl Covering {
     /// Waits. False if the store did not answer in time.
     pub async fn wait(mut self) -> bool {
         let write = self.write;
-        timeout(WAIT, self.written.wait_for(|written| *written >= write)).await.is_ok_and(|waited| waited.is_ok())
+        timeout(WAIT, self.written.wait_for(|written| *written >= write))
+            .await
+            .is_ok_and(|waited| waited.is_ok())
     }
 }
-

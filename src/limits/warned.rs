@@ -16,7 +16,13 @@ pub(super) struct Warned {
 
 impl Warned {
     /// The greatest share that a change reached, if it was not reported in this window.
-    pub(super) fn reach(&mut self, terms: &Terms, before: &Balance, after: &Balance, warn_at: &[u32]) -> Option<u32> {
+    pub(super) fn reach(
+        &mut self,
+        terms: &Terms,
+        before: &Balance,
+        after: &Balance,
+        warn_at: &[u32],
+    ) -> Option<u32> {
         if self.window != after.resets_at_ms {
             *self = Self { window: after.resets_at_ms, share: 0 };
         }

@@ -51,7 +51,9 @@ impl Store {
             let text: &str = self.get(&row, "counted")?;
             match parse(text) {
                 Some(rows) => each(StoredCounter { limit, key, rows }),
-                None => tracing::error!(limit, key, "a stored counter of a limit cannot be read: it begins again"),
+                None => {
+                    tracing::error!(limit, key, "a stored counter of a limit cannot be read: it begins again")
+                }
             }
         }
         Ok(())
@@ -63,9 +65,12 @@ impl Store {
         for counter in counters {
             let (limit, key) = (counter.limit.clone(), counter.key.clone());
             let query: Query = if counter.rows.is_empty() {
-                sqlx::query("DELETE FROM limit_counters WHERE limit_id = $1 AND key = $2").bind(limit).bind(key)
+                sqlx::query("DELETE FROM limit_counters WHERE limit_id = $1 AND key = $2")
+                    .bind(limit)
+                    .bind(key)
             } else {
-                let upsert = "INSERT INTO limit_counters (limit_id, key, counted, updated_at) VALUES ($1, $2, $3, $4)
+                let upsert =
+                    "INSERT INTO limit_counters (limit_id, key, counted, updated_at) VALUES ($1, $2, $3, $4)
                      ON CONFLICT (limit_id, key)
                      DO UPDATE SET counted = excluded.counted, updated_at = excluded.updated_at";
                 sqlx::query(upsert).bind(limit).bind(key).bind(text(&counter.rows)).bind(to_db(now_ms))

@@ -247,7 +247,8 @@ impl Upload {
     /// True if the check lets a frame pass, and the end of the body if nothing follows.
     fn passes(&mut self, frame: &Frame<Bytes>) -> bool {
         let Some(check) = &mut self.check else { return true };
-        frame.data_ref().is_none_or(|data| check.data(data)) && (!self.source.is_end_stream() || self.ends_well())
+        frame.data_ref().is_none_or(|data| check.data(data))
+            && (!self.source.is_end_stream() || self.ends_well())
     }
 
     /// True if the check lets the end of the body pass.

@@ -175,7 +175,9 @@ async fn abandon(running: Running) {
 async fn close_limits(limits: JoinHandle<()>, end: &CancellationToken) {
     end.cancel();
     if timeout(USAGE_TIMEOUT, limits).await.is_err() {
-        tracing::error!("the last counters of limits were not written in time: up to a second of usage is lost to them");
+        tracing::error!(
+            "the last counters of limits were not written in time: up to a second of usage is lost to them"
+        );
     }
 }
 

@@ -53,7 +53,7 @@ impl Directory {
             fs::write(dir.join(folder).join(name), text).unwrap();
         }
         let config = Config {
-            source: Source::Directory { path: dir.clone(), catalogue },
+            source: Source::Directory { path: dir.clone(), catalogue, limits: None },
             secrets: SecretsDir::optional(root.path().join("secrets")),
             data: root.path().into(),
             strict: false,

@@ -1,0 +1,133 @@
+//! Tests of admission over threads, restarts and the store.
+
+use std::sync::{Arc, Barrier};
+
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    call_limits::take,
+    clock::now_ms,
+    compile::{self, Files},
+    name::FileName,
+    store::Store,
+    syntax,
+};
+
+/// The limits of a file.
+fn limits(text: &str) -> Vec<Arc<Limit>> {
+    let (slot, found) = syntax::parse(&"limits.d/t.toml".into(), text);
+    assert!(found.is_empty(), "{found:?}");
+    let mut files = Files::default();
+    files.limits.insert(FileName::new("t").unwrap(), slot);
+    let compiled = compile::compile(&files);
+    assert!(compiled.diagnostics.is_empty(), "{:?}", compiled.diagnostics);
+    compile::Limits::new(&compiled.limits).all().to_vec()
+}
+
+/// What a call with this key takes of each.
+fn takes(limits: &[Arc<Limit>], key: &str, asked: i128) -> Vec<Take> {
+    let one = |limit: &Arc<Limit>| Take {
+        key: key.into(),
+        terms: take::terms(limit, limit.amount),
+        limit: Arc::clone(limit),
+        asked: if limit.measure.needs_usage() { asked } else { 1 },
+    };
+    limits.iter().map(one).collect()
+}
+
+const STRICT: &str = "[[limit]]\nid = \"a\"\nrequests = 50\nwindow = { sliding = \"60s\" }\n";
+const PAIR: &str =
+    "[[limit]]\nid = \"a\"\nrequests = 50\nwindow = \"total\"\n[[limit]]\nid = \"b\"\nconcurrent = 3\n";
+const TOKENS: &str = "[[limit]]\nid = \"t\"\ntokens = 100\nwindow = \"total\"\n";
+
+#[test]
+fn threads_admit_exactly_the_amount() {
+    let (states, limits) = (LimitStates::default(), limits(STRICT));
+    let (now, barrier) = (now_ms(), Arc::new(Barrier::new(8)));
+    let admitted: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let (states, limits, barrier) = (states.clone(), limits.clone(), Arc::clone(&barrier));
+                scope.spawn(move || {
+                    barrier.wait();
+                    let calls = (0..200).filter_map(|_| states.admit(takes(&limits, "k", 1), now).ok());
+                    calls.map(|admitted| admitted.settle(|_| Some(1), now)).count()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(admitted, 50);
+    assert_eq!(states.outcomes(), [("a".to_owned(), 50, 1550)]);
+}
+
+#[test]
+fn a_refused_call_uses_up_nothing() {
+    let (states, limits) = (LimitStates::default(), limits(PAIR));
+    let running: Vec<_> = (0..3).map(|_| states.admit(takes(&limits, "k", 1), 0).unwrap()).collect();
+    for _ in 0..10 {
+        assert_eq!(states.admit(takes(&limits, "k", 1), 0).unwrap_err().limit.id.as_str(), "b");
+    }
+    assert!(states.admit(takes(&limits, "other", 1), 0).is_ok());
+    drop(running);
+    let again: Vec<_> = (0..4).map(|_| states.admit(takes(&limits, "k", 1), 0)).collect();
+    assert_eq!(again.iter().filter(|one| one.is_ok()).count(), 3);
+    let used: Vec<i128> = again[0].as_ref().unwrap().standings(0).iter().map(|one| one.left).collect();
+    assert_eq!(used, [44, 0]);
+}
+
+#[test]
+fn a_call_without_a_settlement_counts_what_it_reserved() {
+    let (states, limits) = (LimitStates::default(), limits(TOKENS));
+    let left = |states: &LimitStates| {
+        let probe = states.admit(takes(&limits, "k", 0), 0).unwrap();
+        let left = probe.standings(0)[0].left;
+        probe.settle(|_| None, 0);
+        left
+    };
+    drop(states.admit(takes(&limits, "k", 40), 0).unwrap());
+    assert_eq!(left(&states), 60);
+    states.admit(takes(&limits, "k", 40), 0).unwrap().settle(|_| Some(7), 0);
+    assert_eq!(left(&states), 53);
+    states.admit(takes(&limits, "k", 40), 0).unwrap().settle(|_| None, 0);
+    assert_eq!(left(&states), 53);
+    assert!(states.admit(takes(&limits, "k", 54), 0).is_err());
+    // What running calls used beyond their reservation is carried on.
+    states.admit(takes(&limits, "k", 10), 0).unwrap().settle(|_| Some(200), 0);
+    assert!(states.admit(takes(&limits, "k", 0), 0).is_err());
+}
+
+/// A running writer, and what ends it.
+async fn writer(store: &Store, states: &LimitStates) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let (writer, stop) = (start(store, states).await.unwrap(), CancellationToken::new());
+    (stop.clone(), tokio::spawn(writer.run(stop)))
+}
+
+#[tokio::test]
+async fn a_kill_lets_no_call_more_pass_and_a_clean_end_loses_nothing() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let (states, limits, now) = (LimitStates::default(), limits(STRICT), now_ms());
+    let (stop, task) = writer(&store, &states).await;
+    for _ in 0..20 {
+        let admitted = states.admit(takes(&limits, "k", 1), now).unwrap();
+        if let Some(covering) = admitted.covering() {
+            assert!(covering.wait().await);
+        }
+        admitted.settle(|_| Some(1), now);
+    }
+    let admitted_after =
+        |states: &LimitStates| (0..60).filter(|_| states.admit(takes(&limits, "k", 1), now).is_ok()).count();
+    // As after a kill: what is stored now.
+    let killed = LimitStates::default();
+    drop(start(&store, &killed).await.unwrap());
+    let more = admitted_after(&killed);
+    assert!((20..=30).contains(&more), "{more} after 20 of 50");
+    stop.cancel();
+    task.await.unwrap();
+    let ended = LimitStates::default();
+    drop(start(&store, &ended).await.unwrap());
+    assert_eq!(admitted_after(&ended), 30);
+}
