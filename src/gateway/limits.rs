@@ -15,7 +15,7 @@ use crate::{
     accounts::Caller,
     call_limits::{
         call::{BodyFacts, Selected},
-        take::{Reckoning, used},
+        take::{Learned, Reckoning, used},
     },
     clock::now_ms,
     compile::{CallFacts, KeyOwner, Measure},
@@ -83,6 +83,7 @@ fn facts<'r>(caller: &'r Caller, hit: &'r Hit, owner: Option<&Owner>) -> CallFac
         token_kind,
         provider: &hit.provider.name,
         endpoint: &hit.endpoint().name,
+        is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
         key: match owner {
             Some(Owner::User(_)) => KeyOwner::Own,
             Some(Owner::Group(_) | Owner::Everybody) => KeyOwner::Shared,
@@ -164,10 +165,16 @@ impl Limiting<'_> {
         let (states, now) = (&worker.limits, now_ms());
         let day = Day::of_seconds(now / 1000);
         let extra = |limit: &crate::compile::Limit| states.grants().extra(&limit.id, self.facts.user, now);
-        let takes = states.with_learned(|learned| {
+        let takes = |learned: &Learned| {
             let reckoning = Reckoning { prices: &table.prices, day, learned };
             self.selected.takes(&self.facts, &body, reckoning, extra)
-        })?;
+        };
+        let takes = if self.selected.needs_size() {
+            states.with_learned(takes)
+        } else {
+            // Nothing learned is asked for: no lock is taken.
+            takes(&Learned::default())
+        }?;
         if takes.is_empty() {
             return Ok(());
         }

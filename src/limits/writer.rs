@@ -31,6 +31,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time of the last writes, at shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The age at which counters of limits that are gone are deleted, in milliseconds. More than a year, the longest sliding window.
+const KEPT_MS: u64 = 400 * 86_400_000;
 /// Counters of one transaction.
 const BATCH: usize = 2_000;
 
@@ -41,6 +43,8 @@ pub struct LimitWriter {
     /// The last write failed: the log says it once.
     is_failing: bool,
     swept: Instant,
+    /// Nothing is stored ahead any more.
+    is_ending: bool,
 }
 
 /// A counter on its way to the store.
@@ -54,15 +58,22 @@ struct Read {
 
 /// Loads the counters, and makes the writer of them.
 pub async fn start(store: &Store, all: &LimitStates) -> Result<LimitWriter, StoreError> {
-    let loaded = |stored: StoredCounter| all.restore(&stored);
+    let now = now_ms();
+    let loaded = |stored: StoredCounter| all.restore(&stored, now);
     store.limit_counters(loaded).await?;
-    all.grants().set(store.limit_grants(now_ms()).await?);
-    Ok(LimitWriter { all: all.clone(), store: store.clone(), is_failing: false, swept: Instant::now() })
+    all.grants().set(store.limit_grants(now).await?);
+    Ok(LimitWriter {
+        all: all.clone(),
+        store: store.clone(),
+        is_failing: false,
+        swept: Instant::now(),
+        is_ending: false,
+    })
 }
 
 impl LimitStates {
     /// Takes a stored counter over.
-    fn restore(&self, stored: &StoredCounter) {
+    fn restore(&self, stored: &StoredCounter, now_ms: u64) {
         let Some(id) = LimitId::new(&stored.limit) else { return };
         let rows = stored.rows.iter().map(|row| Row {
             mark: row.mark,
@@ -71,9 +82,20 @@ impl LimitStates {
             used: row.used,
         });
         let (state, key) = (self.state_of(&id), Arc::from(stored.key.as_str()));
-        let entry = Entry { counter: Counter::restored(rows), ..Entry::default() };
-        state.shard_of(&key).entries.insert(Arc::clone(&key), entry);
+        let mut shard = state.shard_of(&key);
+        let entry = shard.entries.entry(Arc::clone(&key)).or_default();
+        if stored.rows.iter().all(|row| is_long_over(row, now_ms)) {
+            // The next write deletes it.
+            shard.changed(&key);
+        } else {
+            entry.counter = Counter::restored(rows);
+        }
     }
+}
+
+/// True if a window ended so long ago that no limit has it any more.
+fn is_long_over(row: &LimitRow, now_ms: u64) -> bool {
+    row.end_ms.is_some_and(|end_ms| end_ms.saturating_add(KEPT_MS) < now_ms)
 }
 
 impl LimitWriter {
@@ -91,6 +113,8 @@ impl LimitWriter {
             }
             self.write().await;
         }
+        self.is_ending = true;
+        self.take_back();
         let end = Instant::now() + CLOSE_TIMEOUT;
         while !self.write().await && Instant::now() < end {
             sleep(INTERVAL).await;
@@ -104,7 +128,7 @@ impl LimitWriter {
         let mut is_written = true;
         for state in self.all.states() {
             for index in 0..super::state::SHARDS {
-                let read = read(&state, index, now);
+                let read = read(&state, index, now, !self.is_ending);
                 for batch in read.chunks(BATCH) {
                     is_written &= self.write_batch(batch).await;
                 }
@@ -129,6 +153,20 @@ impl LimitWriter {
         self.is_failing = !is_written;
         batch.iter().for_each(|read| read.written(is_written));
         is_written
+    }
+
+    /// The next write takes back what is stored ahead of strict limits: no call comes any more.
+    fn take_back(&self) {
+        for state in
+            self.all.states().iter().filter(|state| state.limit().is_some_and(|limit| is_strict(&limit)))
+        {
+            for mut shard in state.shards() {
+                let keys: Vec<Arc<str>> = shard.entries.keys().cloned().collect();
+                for key in keys {
+                    shard.changed(&key);
+                }
+            }
+        }
     }
 
     /// Empties the counters whose windows are over for long: the next write deletes them.
@@ -167,8 +205,8 @@ impl Entry {
 }
 
 /// Reads the changed counters of a part.
-fn read(state: &Arc<LimitState>, index: usize, now_ms: u64) -> Vec<Read> {
-    let limit = state.limit().filter(|limit| is_strict(limit));
+fn read(state: &Arc<LimitState>, index: usize, now_ms: u64, stores_ahead: bool) -> Vec<Read> {
+    let limit = state.limit().filter(|limit| stores_ahead && is_strict(limit));
     let mut shard = state.shard(index);
     let changed = std::mem::take(&mut shard.changed);
     let mut read = Vec::with_capacity(changed.len());

@@ -93,14 +93,14 @@ impl Selected {
         match model {
             Some(model) if rules.iter().any(|rule| rule.models.matches(model)) => Ok(()),
             Some(model) => Err(model_not_allowed(rules, model)),
+            // Without a body, which these are sent without, a request asks no model for anything.
+            None if endpoint.upgrade.is_none() && matches!(endpoint.method, Method::GET | Method::HEAD) => {
+                Ok(())
+            }
             None if names_model => {
                 let message =
                     "The request names no model, and you may call some models alone: name one of them";
                 Err(Fault::new(FaultKind::ModelNotAllowed, message))
-            }
-            // Without a body, a request asks no model for anything.
-            None if endpoint.upgrade.is_none() && matches!(endpoint.method, Method::GET | Method::HEAD) => {
-                Ok(())
             }
             None => Err(unknown_model(call)),
         }

@@ -128,8 +128,10 @@ fn asked(
     };
     let price = match limit.measure {
         Measure::Cost(_) => match price(limit, call, body, reckoning)? {
-            None => return Ok(None),
-            some => some,
+            Priced::At(price) => Some(price),
+            // The answer may name a model.
+            Priced::Later => return Ok(Some(0)),
+            Priced::Free => return Ok(None),
         },
         _ => None,
     };
@@ -165,17 +167,29 @@ fn reserve(value: ReserveValue) -> Reserve {
     }
 }
 
-/// The price of the call's model in the currency of a limit. None if it has none, and is free then.
+/// The price of a call in the currency of a limit.
+enum Priced<'p> {
+    At(&'p Price),
+    /// The call names no model so far.
+    Later,
+    /// The model has no price, and the limit counts nothing then.
+    Free,
+}
+
+/// The price of the call's model in the currency of a limit.
 fn price<'p>(
     limit: &Limit,
     call: &CallFacts<'_>,
     body: &BodyFacts,
     reckoning: Reckoning<'p>,
-) -> Result<Option<&'p Price>, Fault> {
-    let model = body.model.as_deref().unwrap_or_default();
+) -> Result<Priced<'p>, Fault> {
+    let Some(model) = body.model.as_deref() else { return Ok(Priced::Later) };
     let found = price_of(limit.measure, call.provider.as_str(), model, reckoning.prices, reckoning.day);
-    if found.is_some() || limit.no_price == NoPriceValue::Free || model.is_empty() {
-        return Ok(found);
+    if let Some(price) = found {
+        return Ok(Priced::At(price));
+    }
+    if limit.no_price == NoPriceValue::Free {
+        return Ok(Priced::Free);
     }
     let message = format!(
         "The model `{}` has no price here, and the limit `{}` admits models with a price alone: call another one, or ask the \

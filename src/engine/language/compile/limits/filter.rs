@@ -42,6 +42,8 @@ pub struct CallFacts<'c> {
     pub provider: &'c FileName,
     /// The name of the endpoint.
     pub endpoint: &'c str,
+    /// True if the usage of its answers is counted.
+    pub is_metered: bool,
     /// The owner of the credential that is sent.
     pub key: KeyOwner,
 }

@@ -73,9 +73,11 @@ impl Limits {
         self.limits.is_empty() && self.allows.is_empty()
     }
 
-    /// The limits for a request, by id, as far as all but its model decides.
+    /// The limits for a request, by id, as far as all but its model decides. Where no usage is counted, limits of usage are for
+    /// nothing.
     pub fn matching<'l>(&'l self, call: &'l CallFacts<'l>) -> impl Iterator<Item = &'l Arc<Limit>> {
-        self.limits.iter().filter(|limit| limit.filter.matches(call))
+        let is_counted = |limit: &Limit| call.is_metered || !limit.measure.needs_usage();
+        self.limits.iter().filter(move |limit| is_counted(limit) && limit.filter.matches(call))
     }
 
     /// The rules for a caller.
