@@ -397,6 +397,24 @@ fn nothing_differs_from_itself() {
     assert_eq!(diff(&shipped, &read(&Source::built_in())).verdict, Verdict::Same);
 }
 
+/// The example of the guide to limits is a good file beside the shipped providers.
+#[test]
+fn the_guide_to_limits_is_true() {
+    let guide = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let block = guide.split("```toml\n").nth(1).and_then(|tail| tail.split("\n```").next()).unwrap();
+    let mut loaded = files::load(&Source::built_in()).unwrap();
+    let (parsed, found) = syntax::parse(&"limits.d/guide.toml".into(), block);
+    assert_eq!(found, []);
+    loaded.files.limits.insert(FileName::new("guide").unwrap(), parsed);
+    let (_, _, found) = pipeline::check(&loaded);
+    assert!(found.is_empty(), "{found:?}");
+    for (index, block) in guide.split("```toml\n").skip(2).enumerate() {
+        let (_, found) =
+            syntax::parse::<syntax::LimitsFile>(&"guide".into(), block.split("\n```").next().unwrap());
+        assert_eq!(found, [], "block {index}");
+    }
+}
+
 /// The table of rooms in docs/architecture.md is the list of `src/lib.rs`, in its order.
 #[test]
 fn the_architecture_lists_every_room() {
