@@ -253,7 +253,7 @@ fn fields<'p>(
     auth: &'p bind::Auth,
     endpoint: &'p bind::Endpoint,
 ) -> Vec<&'p str> {
-    let values = provider.section.as_ref().map(|section| section.values.as_slice()).unwrap_or_default();
+    let values = provider.section.as_ref().map(|section| &*section.values).unwrap_or_default();
     let read = auth.reads.iter().chain(&provider.reads).chain(&endpoint.reads);
     let read = read.filter_map(|index| Some(values.get(usize::from(*index))?.field.as_str()));
     let mut all: Vec<&str> = auth.field.as_deref().into_iter().chain(read).collect();

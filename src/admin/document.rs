@@ -260,12 +260,12 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
-    use crate::fields::OAuth;
+    use crate::fields::{OAuth, SectionFields};
 
     fn known() -> DeclaredFields {
-        let fields = |names: &[(&str, FieldKind)]| -> BTreeMap<String, Field> {
+        let fields = |names: &[(&str, FieldKind)]| -> SectionFields {
             let field = |kind: &FieldKind| Field::sent_to(kind.clone(), vec!["https://demo.example".into()]);
-            names.iter().map(|(name, kind)| ((*name).to_owned(), field(kind))).collect()
+            names.iter().map(|(name, kind)| ((*name).to_owned(), Box::new(field(kind)))).collect()
         };
         let paste = BTreeMap::from([("accessToken".to_owned(), "/tokens/access".to_owned())]);
         let login = FieldKind::OAuth2(OAuth {

@@ -51,7 +51,7 @@ fn rows(provider: &compile::Provider, shown: impl Fn(&Var) -> bind::Lookup) -> V
     for (index, endpoint) in provider.endpoints.iter().enumerate() {
         // A URL that is invalid without its secret, such as a secret host, is hidden completely.
         let target = bound.as_ref().map_or_else(|| HIDDEN.to_owned(), |bound| target(bound, index));
-        for path in &endpoint.paths {
+        for path in &*endpoint.paths {
             let (method, name) = (endpoint.method.to_string(), provider.name.to_string());
             rows.push([method, path.text.clone(), name, target.clone()]);
         }

@@ -17,7 +17,7 @@ const NEW: &str = "https://new.example";
 fn known(fields: &str) -> DeclaredFields {
     let one = |pair: &str| {
         let (name, origins) = pair.split_once('=').unwrap();
-        (name.to_owned(), Field::sent_to(FieldKind::Secret, list(origins)))
+        (name.to_owned(), Box::new(Field::sent_to(FieldKind::Secret, list(origins))))
     };
     DeclaredFields(BTreeMap::from([("s".to_owned(), fields.split(' ').map(one).collect())]))
 }

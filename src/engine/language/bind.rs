@@ -154,7 +154,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             None => self.endpoint(endpoint, &filler, &reach, shared),
             Some(other) => self.endpoint_of(other, endpoint, (&set, &reach, shared)),
         });
-        let mut endpoints: Vec<Endpoint> = endpoints.collect();
+        let mut endpoints: Box<[Endpoint]> = endpoints.collect();
         let returned_urls = returned_urls(provider, &endpoints, &filler, (&base, &others, &reach));
         let gateway = active.as_ref().map(|(used, values)| (*used, values));
         let (overlays, egress) = self.layers(provider, gateway, &filler);
@@ -202,7 +202,7 @@ impl<F: Fn(VarOwner<'_>, &str, &Var) -> Lookup> Binder<'_, F> {
             host_header,
             egress,
             section: provider.section.clone(),
-            client_secrets: filler.client_secrets(provider.section.as_ref()),
+            client_secrets: filler.client_secrets(provider.section.as_deref()),
             auth,
             tokens,
             claimed: claimed(provider),

@@ -169,9 +169,12 @@ impl MadeOrigin {
     }
 }
 
+/// The fields of a section, by name. They are boxed since a map has room for eleven, and most sections have one.
+pub type SectionFields = BTreeMap<String, Box<Field>>;
+
 /// All declared fields, by section and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeclaredFields(pub BTreeMap<String, BTreeMap<String, Field>>);
+pub struct DeclaredFields(pub BTreeMap<String, SectionFields>);
 
 /// A field that no provider file declares.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -205,8 +208,9 @@ impl DeclaredFields {
             let fields = known.0.entry(section.name.clone()).or_default();
             for declared in &section.fields {
                 let declared = &declared.value;
-                let field =
-                    fields.entry(declared.name.clone()).or_insert_with(|| Field::of(declared, provider));
+                let field = fields
+                    .entry(declared.name.clone())
+                    .or_insert_with(|| Box::new(Field::of(declared, provider, section)));
                 if field.is_secret() && provider.sends(&declared.name) {
                     let sent = provider.allowed.fixed.iter().cloned();
                     let both: BTreeSet<_> = field.origins.drain(..).chain(sent).collect();
@@ -222,13 +226,13 @@ impl DeclaredFields {
 
     /// The documents and logins of the section that has the most of them.
     pub fn most_documents(&self) -> usize {
-        let is_document = |field: &&Field| matches!(field.kind, FieldKind::Json(_) | FieldKind::OAuth2(_));
-        let counts = self.0.values().map(|fields| fields.values().filter(is_document).count());
+        let is_document = |field: &Field| matches!(field.kind, FieldKind::Json(_) | FieldKind::OAuth2(_));
+        let counts = self.0.values().map(|fields| fields.values().filter(|field| is_document(field)).count());
         counts.max().unwrap_or_default()
     }
 
     /// The fields of a section.
-    pub fn section(&self, section: &str) -> Result<&BTreeMap<String, Field>, UnknownField> {
+    pub fn section(&self, section: &str) -> Result<&SectionFields, UnknownField> {
         self.0.get(section).ok_or_else(|| UnknownField::Section {
             section: section.to_owned(),
             hint: hint(section, &self.0),
@@ -238,7 +242,7 @@ impl DeclaredFields {
     /// A field.
     pub fn find(&self, section: &str, field: &str) -> Result<&Field, UnknownField> {
         let fields = self.section(section)?;
-        fields.get(field).ok_or_else(|| UnknownField::Field {
+        fields.get(field).map(|field| &**field).ok_or_else(|| UnknownField::Field {
             section: section.to_owned(),
             field: field.to_owned(),
             hint: hint(field, fields),
@@ -264,9 +268,9 @@ impl Field {
     }
 
     /// A field as declared, without the origins of providers.
-    fn of(declared: &syntax::Field, provider: &bind::Provider) -> Self {
+    fn of(declared: &syntax::Field, provider: &bind::Provider, section: &compile::Section) -> Self {
         let client_secret = provider.client_secrets.iter().find(|(field, _)| *field == declared.name);
-        let (kind, origin) = kind_of(declared, client_secret.map(|(_, secret)| secret));
+        let (kind, origin) = kind_of(declared, section, client_secret.map(|(_, secret)| secret));
         Self {
             optional: declared.optional == Some(true),
             default: declared.default.clone(),
@@ -302,7 +306,11 @@ impl Field {
 }
 
 /// The kind of a field, and the origin of a login's token endpoint.
-fn kind_of(declared: &syntax::Field, client_secret: Option<&Secret>) -> (FieldKind, Option<String>) {
+fn kind_of(
+    declared: &syntax::Field,
+    section: &compile::Section,
+    client_secret: Option<&Secret>,
+) -> (FieldKind, Option<String>) {
     match (declared.kind, &declared.token_url) {
         (Some(syntax::FieldKind::Oauth2), Some(token_url)) => {
             let before = declared.refresh_before.as_deref();
@@ -322,10 +330,10 @@ fn kind_of(declared: &syntax::Field, client_secret: Option<&Secret>) -> (FieldKi
         (Some(syntax::FieldKind::Json), _) => {
             (FieldKind::Json(declared.parts.clone().unwrap_or_default()), None)
         }
-        // A login without a token endpoint and a malformed pattern do not compile.
-        _ => match ValueRule::of(declared) {
-            Ok(Some(rule)) => (FieldKind::Value(rule), None),
-            Ok(None) | Err(_) => (FieldKind::Secret, None),
+        // A login without a token endpoint does not compile.
+        _ => match section.rule(&declared.name) {
+            Some(rule) => (FieldKind::Value(rule.clone()), None),
+            None => (FieldKind::Secret, None),
         },
     }
 }

@@ -391,7 +391,7 @@ impl Table {
         let (mut tree, mut takes_slashes) = (Tree::default(), false);
         for (index, provider) in providers.iter().enumerate() {
             for (at, endpoint) in provider.endpoints.iter().enumerate() {
-                for path in &endpoint.paths {
+                for path in &*endpoint.paths {
                     let method = endpoint.method.clone();
                     takes_slashes |= path.pattern.takes_slashes();
                     tree.insert(

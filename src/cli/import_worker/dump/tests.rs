@@ -8,7 +8,7 @@ const NOW: u64 = 1_800_000_000_000;
 const ADA: &str = "usr_0123456789abcdef";
 
 fn known() -> DeclaredFields {
-    let field = |kind| Field::sent_to(kind, vec!["https://demo.example".to_owned()]);
+    let field = |kind| Box::new(Field::sent_to(kind, vec!["https://demo.example".to_owned()]));
     let login = OAuth {
         paste: BTreeMap::new(),
         token_url: "https://demo.example/token".to_owned(),

@@ -58,7 +58,7 @@ pub struct Provider {
     /// The values of the section that each request reads, by index, sorted.
     pub reads: Vec<u16>,
     /// Its credentials section.
-    pub section: Option<Section>,
+    pub section: Option<Arc<Section>>,
     /// Its tokens, by name.
     pub tokens: Vec<Arc<Token>>,
     /// The client secrets of its logins, by field.
@@ -74,7 +74,7 @@ pub struct Provider {
     /// Changes to headers by the gateway, then by the egresses.
     pub overlays: Vec<Overlay>,
     /// Its endpoints.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Box<[Endpoint]>,
     /// The URLs of responses that come back through tollgate; none if the file names no header.
     pub returned_urls: Option<ReturnedUrls>,
     /// Its further token locations.
@@ -348,7 +348,7 @@ pub struct Endpoint {
     /// Its method.
     pub method: http::Method,
     /// Its client paths.
-    pub paths: Vec<ClientPath>,
+    pub paths: Arc<[ClientPath]>,
     /// The path at the origin, including gateway and base path.
     pub target: Template<Input>,
     /// Its origin, if it is another one than that of `base_url`.

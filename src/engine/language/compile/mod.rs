@@ -184,7 +184,7 @@ impl From<&Provider> for Rejected {
         Self {
             name: provider.name.clone(),
             prefixes: [&provider.prefix].into_iter().chain(&provider.prefixes).cloned().collect(),
-            sharing: provider.section.as_ref().map(sharing),
+            sharing: provider.section.as_deref().map(sharing),
             caller: provider.caller.clone(),
             unusable_var: None,
         }

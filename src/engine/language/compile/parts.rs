@@ -99,7 +99,7 @@ pub struct Provider {
     /// Its further token locations.
     pub caller: TokenLocations,
     /// Its credentials section.
-    pub section: Option<Section>,
+    pub section: Option<Arc<Section>>,
     /// Its tokens, by name.
     pub tokens: Vec<token::Compiled>,
     /// The entries of `auth`, in order.
@@ -107,7 +107,7 @@ pub struct Provider {
     /// Header rules for every endpoint.
     pub headers: HeaderRules,
     /// Its endpoints.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Box<[Endpoint]>,
     /// The gateways that its requests can go through.
     pub gateways: Vec<GatewayUse>,
     /// Its egresses, in order.
@@ -357,7 +357,7 @@ impl TokenLocations {
 }
 
 /// A section of the credentials document.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Section {
     /// Its path in the document.
     pub name: String,
@@ -366,11 +366,18 @@ pub struct Section {
     /// The other providers that use it.
     pub shared_with: Vec<FileName>,
     /// Its fields with their locations.
-    pub fields: Vec<Located<syntax::Field>>,
+    pub fields: Box<[Located<syntax::Field>]>,
     /// The values that templates can name.
-    pub values: Vec<SectionValue>,
+    pub values: Box<[SectionValue]>,
     /// The vars with the client secrets of logins, by field.
     pub client_secrets: Vec<(String, String)>,
+}
+
+impl Section {
+    /// The rule for the values of a field; none if they are secrets.
+    pub fn rule(&self, field: &str) -> Option<&ValueRule> {
+        self.values.iter().find(|value| value.field == field)?.rule.as_ref()
+    }
 }
 
 /// A value of the credentials section that templates can name: a field, or a part of a `json` field.
@@ -473,7 +480,7 @@ pub struct Endpoint {
     /// Its method.
     pub method: http::Method,
     /// Its client paths.
-    pub paths: Vec<ClientPath>,
+    pub paths: Arc<[ClientPath]>,
     /// The rules for its captures.
     pub rules: CaptureRules,
     /// The path at the upstream, below the base path.

@@ -89,6 +89,8 @@ impl Pattern {
         if pattern.captures.len() > MAX_CAPTURES {
             return Err(format!("it has more than {MAX_CAPTURES} captures"));
         }
+        pattern.segments.shrink_to_fit();
+        pattern.captures.shrink_to_fit();
         Ok(pattern)
     }
 

@@ -208,7 +208,8 @@ impl Compiler<'_> {
         let prefixes = self.further_prefixes(spec.path_prefixes.as_deref(), prefix.as_deref());
         let strip = self.strip(spec.strip.as_deref());
         let section = spec.credentials.as_ref().and_then(|credentials| self.section(credentials, &vars));
-        let fields = section.as_ref();
+        let section = section.map(Arc::new);
+        let fields = section.as_deref();
         let base_url = self.base_url(spec, &vars, fields);
         let origins = self.origins(spec, &vars, fields);
         self.check_tls_scheme(tls.as_ref(), base_url.as_ref());
@@ -246,9 +247,9 @@ impl Compiler<'_> {
         self.check_link("keys_url", spec.keys_url.as_deref());
         self.check_key_prefixes(spec.key_prefixes.as_deref().unwrap_or_default());
         self.check_link("docs", spec.docs.as_deref());
-        self.check_catalogue(spec.catalogue.as_ref(), section.as_ref());
+        self.check_catalogue(spec.catalogue.as_ref(), fields);
         self.check_probe(spec.probe.as_ref(), &endpoints);
-        let paste_token = self.paste_token(spec.paste_token.as_ref(), section.as_ref());
+        let paste_token = self.paste_token(spec.paste_token.as_ref(), fields);
         let provider = Provider {
             name: self.name.clone(),
             inputs: self.inputs(&gateways, &endpoints),

@@ -79,12 +79,13 @@ impl<N> Template<N> {
             rest = &inside[end + 1..];
         }
         template.push_text(rest);
+        template.parts.shrink_to_fit();
         Ok(template)
     }
 
     /// Resolves the placeholders to values or to other placeholders.
     pub fn resolve<M>(&self, mut known: impl FnMut(&N) -> Resolved<M>) -> Template<M> {
-        let mut template = Template { parts: Vec::new() };
+        let mut template = Template { parts: Vec::with_capacity(self.parts.len()) };
         for part in &self.parts {
             match part {
                 Part::Text(text) => template.push_text(text),
@@ -206,6 +207,7 @@ impl<N> Template<N> {
     where
         N: Clone,
     {
+        self.parts.reserve_exact(other.parts.len());
         for part in &other.parts {
             match part {
                 Part::Text(text) if encode => self.push_text(&urlencode(text)),

@@ -3,6 +3,8 @@
 //! A value passes before it is stored, and again before a request is made from it: the rule of the file may have changed
 //! since. No message contains the value.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
 use super::is_dots;
@@ -22,7 +24,7 @@ pub enum ValueRule {
     /// Printable ASCII without spaces.
     Plain,
     /// Text that matches a regular expression as a whole.
-    Pattern(Regex),
+    Pattern(Arc<Regex>),
     /// One of these texts.
     OneOf(Vec<String>),
     /// An origin: scheme, host and port.
@@ -68,7 +70,7 @@ impl ValueRule {
         };
         // The text has to be an expression by itself: `a)|(?:b` would end the group around it.
         build(text)?;
-        build(&format!("^(?:{text})$")).map(Self::Pattern)
+        build(&format!("^(?:{text})$")).map(|pattern| Self::Pattern(Arc::new(pattern)))
     }
 
     /// Checks a value. The error is a fragment that begins with a verb.

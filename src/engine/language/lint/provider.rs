@@ -44,7 +44,7 @@ impl<'p> EndpointLookup<'p> {
     fn of(provider: &'p Provider) -> Self {
         let mut tree = Tree::default();
         for endpoint in &provider.endpoints {
-            for path in &endpoint.paths {
+            for path in &*endpoint.paths {
                 tree.insert(&path.pattern, (&endpoint.method, endpoint.name.as_str()));
             }
         }

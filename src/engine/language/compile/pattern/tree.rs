@@ -66,7 +66,10 @@ impl<T> Tree<T> {
             at = self.rest_child(at, RestEdge { after: pattern.back().len(), slash: rest.slash });
             at = self.add_all(at, pattern.back());
         }
-        self.nodes[at].ends.push(item);
+        let ends = &mut self.nodes[at].ends;
+        // Most nodes have one, and no node has many.
+        ends.reserve_exact(1);
+        ends.push(item);
     }
 
     fn add_all(&mut self, mut at: usize, segments: &[Segment]) -> usize {

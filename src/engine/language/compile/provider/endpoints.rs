@@ -75,7 +75,7 @@ fn merge_one(own: syntax::Endpoint, base: syntax::Endpoint) -> syntax::Endpoint 
 }
 
 impl Compiler<'_> {
-    pub(super) fn endpoints(&mut self, specs: Option<&Entries>, wide: &ProviderWide<'_>) -> Vec<Endpoint> {
+    pub(super) fn endpoints(&mut self, specs: Option<&Entries>, wide: &ProviderWide<'_>) -> Box<[Endpoint]> {
         let mut endpoints = Vec::new();
         for (name, entry) in specs.into_iter().flatten() {
             if self.budget.is_exceeded() {
@@ -98,7 +98,7 @@ impl Compiler<'_> {
                 help,
             );
         }
-        endpoints
+        endpoints.into()
     }
 
     /// Reports `false` for an endpoint that the preset does not have: most likely a typing error.
@@ -203,7 +203,7 @@ impl Compiler<'_> {
     pub(super) fn check_clashes(&mut self, endpoints: &[Endpoint]) {
         let mut tree: Tree<(&http::Method, &ClientPath)> = Tree::default();
         for endpoint in endpoints {
-            for path in &endpoint.paths {
+            for path in &*endpoint.paths {
                 let mut near = Vec::new();
                 if !tree.candidates(&path.pattern, &mut near, self.budget) {
                     return;
@@ -297,9 +297,9 @@ impl Compiler<'_> {
         prefixes: &[&str],
         spec: &syntax::Endpoint,
         captures: (&[String], &CaptureRules),
-    ) -> Vec<ClientPath> {
+    ) -> Arc<[ClientPath]> {
         if prefixes.is_empty() {
-            return Vec::new();
+            return Arc::default();
         }
         let own = prefixes.iter().flat_map(|prefix| {
             spec.path.iter().map(move |path| (format!("{pointer}/path"), format!("{prefix}{path}")))

@@ -28,7 +28,7 @@ impl Compiler<'_> {
     pub(super) fn fields(
         &mut self,
         specs: &[syntax::Field],
-    ) -> (Vec<Located<syntax::Field>>, Vec<SectionValue>) {
+    ) -> (Box<[Located<syntax::Field>]>, Box<[SectionValue]>) {
         let mut fields: Vec<Located<syntax::Field>> = Vec::new();
         let mut values = Vec::new();
         for (index, field) in specs.iter().enumerate() {
@@ -56,7 +56,7 @@ impl Compiler<'_> {
             values.extend(values_of(field, rule.as_ref()));
             fields.push(Located { value: field.clone(), at });
         }
-        (fields, values)
+        (fields.into(), values.into())
     }
 
     /// Reports keys that belong to another kind, and those that the kind has to have.
