@@ -34,6 +34,10 @@ const MAX_DEBOUNCE: Duration = Duration::from_millis(700);
 const POLL_FACTOR: u32 = 20;
 /// The longest time from a change to its event.
 const EVENT_LATENCY: Duration = Duration::from_millis(100);
+/// The time from a scan to the return of its memory to the system. mimalloc returns no block that was freed less than 1 s ago.
+const RELEASE_DELAY: Duration = Duration::from_millis(1500);
+/// The size of a block that mimalloc always takes from fresh memory, in bytes.
+const FRESH_BLOCK: usize = 1 << 20;
 /// Timeout for a running scan at shutdown.
 const LAST_SCAN: Duration = Duration::from_secs(2);
 
@@ -132,13 +136,18 @@ impl ReloadThread {
 
     /// Waits for the reason of the next scan, at `next` at the latest. Returns `None` when the thread is to stop.
     fn wait(&mut self, next: Instant) -> Option<Trigger> {
+        let mut release = Some(Instant::now() + RELEASE_DELAY);
         while !self.is_stopping {
             if !self.requests.is_empty() {
                 return Some(Trigger::Request);
             }
             let due = self.changed.map_or(next, |(first, last)| (last + DEBOUNCE).min(first + MAX_DEBOUNCE));
-            match self.queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let until = release.map_or(due, |release| release.min(due));
+            match self.queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(command) => self.take(command),
+                Err(RecvTimeoutError::Timeout) if release.take_if(|release| *release < due).is_some() => {
+                    release_memory();
+                }
                 Err(RecvTimeoutError::Timeout) if self.changed.is_none() => return Some(Trigger::Sweep),
                 Err(RecvTimeoutError::Timeout) => return Some(Trigger::Event),
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -234,6 +243,12 @@ impl ReloadThread {
             let _ = reply.send(status.clone());
         }
     }
+}
+
+/// Returns the memory that a scan freed to the system. mimalloc does so when it takes a block from fresh memory, and an idle
+/// server takes none. The block itself is never written, so that it has no memory.
+fn release_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(FRESH_BLOCK)));
 }
 
 #[cfg(test)]
