@@ -13,9 +13,28 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from overload import Gateway, request
 from start import ROOT
+
+
+# Three limits that match each request: of requests in a sliding window, of bytes in a month, and of requests at a time.
+LIMITS = """
+[[limit]]
+id       = "minute"
+requests = 1_000_000
+window   = { sliding = "60s" }
+
+[[limit]]
+id     = "month"
+bytes  = 1_000_000_000_000
+window = { every = "month", tz = "Europe/Berlin" }
+
+[[limit]]
+id         = "at-a-time"
+concurrent = 100
+"""
 
 
 class Counted(Gateway):
@@ -78,9 +97,15 @@ def instructions(binary, calls, arguments):
 def main():
     for binary in sys.argv[1:] or [ROOT / "target" / "release" / "tollgate"]:
         few, many = 1000, 5000
-        for name, arguments in (("one provider", ()), ("beside all built-in ones", ("--catalogue", "all"))):
-            count = (instructions(binary, many, arguments) - instructions(binary, few, arguments)) / (many - few)
-            print(f"{binary}, {name}: {count:,.0f} instructions a request", flush=True)
+        with tempfile.TemporaryDirectory() as limits:
+            Path(limits, "three.toml").write_text(LIMITS)
+            for name, arguments in (
+                ("one provider", ()),
+                ("beside all built-in ones", ("--catalogue", "all")),
+                ("with three limits", ("--limits", limits)),
+            ):
+                count = (instructions(binary, many, arguments) - instructions(binary, few, arguments)) / (many - few)
+                print(f"{binary}, {name}: {count:,.0f} instructions a request", flush=True)
 
 
 if __name__ == "__main__":
