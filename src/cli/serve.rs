@@ -7,6 +7,7 @@ mod lifecycle;
 mod listeners;
 mod origin_changes;
 mod outgoing_proxy;
+mod price_changes;
 mod provider_files;
 mod resources;
 mod signals;
@@ -160,11 +161,15 @@ async fn start(
     let Sinks { recorders, records, metrics, scrapes, deliveries, usage } = sinks::start(inputs).await?;
     let shared = shared(settings, &base, queue, (authenticator, refresher), (metrics, traffic));
     let (stop, ready) = (shared.stop.clone(), shared.ready.clone());
-    let Base { lock, bound, certificate, live, reloader, store, key, limit_writer, .. } = base;
+    let Base {
+        lock, bound, certificate, live, reloader, store, key, limits: limit_states, limit_writer, ..
+    } = base;
     let end_limits = CancellationToken::new();
     let limits = tokio::spawn(limit_writer.run(end_limits.clone()));
     let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), key, stop.clone()));
-    let control = [lookups, scrapes, changes].into_iter().chain(api_tasks).collect();
+    let corrections =
+        tokio::spawn(price_changes::watch(live.clone(), store.clone(), limit_states, stop.clone()));
+    let control = [lookups, scrapes, changes, corrections].into_iter().chain(api_tasks).collect();
     let addresses = (bound.address, bound.admin_address);
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
     let workers = start_workers(bound, heartbeats, recorders, &shared)?;

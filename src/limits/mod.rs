@@ -13,6 +13,7 @@
 //! Read next: [`state`] for the counters, [`admitted`] for the life of a call, [`writer`] for the store.
 
 mod admitted;
+mod corrections;
 mod cover;
 mod grants;
 mod state;
@@ -31,6 +32,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use admitted::{Admitted, Refusal, Standing};
+pub use corrections::PriceChange;
 pub use cover::Covering;
 pub use grants::Grants;
 pub use report::LimitReport;

@@ -120,6 +120,13 @@ impl Counter {
         }
     }
 
+    /// Corrects what was used in the window of `now_ms`, which never falls below zero.
+    pub fn correct(&mut self, terms: &Terms, now_ms: u64, difference: i128) {
+        self.follow(&terms.window, now_ms);
+        self.open(&terms.window, now_ms);
+        self.current.used = self.current.used.saturating_add(difference).max(0);
+    }
+
     /// What is used, reserved and left in the window of `now_ms`.
     pub fn balance(&self, terms: &Terms, now_ms: u64) -> Balance {
         if self.is_behind(&terms.window, now_ms) {

@@ -1,0 +1,198 @@
+//! Corrected prices. Limits count money, and the ledger holds tokens: when the price of a model changes, what was counted in the
+//! present windows of limits of cost is corrected by the difference, for the tokens that the ledger has of them.
+//!
+//! It guarantees: a limit never counts less than nothing. The ledger has hours: in a zone whose offset is no whole number of hours,
+//! the first hour of a window counts wholly. Calls that end while a change is noticed, within about a second, may
+//! be corrected although they were counted with the new prices. Sliding windows are not corrected; what they counted leaves by itself. So it is
+//! with limits for kinds of tokens, which the ledger does not have.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::LimitStates;
+use crate::{
+    call_limits::take,
+    compile::{KeyOwner, Limit, LimitFilter, Limits, Measure, Prices},
+    day::Day,
+    money::Currency,
+    name::GroupName,
+    store::{RollUps, Store, StoreError, UsageFilter, UsageKey, UsageSegment},
+    syntax::{KeyValue, Per},
+    usage::Counters,
+    window::Window,
+};
+
+const HOUR_MS: u64 = 3_600_000;
+const HOURS: u64 = 24;
+/// The most days that are looked at: as long as the ledger keeps sums by default.
+const MAX_DAYS: u64 = 400;
+
+/// The prices before and after.
+#[derive(Debug, Clone, Copy)]
+pub struct PriceChange<'p> {
+    /// Those that were counted with.
+    pub old: &'p Prices,
+    /// Those that hold now.
+    pub new: &'p Prices,
+}
+
+impl PriceChange<'_> {
+    /// True if no price file differs.
+    pub fn is_none(&self) -> bool {
+        let (old, new) = (self.old.files(), self.new.files());
+        old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))
+    }
+
+    /// What so many units of a model cost more than before, on a day.
+    fn difference(&self, key: &UsageKey, counters: &Counters, day: Day, currency: Currency) -> i128 {
+        let cost = |prices: &Prices| {
+            let price =
+                prices.find(&key.provider, &key.model, day).filter(|price| price.currency == currency);
+            price.map_or(0, |price| {
+                i128::try_from(price.cost(counters, key.context).pico).unwrap_or(i128::MAX)
+            })
+        };
+        cost(self.new).saturating_sub(cost(self.old))
+    }
+}
+
+impl LimitStates {
+    /// Corrects the limits of cost. Returns the number of amounts that changed.
+    pub async fn correct(
+        &self,
+        store: &Store,
+        limits: &Limits,
+        change: PriceChange<'_>,
+        now_ms: u64,
+    ) -> Result<usize, StoreError> {
+        let mut corrected = 0;
+        for limit in limits.all().iter().filter(|limit| is_corrected(limit)) {
+            let differences = differences(store, limit, change, now_ms).await?;
+            corrected += self.apply(limit, &differences, now_ms);
+        }
+        Ok(corrected)
+    }
+
+    fn apply(&self, limit: &Arc<Limit>, differences: &HashMap<String, i128>, now_ms: u64) -> usize {
+        let state = self.state(limit);
+        let mut corrected = 0;
+        for (key, difference) in differences.iter().filter(|(_, difference)| **difference != 0) {
+            let key: Arc<str> = Arc::from(key.as_str());
+            let mut shard = state.shard_of(&key);
+            shard.changed(&key).counter.correct(&take::terms(limit, limit.amount), now_ms, *difference);
+            corrected += 1;
+        }
+        corrected
+    }
+}
+
+fn is_corrected(limit: &Limit) -> bool {
+    let is_kept = matches!(limit.window, Some(Window::Calendar { .. } | Window::Total));
+    matches!(limit.measure, Measure::Cost(_)) && is_kept && limit.filter.caller.token.is_empty()
+}
+
+/// What the present window of each amount costs more than before.
+async fn differences(
+    store: &Store,
+    limit: &Limit,
+    change: PriceChange<'_>,
+    now_ms: u64,
+) -> Result<HashMap<String, i128>, StoreError> {
+    let (Some(window), Measure::Cost(currency)) = (&limit.window, limit.measure) else {
+        return Ok(HashMap::new());
+    };
+    let names = names(store, &limit.filter).await?;
+    let segments = days(window.span(now_ms).start_ms / HOUR_MS, now_ms / HOUR_MS + 1);
+    let mut differences: HashMap<String, i128> = HashMap::new();
+    let each = |segment: usize, key: &UsageKey, sums: &crate::store::UsageSums| {
+        if !is_for(&limit.filter, key, &names) {
+            return;
+        }
+        let day = Day(u32::try_from(segments[segment].from / HOURS).unwrap_or(u32::MAX));
+        let difference = change.difference(key, &sums.counters, day, currency);
+        let sum = differences.entry(key_of(limit, key)).or_default();
+        *sum = sum.saturating_add(difference);
+    };
+    store.sum_usage(RollUps::Hours, &segments, &UsageFilter::default(), each).await?;
+    Ok(differences)
+}
+
+/// The days of a range of hours, each as its hours: prices are those of a day.
+fn days(from: u64, until: u64) -> Vec<UsageSegment> {
+    let first = from.max(until.saturating_sub(MAX_DAYS * HOURS));
+    let mut segments = Vec::new();
+    let mut from = first;
+    while from < until {
+        let next = ((from / HOURS + 1) * HOURS).min(until);
+        segments.push(UsageSegment { from, until: next });
+        from = next;
+    }
+    segments
+}
+
+/// The names of users by id, if the filter asks for names.
+async fn names(store: &Store, filter: &LimitFilter) -> Result<BTreeMap<String, String>, StoreError> {
+    if filter.caller.user.is_any() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(store.users().await?.into_iter().map(|user| (user.id.to_string(), user.name)).collect())
+}
+
+/// True if a limit is for what a row of the ledger has.
+fn is_for(filter: &LimitFilter, key: &UsageKey, names: &BTreeMap<String, String>) -> bool {
+    let group = GroupName::new(&key.group);
+    let owner = match &*key.key_owner {
+        "" => KeyOwner::Nobody,
+        owner if *owner == *key.user => KeyOwner::Own,
+        _ => KeyOwner::Shared,
+    };
+    let in_group = match &group {
+        Some(group) => filter.caller.group.matches(group.as_str()),
+        None => filter.caller.group.globs().is_empty(),
+    };
+    let name = names.get(&*key.user).map_or("", String::as_str);
+    let owned = match filter.key {
+        None => true,
+        Some(KeyValue::Own) => owner == KeyOwner::Own,
+        Some(KeyValue::Shared) => owner == KeyOwner::Shared,
+    };
+    owned
+        && in_group
+        && (filter.caller.user.is_any() || filter.caller.user.matches(name))
+        && filter.provider.matches(&key.provider)
+        && filter.endpoint.matches(&key.endpoint)
+        && filter.matches_model(Some(&key.model))
+}
+
+/// The key of the amount that a row of the ledger counts in.
+fn key_of(limit: &Limit, key: &UsageKey) -> String {
+    let part = |per: &Per| match per {
+        Per::User => &*key.user,
+        Per::Token => &*key.token,
+        Per::Group => &*key.group,
+        Per::Provider => &*key.provider,
+        Per::Model => &*key.model,
+        Per::All => "",
+    };
+    limit.per.iter().map(part).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_cover_the_hours_once() {
+        let check = |from: u64, until: u64, expected: &[(u64, u64)]| {
+            let found: Vec<_> = days(from, until).iter().map(|one| (one.from, one.until)).collect();
+            assert_eq!(found, expected, "{from} {until}");
+        };
+        check(0, 0, &[]);
+        check(23, 25, &[(23, 24), (24, 25)]);
+        check(24, 48, &[(24, 48)]);
+        check(5, 50, &[(5, 24), (24, 48), (48, 50)]);
+        assert_eq!(days(0, 1_000_000).len(), 401);
+    }
+}
