@@ -24,7 +24,7 @@ pub const MAX_BODY: usize = 2 << 20;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CheckRequest {
     /// The file that it would be, by its path below the providers directory: a provider, or one in `presets`,
-    /// `endpoints`, `gateways`, `apis`, `prices` or `clients`.
+    /// `endpoints`, `gateways`, `apis`, `prices` or `clients`. Files of limits are in `limits.d`.
     #[schemars(length(min = 1, max = 200), example = &"acme.toml")]
     pub file: String,
     /// The text, at most 1 MiB.
@@ -125,7 +125,7 @@ impl Admin {
 }
 
 fn wrong_place() -> Fault {
-    let rule = "it is a name such as `acme.toml`, or one in `presets`, `endpoints`, `gateways`, `apis`, `prices` or `clients`, such as `apis/acme.toml`";
+    let rule = "it is a name such as `acme.toml`, or one in `presets`, `endpoints`, `gateways`, `apis`, `prices`, `clients` or `limits.d`, such as `apis/acme.toml`";
     pointer::fault("/file", Cause::InvalidValue, rule)
 }
 

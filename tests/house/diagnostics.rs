@@ -13,13 +13,17 @@ use tollgate::{
 
 use super::root;
 
+/// The directories of an example.
+const FOLDERS: [&str; 2] = ["providers.d/", "limits.d/"];
+
 /// The files of an example by path, with the keys that they leave out.
 fn files(example: &str) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut path = "providers.d/example.toml".to_owned();
     for line in example.lines() {
-        if let Some(named) =
-            line.strip_prefix("# ").filter(|one| one.starts_with("providers.d/") || *one == "policy.toml")
+        if let Some(named) = line
+            .strip_prefix("# ")
+            .filter(|one| FOLDERS.iter().any(|folder| one.starts_with(folder)) || *one == "policy.toml")
         {
             named.clone_into(&mut path);
             files.entry(path.clone()).or_default();
@@ -29,7 +33,7 @@ fn files(example: &str) -> BTreeMap<String, String> {
             text.push('\n');
         }
     }
-    let provider = |path: &String| path.matches('/').count() == 1;
+    let provider = |path: &String| path.starts_with(FOLDERS[0]) && path.matches('/').count() == 1;
     files
         .into_iter()
         .map(|(path, text)| if provider(&path) { (path, filled_in(&text)) } else { (path, text) })

@@ -23,7 +23,7 @@ use tollgate::{
     name::FileName,
     origin::Origin,
     pipeline, secret_scan,
-    settings::{Catalogue, Source},
+    settings::Source,
     syntax,
 };
 

@@ -41,6 +41,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("TOLLGATE_HALF_CLOSED", "cancel"),
     ("TOLLGATE_HEAD_TIMEOUT", "60s"),
     ("TOLLGATE_IDLE_TIMEOUT", "620s"),
+    ("TOLLGATE_LIMITS", "DIR/limits"),
     ("TOLLGATE_LISTEN", "127.0.0.1:0"),
     ("TOLLGATE_LOG", "info"),
     ("TOLLGATE_LOG_FORMAT", "json"),
@@ -159,6 +160,7 @@ fn home() -> Home {
     let certificate = root().join("tests/it/harness/mod.rs");
     assert!(certificate.exists());
     fs::create_dir(home.path("secrets")).unwrap();
+    fs::create_dir(home.path("limits")).unwrap();
     fs::write(home.path("t.toml"), "").unwrap();
     secret_file(&home.path("key"), "ab".repeat(32));
     let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
@@ -326,6 +328,19 @@ fn bad_values_name_their_origin_the_value_and_the_accepted_ones() {
         Some(("TOLLGATE_SECRETS", "t.toml")),
         "`TOLLGATE_SECRETS` cannot be `t.toml`: it is no directory",
     );
+    // Without its directory, nothing would be limited.
+    for args in [SERVE, &["check"], &["fmt"]] {
+        check(
+            args,
+            Some(("TOLLGATE_LIMITS", "nowhere")),
+            "`TOLLGATE_LIMITS` cannot be `nowhere`: there is no such directory",
+        );
+        check(
+            args,
+            Some(("TOLLGATE_LIMITS", "t.toml")),
+            "`TOLLGATE_LIMITS` cannot be `t.toml`: it is no directory",
+        );
+    }
     check(
         SERVE,
         Some(("TOLLGATE_CONFIG", "nowhere")),
