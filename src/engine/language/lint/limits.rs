@@ -162,3 +162,6 @@ fn with_nearest(message: String, name: &str, known: &[&str], at: &crate::base::d
         None => found.help("`tollgate routes` lists all"),
     }
 }
+
+#[cfg(test)]
+mod tests;

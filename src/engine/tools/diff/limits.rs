@@ -196,3 +196,6 @@ fn rules(old: &Limits, new: &Limits) -> Vec<Change> {
     }
     changes
 }
+
+#[cfg(test)]
+mod tests;

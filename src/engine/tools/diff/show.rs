@@ -22,36 +22,41 @@ pub fn human(diff: &Diff) -> Lines {
         out.push(format_args!(""));
         out.push(format_args!("{}", title(group, str::to_owned)));
         for change in &group.changes {
-            let text = values(change, str::to_owned);
-            out.push(format_args!("  {} {} {text}", mark(change), change.subject.word()));
-            if let Some(reason) = &change.widens {
-                out.push(format_args!("    WIDENS: {reason}"));
-            }
+            human_change(&mut out, change);
         }
     }
     for (title, changes) in apart(diff) {
         out.push(format_args!(""));
         out.push(format_args!("{title}:"));
         for change in changes {
-            let text = values(change, str::to_owned);
-            out.push(format_args!("  {} {} {text}", mark(change), change.subject.word()));
+            human_change(&mut out, change);
         }
     }
     out
 }
 
+fn human_change(out: &mut Lines, change: &Change) {
+    let text = values(change, str::to_owned);
+    out.push(format_args!("  {} {} {text}", mark(change), change.subject.word()));
+    if let Some(reason) = &change.widens {
+        out.push(format_args!("    WIDENS: {reason}"));
+    }
+}
+
 /// As Markdown: a table of the changes that widen exposure, then all changes behind a fold.
 pub fn markdown(diff: &Diff) -> Lines {
     let mut out = Lines::one(format_args!("### tollgate: {}", summary(diff)));
-    let widening: Vec<&Group> = diff.groups.iter().filter(|group| group.widens()).collect();
-    if !widening.is_empty() {
-        out.extend("\n| provider | what widens | why |\n|---|---|---|");
-    }
-    for group in widening {
-        for change in &group.changes {
+    let of_groups = diff.groups.iter().map(|group| (names(group, code), &group.changes));
+    let of_limits = [("all".to_owned(), &diff.limits)];
+    let mut is_first = true;
+    for (providers, changes) in of_groups.chain(of_limits) {
+        for change in changes {
             let Some(reason) = &change.widens else { continue };
+            if std::mem::take(&mut is_first) {
+                out.extend("\n| provider | what widens | why |\n|---|---|---|");
+            }
             let text = format!("{} {} {}", mark(change), change.subject.word(), values(change, code));
-            out.push(format_args!("| {} | {text} | {} |", names(group, code), prose(reason)));
+            out.push(format_args!("| {providers} | {text} | {} |", prose(reason)));
         }
     }
     if !diff.groups.is_empty() || apart(diff).next().is_some() {
@@ -61,16 +66,13 @@ pub fn markdown(diff: &Diff) -> Lines {
             out.push(format_args!("**{}**", title(group, code)));
             out.push(format_args!(""));
             for change in &group.changes {
-                let mark = if change.widens.is_some() { " :warning:" } else { "" };
-                let text = values(change, code);
-                out.push(format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
+                markdown_change(&mut out, change);
             }
         }
         for (title, changes) in apart(diff) {
             out.push(format_args!("\n**{title}:**\n"));
             for change in changes {
-                let text = values(change, code);
-                out.push(format_args!("- {} {} {text}", verb(change), change.subject.word()));
+                markdown_change(&mut out, change);
             }
         }
         out.extend("\n</details>");
@@ -78,7 +80,13 @@ pub fn markdown(diff: &Diff) -> Lines {
     out
 }
 
-/// The changes that no access depends on, each kind with its title.
+fn markdown_change(out: &mut Lines, change: &Change) {
+    let mark = if change.widens.is_some() { " :warning:" } else { "" };
+    let text = values(change, code);
+    out.push(format_args!("- {} {} {text}{mark}", verb(change), change.subject.word()));
+}
+
+/// The changes that are of no provider, each kind with its title.
 fn apart(diff: &Diff) -> impl Iterator<Item = (&'static str, &[Change])> {
     let kinds = [(LIMITS, &*diff.limits), (PRICES, &*diff.prices), (CLIENTS, &*diff.clients)];
     kinds.into_iter().filter(|(_, changes)| !changes.is_empty())
@@ -103,8 +111,9 @@ fn summary(diff: &Diff) -> String {
         .map(|(number, what)| format!("{} {what}", counted(number, "provider")))
         .collect();
     let mut counts = counts;
-    if !diff.limits.is_empty() {
-        counts.push(format!("{} changed", counted(diff.limits.len(), "limit")));
+    for (subject, what) in [(Subject::Limit, "limit"), (Subject::Allow, "rule")] {
+        let number = diff.limits.iter().filter(|change| change.subject == subject).count();
+        counts.extend((number > 0).then(|| format!("{} changed", counted(number, what))));
     }
     if !diff.prices.is_empty() {
         counts.push(format!("{} changed", counted(diff.prices.len(), "price")));

@@ -357,7 +357,8 @@ impl Reader<'_> {
     fn shares(&mut self, limit: &syntax::Limit, pointer: &str) -> Vec<u32> {
         let mut shares = Vec::new();
         for (index, share) in limit.warn_at.iter().flatten().enumerate() {
-            if *share > 0.0 && *share <= 1.0 {
+            // Shares are kept in thousandths: a smaller one would be none.
+            if (0.001..=1.0).contains(share) {
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -366,7 +367,7 @@ impl Reader<'_> {
                 shares.push((share * 1000.0).round() as u32);
             } else {
                 let at = self.at(&format!("{pointer}/warn_at/{index}"));
-                let help = "write a share of the amount above 0 and up to 1, such as `0.8`";
+                let help = "write a share of the amount from 0.001 to 1, such as `0.8`";
                 self.report(Code::BadValue, at, format!("`{share}` is no share"), help);
             }
         }

@@ -245,3 +245,6 @@ impl Limit {
         self.per.iter().map(|one| one.name()).collect::<Vec<_>>().join(" and ")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::base::{
 #[derive(Debug, Default)]
 pub struct Limits {
     files: Vec<Arc<LimitFile>>,
-    limits: Vec<Arc<Limit>>,
+    by_id: Vec<Arc<Limit>>,
     allows: Vec<Arc<Allow>>,
 }
 
@@ -26,7 +26,7 @@ impl Limits {
         }
         let allows = in_order(files).iter().flat_map(|file| file.allows.iter().cloned()).collect();
         let files = in_order(files).into_iter().cloned().collect();
-        Self { files, limits: by_id.into_values().collect(), allows }
+        Self { files, by_id: by_id.into_values().collect(), allows }
     }
 
     /// The limits of different files with one id.
@@ -54,7 +54,7 @@ impl Limits {
 
     /// All limits, by id.
     pub fn all(&self) -> &[Arc<Limit>] {
-        &self.limits
+        &self.by_id
     }
 
     /// All rules for models and endpoints.
@@ -64,20 +64,20 @@ impl Limits {
 
     /// The limit of an id.
     pub fn get(&self, id: &str) -> Option<&Arc<Limit>> {
-        let index = self.limits.binary_search_by(|limit| limit.id.as_str().cmp(id)).ok()?;
-        self.limits.get(index)
+        let index = self.by_id.binary_search_by(|limit| limit.id.as_str().cmp(id)).ok()?;
+        self.by_id.get(index)
     }
 
     /// True if there is neither a limit nor a rule.
     pub fn is_empty(&self) -> bool {
-        self.limits.is_empty() && self.allows.is_empty()
+        self.by_id.is_empty() && self.allows.is_empty()
     }
 
     /// The limits for a request, by id, as far as all but its model decides. Where no usage is counted, limits of usage are for
     /// nothing.
     pub fn matching<'l>(&'l self, call: &'l CallFacts<'l>) -> impl Iterator<Item = &'l Arc<Limit>> {
         let is_counted = |limit: &Limit| call.is_metered || !limit.measure.needs_usage();
-        self.limits.iter().filter(move |limit| is_counted(limit) && limit.filter.matches(call))
+        self.by_id.iter().filter(move |limit| is_counted(limit) && limit.filter.matches(call))
     }
 
     /// The rules for a caller.
