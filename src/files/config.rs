@@ -42,6 +42,9 @@ pub enum StartError {
     /// A file has errors, and the start is strict.
     #[error("there are errors")]
     Strict(InitialDiagnostics),
+    /// A file of limits has errors and no last good version: what it limits would be unlimited.
+    #[error("a file of limits has errors")]
+    Limits(InitialDiagnostics),
     /// The operating system refused to start the thread.
     #[error("failed to start a thread: {0}")]
     Thread(io::Error),

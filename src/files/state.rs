@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    BUILT_IN, Config, Found, InitialDiagnostics, SourceTree, StartError, Watching,
+    BUILT_IN, Config, Found, InitialDiagnostics, SourceFile, SourceTree, StartError, Watching,
     compiler::Compiler,
     describe::{StatusInput, StatusRecord},
     evaluate::{Evaluation, evaluate, hold, refuse},
@@ -115,6 +115,9 @@ impl ReloadState {
         let first = InitialDiagnostics { sources, diagnostics: evaluation.diagnostics.clone() };
         if self.config.strict && evaluation.has_errors() {
             return Err(StartError::Strict(first));
+        }
+        if has_rejected_limits(&tree, &evaluation) {
+            return Err(StartError::Limits(first));
         }
         // Only variables that a file names after the start need a warning.
         self.compiler.vars_mut().new_variables();
@@ -344,6 +347,12 @@ impl ReloadState {
         let clients = clients.stored().filter(|_| is_kept);
         self.last_good_dir.save(providers, prices, clients, limits.stored());
     }
+}
+
+/// True if a file of limits serves in no version, so that nothing of it would be limited.
+fn has_rejected_limits(tree: &SourceTree, evaluation: &Evaluation) -> bool {
+    let is_nameless = |text: &SourceFile| text.folder == Folder::Limits && text.name.is_none();
+    !evaluation.independent.limits.rejected.is_empty() || tree.0.values().any(|text| is_nameless(text))
 }
 
 /// Splits stored versions: those whose texts the tree holds, and those to compile from their own texts.

@@ -60,6 +60,14 @@ pub(super) fn load(settings: &Settings, human: bool) -> anyhow::Result<(Arc<Live
             check::show(&first.sources, &first.diagnostics)?;
             bail!("{what} has errors, and `--strict` is on");
         }
+        Err(StartError::Limits(mut first)) => {
+            first.diagnostics.sort_by_key(|one| !one.is_error());
+            check::show(&first.sources, &first.diagnostics)?;
+            bail!(
+                "a file of limits in `{}` has errors, and no last good version: mend it first, since what it limits would be unlimited",
+                settings.providers.limits().display()
+            );
+        }
         Err(StartError::NoFiles(problem)) => match settings.providers {
             Source::Directory { .. } => bail!("{problem}: name another directory with `--providers`"),
             Source::Embedded { .. } => bail!("{problem}"),

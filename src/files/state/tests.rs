@@ -1,6 +1,7 @@
 //! The work of scans, in steps of the budget: no clock.
 
 mod clients;
+mod limits;
 mod prices;
 
 use std::{fmt::Write as _, fs, path::PathBuf};
