@@ -40,7 +40,7 @@ pub use bypass::Bypass;
 pub use given::{Given, PlaceFlags, schema, schema_text};
 use interpret::{Reader, exporters, session_lifetime, store_grace, usable_path};
 pub use places::{Places, SecretsDir};
-pub use settings_file::providers_in;
+pub use settings_file::source_in;
 pub use user_origins::UserOrigins;
 
 /// The default settings file.

@@ -38,7 +38,7 @@ use target::{Target, targets};
 /// Checks provider files: parses, compiles, links them, runs their own tests, and lints them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Provider directories, or files in one; `-` for standard input [default: the providers directory]
+    /// Provider directories, or files in one or in `limits.d`; `-` for standard input [default: the providers directory]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The file that standard input stands for, as `providers.d/example.toml`
@@ -109,6 +109,7 @@ struct Checked {
     providers: usize,
     endpoints: usize,
     tests: usize,
+    limits: usize,
     vars: BTreeSet<VarSource>,
 }
 
@@ -204,7 +205,7 @@ fn checked(
         let is_there = |file: &str| loaded.sources.has(file) || found.iter().any(|one| &*one.at.file == file);
         if let Some(stray) = only.iter().find(|file| !is_there(file)) {
             return Err(Failure::Usage(anyhow!(
-                "`{stray}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, endpoints, gateways, apis, prices or clients"
+                "`{stray}` is no provider file: one ends in `.toml`, and stands in a providers directory or its presets, endpoints, gateways, apis, prices or clients, or in `limits.d` beside it"
             )));
         }
         let wanted = |file: &str| only.contains(file);
@@ -223,8 +224,9 @@ fn checked(
     let cut = cut(&mut found);
     let endpoints = compiled.providers.iter().map(|provider| provider.endpoints.len()).sum();
     let vars = compiled.providers.iter().flat_map(|provider| provider.var_sources().cloned()).collect();
+    let limits = compiled.limits.iter().map(|file| file.limits.len()).sum();
     let (only, providers) = (target.only, loaded.files.providers.len());
-    Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, vars, loaded })
+    Ok(Checked { what, only, found, cut, good, providers, endpoints, tests: tests.ran, limits, vars, loaded })
 }
 
 /// Truncates the findings to `MAX_FINDINGS` of each file and `MAX_SHOWN_FINDINGS` of all. Returns the files with more.
@@ -269,7 +271,7 @@ impl Checked {
     }
 
     fn summary(&self) -> String {
-        let Self { what, providers, endpoints, tests, .. } = self;
+        let Self { what, providers, endpoints, tests, limits, .. } = self;
         let number = |severity| self.found.iter().filter(|one| one.severity == severity).count();
         let wrong = [(number(Severity::Error), "error"), (number(Severity::Warning), "warning")];
         let wrong: Vec<_> = wrong
@@ -281,10 +283,10 @@ impl Checked {
             return format!("{what}: {} in {}", wrong.join(", "), counted(providers, "provider"));
         }
         let ok = std::iter::once("ok".to_owned()).chain(wrong).collect::<Vec<_>>().join(", ");
-        let [providers, endpoints, tests] =
-            [(providers, "provider"), (endpoints, "endpoint"), (tests, "test")]
-                .map(|(number, what)| counted(number, what));
-        format!("{what}: {providers}, {endpoints}, {tests}: {ok}")
+        let mut counts = vec![(providers, "provider"), (endpoints, "endpoint"), (tests, "test")];
+        counts.extend((*limits > 0).then_some((limits, "limit")));
+        let counts: Vec<_> = counts.into_iter().map(|(number, what)| counted(number, what)).collect();
+        format!("{what}: {}: {ok}", counts.join(", "))
     }
 }
 
@@ -376,6 +378,11 @@ pub(super) fn selected_files(
         Failure::Findings(error) | Failure::Usage(error) | Failure::Io(error) => error,
     })?;
     Ok(found.into_iter().map(|one| (one.source, one.only)).collect())
+}
+
+/// The source of a directory argument: of providers, or of limits.
+pub(super) fn source_of(dir: &Path) -> Source {
+    target::source_of(dir)
 }
 
 /// A path relative to the working directory, if it is below it.

@@ -36,7 +36,7 @@ const COMPARED_LINES: usize = 400;
 /// arguments; 3 if a file cannot be read or written.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Provider directories or files; `-` for standard input [default: the providers directory]
+    /// Directories of providers or limits, or files; `-` for standard input [default: the providers directory]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Write nothing; list files that are not formatted, with the difference
@@ -57,6 +57,8 @@ struct Input {
     shown: String,
     path: Option<PathBuf>,
     text: Result<Arc<str>, String>,
+    /// True for a file in the directory of limits, which may have any name.
+    is_limits: bool,
 }
 
 /// The result for one file, from best to worst.
@@ -83,37 +85,51 @@ pub fn run(args: &Args, default: &Source) -> anyhow::Result<bool> {
 fn inputs(args: &Args, default: &Source) -> anyhow::Result<Vec<Input>> {
     let mut inputs = Vec::new();
     if args.paths.is_empty() {
-        let Source::Directory { path: dir, .. } = default else {
+        if matches!(default, Source::Embedded { .. }) && !default.limits().is_dir() {
             anyhow::bail!(
                 "there is no providers directory here: name one, or a file, as `tollgate fmt providers.d`"
             );
-        };
-        inputs.extend(directory(dir)?);
+        }
+        inputs.extend(directory(default, |_| true)?);
     }
     for path in &args.paths {
         if path.as_os_str() == "-" {
             inputs.push(standard_input(args.name.as_deref()));
         } else if path.is_dir() {
-            inputs.extend(directory(path)?);
+            let source = check::source_of(path);
+            // A directory of limits alone: the providers beside it are not meant.
+            let is_meant = |folder| source == Source::directory(path) || folder == Folder::Limits;
+            inputs.extend(directory(&source, is_meant)?);
         } else {
             let text = files::read_text(path);
-            inputs.push(Input { shown: path.display().to_string(), path: Some(path.clone()), text });
+            let is_limits = is_in(path, &default.limits());
+            inputs.push(Input {
+                shown: path.display().to_string(),
+                path: Some(path.clone()),
+                text,
+                is_limits,
+            });
         }
     }
     Ok(inputs)
 }
 
-/// The files of a providers directory, those of its folders included.
-fn directory(dir: &Path) -> anyhow::Result<Vec<Input>> {
-    let tree = files::SourceTree::read(&Source::directory(dir.to_owned()), &files::SourceTree::default());
+/// The files of a providers directory, those of its folders and the limits beside it included. Of built-in providers, the limits
+/// alone.
+fn directory(source: &Source, is_meant: impl Fn(Folder) -> bool) -> anyhow::Result<Vec<Input>> {
+    let tree = files::SourceTree::read(source, &files::SourceTree::default());
     let tree = tree
-        .with_context(|| format!("cannot read `{}`", dir.display()))
+        .with_context(|| format!("cannot read {}", check::describe(source)))
         .map_err(|error| error.context(FileAccessError))?;
-    let own = tree.0.iter().filter(|(_, text)| !text.filled_in);
+    let is_embedded = matches!(source, Source::Embedded { .. });
+    let own = tree.0.iter().filter(|(_, text)| {
+        !text.filled_in && is_meant(text.folder) && (!is_embedded || text.folder == Folder::Limits)
+    });
     let input = |(shown, text): (&Arc<str>, &Arc<files::SourceFile>)| Input {
         shown: shown.to_string(),
         path: Some(PathBuf::from(&**shown)),
         text: text.text.as_ref().map(Arc::from).map_err(String::clone),
+        is_limits: text.folder == Folder::Limits,
     };
     Ok(own.map(input).collect())
 }
@@ -129,7 +145,13 @@ fn standard_input(name: Option<&Path>) -> Input {
         Ok(_) => files::decode_utf8(bytes).map(Arc::from),
     };
     let shown = name.map_or_else(|| "<stdin>".to_owned(), |name| name.display().to_string());
-    Input { shown, path: None, text }
+    Input { shown, path: None, text, is_limits: false }
+}
+
+/// True if a file is in a directory, links to which are followed.
+fn is_in(path: &Path, dir: &Path) -> bool {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::canonicalize(dir).is_ok_and(|dir| fs::canonicalize(parent).is_ok_and(|parent| parent == dir))
 }
 
 fn format_input(input: &Input, args: &Args) -> anyhow::Result<FormatResult> {
@@ -142,7 +164,7 @@ fn format_input(input: &Input, args: &Args) -> anyhow::Result<FormatResult> {
         }
     };
     let path = input.path.as_deref().or(args.name.as_deref());
-    let formatted = match layout(&shown.as_str().into(), text, path) {
+    let formatted = match layout(&shown.as_str().into(), text, path, input.is_limits) {
         Ok(formatted) => formatted,
         Err(refused) => return report_refusal(shown, text, &refused).map(|()| FormatResult::Rejected),
     };
@@ -185,8 +207,9 @@ fn report_refusal(shown: &str, text: &Arc<str>, refused: &FormatError) -> anyhow
     Ok(())
 }
 
-/// The formatted text. The kind of file comes from its path, or from the schema that it names.
-pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Result<String, FormatError> {
+/// The formatted text. The kind of file comes from its path, or from the schema that it names. `is_limits`: the file is one of
+/// limits, whatever its path.
+fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>, is_limits: bool) -> Result<String, FormatError> {
     let Some(path) = path else {
         return format::format(shown, text, schema_of(named_kind(text)), None);
     };
@@ -194,8 +217,12 @@ pub(super) fn layout(shown: &Arc<str>, text: &str, path: Option<&Path>) -> Resul
     if name == settings::DEFAULT_FILE {
         return format::format(shown, text, settings::schema(), None);
     }
-    // The path is no proof: a provider may be called `policy`, too.
-    let kind = if named_kind(text) == FileKind::Policy { FileKind::Policy } else { kind_of(path) };
+    // The path is no proof: a provider may be called `policy`, too, and a directory of limits may have any name.
+    let kind = match named_kind(text) {
+        named @ (FileKind::Policy | FileKind::Limits) => named,
+        _ if is_limits => FileKind::Limits,
+        _ => kind_of(path),
+    };
     format::format(shown, text, schema_of(kind), Some(&schema_line(path, kind)))
 }
 
@@ -241,6 +268,7 @@ pub(super) fn schema_line(path: &Path, kind: FileKind) -> String {
     let near = dir.ancestors().position(|above| above.join(&file).is_file());
     let beside = match folder_of(path) {
         _ if kind == FileKind::Policy => 0,
+        _ if kind == FileKind::Limits => 1,
         Folder::Providers | Folder::Limits => 1,
         Folder::Endpoints => {
             let path = absolute(path);

@@ -64,7 +64,8 @@ impl SourceTree {
         Ok(tree)
     }
 
-    /// Files that are not in this file system, for instance of a Git revision: each a path below `dir` and contents.
+    /// Files that are not in this file system, for instance of a Git revision: each a path below `dir`, or in
+    /// `limits.d` beside it, and contents.
     pub fn from_contents(
         dir: &str,
         files: impl IntoIterator<Item = (String, Result<Vec<u8>, String>)>,
@@ -77,7 +78,11 @@ impl SourceTree {
             let contents = contents.and_then(|bytes| {
                 if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(MAX_FILE_BYTES)) } else { Ok(bytes) }
             });
-            let shown = Path::new(dir).join(&path);
+            let beside = dir.trim_end_matches('/').rfind(['/', ':']).map_or("", |end| &dir[..=end]);
+            let shown = match folder {
+                Folder::Limits => PathBuf::from(format!("{beside}{path}")),
+                _ => Path::new(dir).join(&path),
+            };
             tree.insert(&shown, Arc::new(SourceFile::new(folder, &shown, contents, false)));
         }
         tree.fill_in(None);
@@ -228,8 +233,8 @@ impl SourceTree {
         self.insert(path, text);
     }
 
-    /// Adds the built-in presets, endpoint sets, gateways, apis, prices and clients that the directory lacks, so that a provider file works in any
-    /// directory. Their tests ran when the binary was built. The built-in providers are added to a directory that has files
+    /// Adds the built-in presets, endpoint sets, gateways, apis, prices and clients that the directory lacks, so that a
+    /// provider file works in any directory. Their tests ran when the binary was built. The built-in providers are added to a directory that has files
     /// of other kinds and no provider: a first file of prices or of a client takes no provider out of service. Those of
     /// `catalogue` are added to any directory.
     fn fill_in(&mut self, catalogue: Option<&Catalogue>) {

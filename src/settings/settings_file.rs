@@ -24,12 +24,12 @@ use crate::{
     written::not_utf8,
 };
 
-/// Checks a settings file, and returns the providers directory that it names.
-pub fn providers_in(path: &Path) -> Result<Option<PathBuf>, SettingsError> {
+/// Checks a settings file, and returns the directories of providers and of limits that it names.
+pub fn source_in(path: &Path) -> Result<(Option<PathBuf>, Option<PathBuf>), SettingsError> {
     let origin = Origin::File { key: String::new(), file: path.display().to_string() };
     let file = SettingsFile::read(Some((path, &origin)))?;
     file.all()?;
-    file.path("providers")
+    Ok((file.path("providers")?, file.path("limits")?))
 }
 
 /// The settings file.

@@ -48,6 +48,7 @@ mod isolation;
 mod keys;
 mod known_callers;
 mod lifecycle;
+mod limit_files;
 mod limits;
 mod listener_tls;
 mod listing;

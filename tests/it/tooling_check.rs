@@ -435,5 +435,114 @@ fn a_policy_or_settings_file_stands_for_the_directory_beside_it() {
     check("policy.toml", "[[https]]\nname = \"no plain http\"\n", 1, "error[TG070]");
     check("tollgate.toml", "[lints]\n", 1, "error[TG070]");
     let hooks = fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
-    assert!(hooks.contains(r"files: (^|/)(providers\.d/.*|policy|tollgate)\.toml$"), "{hooks}");
+    assert!(hooks.contains(r"files: (^|/)((providers|limits)\.d/.*|policy|tollgate)\.toml$"), "{hooks}");
+}
+
+/// A limit of requests to some providers.
+fn limit(id: &str, provider: &str) -> String {
+    format!(
+        "[[limit]]\nid = \"{id}\"\nmatch = {{ provider = [\"{provider}\"] }}\nrequests = 1\nwindow = {{ every = \"day\" }}\n"
+    )
+}
+
+#[test]
+fn limits_are_checked_beside_their_providers() {
+    let home = Home::new(&[("good", GOOD)]);
+    fs::create_dir(home.path("limits.d")).unwrap();
+    let write = |name: &str, text: &str| fs::write(home.path("limits.d").join(name), text).unwrap();
+    let check = |args: &[&str], code: i32, out: &str, err: &str| {
+        let said = home.run(&[&["check"], args].concat(), "");
+        assert_eq!(said.code, code, "{args:?}: {said:?}");
+        assert!(said.out.contains(out), "{args:?}: {out}: {said:?}");
+        assert!(said.err.contains(err) && said.err.is_empty() == err.is_empty(), "{args:?}: {err}: {said:?}");
+    };
+    let all: [&[&str]; 4] = [&[], &["providers.d"], &["limits.d"], &["limits.d/team.toml"]];
+    for args in all {
+        write("team.toml", "");
+        check(args, 0, "1 provider, 1 endpoint, 1 test: ok", "");
+        write("team.toml", &limit("a", "good"));
+        check(args, 0, "1 provider, 1 endpoint, 1 test, 1 limit: ok", "");
+        write("team.toml", &(limit("a", "good") + &limit("b", "g*") + &limit("c", "*")));
+        check(args, 0, "1 test, 3 limits: ok", "");
+        write("team.toml", &limit("a", "god"));
+        check(args, 1, "1 error in 1 provider", "error[TG090]: no provider is named `god`");
+        check(args, 1, "", "limits.d/team.toml:2:");
+        check(args, 1, "", "did you mean `good`?");
+        write("team.toml", &limit("a", "good").replace("day", "year"));
+        check(args, 1, "1 error in 1 provider", "limits.d/team.toml:5:");
+    }
+    // A file is checked beside the others of its directory, and reports its own findings alone.
+    write("team.toml", &limit("a", "good"));
+    write("twin.toml", &limit("a", "good"));
+    write("wrong.toml", &limit("w", "god"));
+    check(&["limits.d/team.toml"], 1, "", "another file has a limit `a`, too");
+    let said = home.run(&["check", "limits.d/twin.toml"], "");
+    assert!(!said.err.contains("wrong.toml"), "{said:?}");
+    check(&["limits.d/twin.toml"], 1, "1 error", "limits.d/twin.toml:2:");
+    fs::remove_file(home.path("limits.d/wrong.toml")).unwrap();
+    fs::remove_file(home.path("limits.d/twin.toml")).unwrap();
+    // From standard input, from inside of the directory, and beside built-in providers.
+    let said = home.run(&["check", "-", "--name", "limits.d/new.toml"], &limit("a", "good"));
+    assert!(said.code == 1 && said.err.contains("another file has a limit `a`, too"), "{said:?}");
+    let said = home.run(&["check", "-", "--name", "limits.d/new.toml"], &limit("n", "good"));
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains("2 limits"), "{said:?}");
+    let said = home.run_elsewhere(&home.path("limits.d"), &["check", "team.toml"], &[]);
+    assert!(said.code == 0 && said.out.contains("1 limit: ok"), "{said:?}");
+    // A settings file names both directories.
+    fs::rename(home.path("limits.d"), home.path("caps")).unwrap();
+    fs::write(home.path("tollgate.toml"), "providers = \"providers.d\"\nlimits = \"caps\"\n").unwrap();
+    check(&["tollgate.toml"], 0, "1 limit: ok", "");
+    check(&[], 0, "1 limit: ok", "");
+    fs::write(home.path("tollgate.toml"), "").unwrap();
+    check(&["--limits", "caps"], 0, "1 limit: ok", "");
+    fs::rename(home.path("caps"), home.path("limits.d")).unwrap();
+    fs::remove_dir_all(home.providers()).unwrap();
+    let said = home.run(&["check", "limits.d/team.toml"], "");
+    assert!(said.code == 1 && said.err.contains("no provider is named `good`"), "{said:?}");
+    assert!(said.out.contains("the built-in provider files"), "{said:?}");
+}
+
+#[test]
+fn findings_about_limits_are_in_every_format() {
+    let home = Home::new(&[("good", GOOD)]);
+    fs::create_dir(home.path("limits.d")).unwrap();
+    fs::write(home.path("limits.d/team.toml"), limit("a", "god")).unwrap();
+    for args in [&["providers.d"][..], &["limits.d/team.toml"], &["limits.d"]] {
+        let run = |format: &str| home.run(&[&["check", "--format", format], args].concat(), "");
+        let said = run("json");
+        let document = json(&said);
+        let finding = &document["findings"][0];
+        assert_eq!(
+            (said.code, &document["errors"], &finding["code"]),
+            (1, &1.into(), &"TG090".into()),
+            "{said:?}"
+        );
+        assert_eq!(
+            (&finding["span"]["file"], &finding["span"]["start"]["line"]),
+            (&"limits.d/team.toml".into(), &2.into())
+        );
+        assert!(document["files"].as_array().unwrap().contains(&"limits.d/team.toml".into()), "{document}");
+        let said = run("github");
+        assert!(said.out.starts_with("::error file=limits.d/team.toml,line=2,"), "{said:?}");
+        let document = json(&run("sarif"));
+        let result = &document["runs"][0]["results"][0];
+        assert_eq!(result["ruleId"], "TG090", "{document}");
+        let place = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert_eq!(place, "limits.d/team.toml", "{document}");
+    }
+}
+
+#[test]
+fn other_commands_read_providers_beside_limits() {
+    let home = Home::new(&[("good", GOOD)]);
+    fs::create_dir(home.path("limits.d")).unwrap();
+    fs::write(home.path("limits.d/team.toml"), limit("a", "good")).unwrap();
+    fs::write(home.path("policy.toml"), "[[https]]\nname = \"no plain http\"\n").unwrap();
+    for args in
+        [&["test"][..], &["test", "providers.d"], &["test", "limits.d/team.toml"], &["prove"], &["routes"]]
+    {
+        let said = home.run(args, "");
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?} {said:?}");
+    }
 }

@@ -353,3 +353,45 @@ fn a_new_policy_applies_to_files_that_serve_already() {
     write_policy(&site, &format!("{HTTPS}allow = [\"http://127.0.0.1:*\"]\n"));
     site.serves("a=1");
 }
+
+#[test]
+fn limits_are_compared_with_the_directory_that_they_are_beside() {
+    let home = Home::new(&[("demo", DEMO)]);
+    let limit = |requests: u32| {
+        format!("[[limit]]\nid = \"a\"\nrequests = {requests}\nwindow = {{ every = \"day\" }}\n")
+    };
+    let team = home.path("limits.d/team.toml");
+    fs::create_dir(home.path("limits.d")).unwrap();
+    fs::write(&team, limit(1)).unwrap();
+    git(&home, &["init", "-q"]);
+    git(&home, &["add", "."]);
+    git(&home, &["commit", "-qm", "first"]);
+    let diff = |old: &str, new: &str| home.run(&["diff", old, new], "");
+    check(&diff("HEAD:providers.d", "providers.d"), 0, &["the same"], &[]);
+    fs::write(&team, limit(2)).unwrap();
+    let wider =
+        ["WIDENED: 1 limit changed; 1 change widens exposure", "limit a", "WIDENS: the amount is larger"];
+    check(&diff("HEAD:providers.d", "providers.d"), 4, &wider, &[]);
+    git(&home, &["commit", "-qam", "second"]);
+    check(&diff("HEAD~:providers.d", "HEAD:providers.d"), 4, &wider, &[]);
+    check(&diff("HEAD~:./providers.d/", "HEAD:providers.d"), 4, &wider, &[]);
+    check(
+        &diff("HEAD:providers.d", "HEAD~:providers.d"),
+        1,
+        &["different: 1 limit changed; nothing widens"],
+        &[],
+    );
+    fs::remove_file(&team).unwrap();
+    check(&diff("HEAD:providers.d", "providers.d"), 4, &["nothing has this limit any more"], &[]);
+    let said = home.run(&["diff", "HEAD~:providers.d", "HEAD:providers.d", "--format", "json"], "");
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&document["limits"][0]["name"], &document["verdict"]),
+        (&"a".into(), &"widened".into()),
+        "{document}"
+    );
+    // An error is shown at its place in the revision.
+    fs::write(&team, limit(0)).unwrap();
+    git(&home, &["commit", "-qam", "third"]);
+    check(&diff("HEAD~:providers.d", "HEAD:providers.d"), 2, &[], &["HEAD:limits.d/team.toml:3:"]);
+}

@@ -452,3 +452,50 @@ fn the_difference_of_a_long_file_is_short() {
     let expected = ["@@ -4001,3 +4001,3 @@", " k3999 = 1", "-k4000  =  1", "+k4000 = 1", " k4001 = 1"];
     assert_eq!((said.code, shown.as_slice()), (1, &expected[..]));
 }
+
+const ROUGH_LIMITS: &str = "[[limit]]\nwindow={every='day'}\nrequests=1\nid=\"a\"\n";
+const SMOOTH_LIMITS: &str = "#:schema ../schema/limits.schema.json
+
+[[limit]]
+id       = \"a\"
+requests = 1
+window   = { every = \"day\" }
+";
+
+/// Limits are formatted with the directory that they are beside.
+#[test]
+fn limits_beside_a_directory_are_formatted_with_it() {
+    let home = Home::new(&[("good", SMOOTH)]);
+    let file = home.path("limits.d/team.toml");
+    fs::create_dir(home.path("limits.d")).unwrap();
+    let check = |args: &[&str], stdin: &str, code: i32, out: &str| {
+        let said = home.run(args, stdin);
+        let shown = said.out.replace(&home.path("").display().to_string(), "");
+        assert_eq!(
+            (said.code, shown.trim_start_matches('/'), said.err.as_str()),
+            (code, out, ""),
+            "{args:?}"
+        );
+    };
+    let not_formatted = "limits.d/team.toml: not formatted\n@@ -1,4 +1,6 @@\n+#:schema ../schema/limits.schema.json\n+\n [[limit]]\n\
+                         -window={every='day'}\n-requests=1\n-id=\"a\"\n+id       = \"a\"\n+requests = 1\n+window   = { every = \"day\" }\n";
+    for args in [&[][..], &["providers.d"], &["limits.d"], &["limits.d/team.toml"]] {
+        fs::write(&file, ROUGH_LIMITS).unwrap();
+        check(&[&["fmt", "--check"], args].concat(), "", 1, not_formatted);
+        assert_eq!(fs::read_to_string(&file).unwrap(), ROUGH_LIMITS);
+        check(&[&["fmt"], args].concat(), "", 0, "limits.d/team.toml: formatted\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), SMOOTH_LIMITS, "{args:?}");
+        check(&[&["fmt", "--check"], args].concat(), "", 0, "");
+    }
+    check(&["fmt", "-", "--name", "limits.d/other.toml"], ROUGH_LIMITS, 0, SMOOTH_LIMITS);
+    // A directory of another name, by its setting.
+    fs::rename(home.path("limits.d"), home.path("caps")).unwrap();
+    fs::write(home.path("caps/team.toml"), ROUGH_LIMITS).unwrap();
+    check(&["fmt", "--limits", "caps"], "", 0, "caps/team.toml: formatted\n");
+    assert_eq!(fs::read_to_string(home.path("caps/team.toml")).unwrap(), SMOOTH_LIMITS);
+    fs::write(home.path("caps/team.toml"), ROUGH_LIMITS).unwrap();
+    check(&["fmt", "--limits", "caps", "caps/team.toml"], "", 0, "caps/team.toml: formatted\n");
+    assert_eq!(fs::read_to_string(home.path("caps/team.toml")).unwrap(), SMOOTH_LIMITS);
+    // The schema that it names is enough.
+    check(&["fmt", "--check", "caps/team.toml"], "", 0, "");
+}

@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use super::Failure;
 use crate::{
     pipeline::Folder,
-    settings::{self, DEFAULT_FILE, DEFAULT_PROVIDERS, SettingsError, Source},
+    settings::{self, Catalogue, DEFAULT_FILE, DEFAULT_PROVIDERS, SettingsError, Source, beside},
 };
 
 /// Standard input, among paths.
@@ -50,8 +50,7 @@ pub(super) fn targets(
     }
     let mut targets: Vec<Target> = Vec::new();
     for path in paths {
-        let Some((dir, only)) = locate(path)? else { continue };
-        let source = Source::directory(dir);
+        let Some((source, only)) = locate(path)? else { continue };
         match (targets.iter_mut().find(|known| known.source == source), only) {
             (None, only) => {
                 let only = only.map(|file| BTreeSet::from([file]));
@@ -65,7 +64,7 @@ pub(super) fn targets(
 }
 
 fn standard_input(name: &Path) -> Result<Target, Failure> {
-    let (dir, shown) = split_file_path(name);
+    let (source, shown) = split_file_path(name);
     let shown_text = shown.to_string_lossy().into_owned();
     if shown.extension().is_none_or(|extension| extension != "toml") {
         return Err(Failure::Usage(anyhow!(
@@ -77,42 +76,73 @@ fn standard_input(name: &Path) -> Result<Target, Failure> {
     let read = io::stdin().lock().take(MAX_STDIN).read_to_end(&mut bytes);
     read.context("cannot read standard input").map_err(Failure::Io)?;
     let only = Some(BTreeSet::from([shown_text]));
-    Ok(Target { source: Source::directory(dir), only, given: Some((shown, bytes)) })
+    Ok(Target { source, only, given: Some((shown, bytes)) })
 }
 
-/// Splits a path into its providers directory and the selected file, if it is a file. None for a settings file without a
-/// directory.
-fn locate(path: &Path) -> Result<Option<(PathBuf, Option<String>)>, Failure> {
+/// The source of a path, and the selected file, if it is a file. None for a settings file without a directory.
+fn locate(path: &Path) -> Result<Option<(Source, Option<String>)>, Failure> {
     let unreadable =
         |error| Failure::Io(anyhow::Error::new(error).context(format!("cannot read `{}`", path.display())));
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        return Ok(Some((path.to_owned(), None)));
+        return Ok(Some((source_of(path), None)));
     }
     // Opening a pipe would block until another process writes.
     if metadata.is_file() {
         File::open(path).map_err(unreadable)?;
     }
-    let beside = Some(path.with_file_name(DEFAULT_PROVIDERS)).filter(|dir| dir.is_dir());
+    let there = Some(path.with_file_name(DEFAULT_PROVIDERS)).filter(|dir| dir.is_dir());
     // A settings file and a policy decide about all files of the directory.
     if path.file_name().is_some_and(|name| name == DEFAULT_FILE) {
-        let named = settings::providers_in(path).map_err(|error| match error {
+        let named = settings::source_in(path).map_err(|error| match error {
             SettingsError::Read { .. } => Failure::Io(error.into()),
             other => Failure::Findings(other.into()),
         })?;
-        return Ok(named.or(beside).map(|dir| (dir, None)));
+        return Ok(settings_source(named, there).map(|source| (source, None)));
     }
     if path.file_name().is_some_and(|name| name == "policy.toml")
-        && let Some(dir) = beside
+        && let Some(dir) = there
     {
-        return Ok(Some((dir, None)));
+        return Ok(Some((Source::directory(dir), None)));
     }
-    let (dir, shown) = split_file_path(path);
-    Ok(Some((dir, Some(shown.to_string_lossy().into_owned()))))
+    let (source, shown) = split_file_path(path);
+    Ok(Some((source, Some(shown.to_string_lossy().into_owned()))))
 }
 
-/// The providers directory of a file, and the file's path as shown in findings.
-fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
+/// The source that a settings file names: its directories of providers and of limits, or those beside it.
+fn settings_source(
+    (providers, limits): (Option<PathBuf>, Option<PathBuf>),
+    there: Option<PathBuf>,
+) -> Option<Source> {
+    match (providers.or(there), limits) {
+        (Some(path), limits) => Some(Source::Directory { path, catalogue: None, limits }),
+        (None, Some(limits)) => Some(Source::Embedded { catalogue: Catalogue::All, limits: Some(limits) }),
+        (None, None) => None,
+    }
+}
+
+/// The source of a directory: of providers, or of limits.
+pub(super) fn source_of(dir: &Path) -> Source {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    if absolute.file_name().is_some_and(|name| name == Folder::Limits.name()) {
+        beside_limits(dir)
+    } else {
+        Source::directory(dir)
+    }
+}
+
+/// The providers beside a directory of limits; the built-in ones if there are none.
+fn beside_limits(limits: &Path) -> Source {
+    let providers = beside(limits, DEFAULT_PROVIDERS);
+    if providers.is_dir() {
+        Source::directory(providers)
+    } else {
+        Source::Embedded { catalogue: Catalogue::All, limits: Some(limits.to_owned()) }
+    }
+}
+
+/// The source of a file, and the file's path as shown in findings.
+fn split_file_path(path: &Path) -> (Source, PathBuf) {
     let here = || PathBuf::from(".");
     let or_here =
         |dir: Option<&Path>| dir.filter(|dir| !dir.as_os_str().is_empty()).map_or_else(here, Path::to_owned);
@@ -123,7 +153,12 @@ fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
     let folder = Folder::of_any_path(&whole);
     if folder == Folder::Providers {
         let shown = parent.join(file);
-        return (parent, shown);
+        return (Source::directory(parent), shown);
+    }
+    if folder == Folder::Limits {
+        let source = beside_limits(&parent);
+        let shown = source.limits().join(file);
+        return (source, shown);
     }
     let depth = folder.below(&whole).map_or(1, |below| below.split('/').count());
     // The last parts of the absolute path, also where the path as written is shorter.
@@ -133,5 +168,5 @@ fn split_file_path(path: &Path) -> (PathBuf, PathBuf) {
     }
     let last: Vec<_> = absolute.iter().rev().take(depth).collect();
     let shown = last.into_iter().rev().fold(dir.clone(), |path, part| path.join(part)).join(file);
-    (dir, shown)
+    (Source::directory(dir), shown)
 }

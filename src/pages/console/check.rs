@@ -65,7 +65,7 @@ struct Checked<'p> {
     changes: Vec<Changes<'p>>,
 }
 
-/// The changes of some providers, of prices or of clients.
+/// The changes of some providers, of limits, of prices or of clients.
 struct Changes<'p> {
     title: String,
     /// Those that widen exposure.
@@ -189,10 +189,12 @@ fn changes(diff: &Diff) -> Vec<Changes<'_>> {
         wider: &group.changes[..wider(&group.changes)],
         others: &group.changes[wider(&group.changes)..],
     });
-    let independent = [("Prices:", &diff.prices), ("Clients:", &diff.clients)];
+    let independent = [("Limits:", &diff.limits), ("Prices:", &diff.prices), ("Clients:", &diff.clients)];
     let independent = independent.into_iter().filter(|(_, changes)| !changes.is_empty());
-    let independent =
-        independent.map(|(title, others)| Changes { title: title.to_owned(), wider: &[], others });
+    let independent = independent.map(|(title, changes)| {
+        let (wider, others) = changes.split_at(wider(changes));
+        Changes { title: title.to_owned(), wider, others }
+    });
     groups.chain(independent).collect()
 }
 

@@ -124,6 +124,7 @@ mod tests {
             ("/etc/tollgate/providers.d/apis/acme.toml", "apis/acme.toml"),
             ("providers.d/presets/a.toml", "presets/a.toml"),
             ("presets/a.toml", "presets/a.toml"),
+            ("/etc/tollgate/limits.d/a.toml", "limits.d/a.toml"),
             ("built-in/acme.toml", "acme.toml"),
             ("acme.toml", "acme.toml"),
             ("/acme.toml", "acme.toml"),

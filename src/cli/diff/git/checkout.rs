@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::{name::FileName, pipeline::Folder};
+use crate::{name::FileName, pipeline::Folder, settings::beside};
 
 /// The most links that are followed for one path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -64,7 +64,7 @@ impl Unresolved {
     }
 }
 
-/// A file that a server would read: its path below the providers directory, and its object and real path, or the reason why
+/// A file that a server would read: its path below the providers directory, or `limits.d/` and its name, and its object and real path, or the reason why
 /// it cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listed {
@@ -125,11 +125,18 @@ impl Checkout {
         };
         let mut listed = Vec::new();
         for folder in Folder::ALL {
-            let dir = joined(&root, folder.name());
+            let dir = match folder {
+                // Above the root of the repository, there is none.
+                Folder::Limits if path.is_empty() => continue,
+                // As a server: links on the way to the providers directory are not followed.
+                Folder::Limits => beside(Path::new(path), folder.name()).to_string_lossy().into_owned(),
+                folder => joined(&root, folder.name()),
+            };
             match self.resolve(&dir) {
                 Ok(real) if self.is_directory(&real) => {
                     let depth = if folder.has_folders() { FileName::MAX_DEPTH } else { 1 };
-                    self.list(&root, &real, (folder.name(), depth), &mut listed);
+                    let root = if folder == Folder::Limits { &real } else { &root };
+                    self.list(root, &real, (folder.name(), depth), &mut listed);
                 }
                 // As a server: only the directory itself is required.
                 Err(Unresolved::Missing) => {}
@@ -311,6 +318,50 @@ mod tests {
             let problem = found(name).unwrap_err();
             assert!(problem.contains(reason), "{name}: {problem}");
         }
+    }
+
+    #[test]
+    fn limits_are_beside_the_path_as_written() {
+        let tree = checkout(&[
+            "a/",
+            "a/p/",
+            "a/p/x.toml",
+            "a/limits.d/",
+            "a/limits.d/one.toml",
+            "a/limits.d/out.toml -> ../p/x.toml",
+            "a/limits.d/deep/",
+            "a/limits.d/deep/no.toml",
+            "a/p/limits.d/",
+            "a/p/limits.d/no.toml",
+            "limits.d -> a/limits.d",
+            "b/",
+            "b/limits.d",
+            "b/p -> ../a/p",
+            "p -> a/p",
+            "c/",
+            "c/p -> ../a/p",
+            "q/",
+            "q/p/",
+            "q/limits.d -> gone",
+        ]);
+        let check = |path: &str, expected: Result<&[(&str, bool)], &str>| {
+            let listed = tree.files(path);
+            let limits = listed.map(|all| {
+                let limits = all.into_iter().filter(|one| one.path.starts_with("limits.d/"));
+                limits.map(|one| (one.path, one.found.is_ok())).collect::<Vec<_>>()
+            });
+            let expected =
+                expected.map(|all| all.iter().map(|(path, ok)| ((*path).to_owned(), *ok)).collect());
+            assert_eq!(limits, expected.map_err(str::to_owned), "{path}");
+        };
+        let both: &[_] = &[("limits.d/one.toml", true), ("limits.d/out.toml", false)];
+        check("a/p", Ok(both));
+        check("p", Ok(both));
+        check("a/../p", Ok(both));
+        check("c/p", Ok(&[]));
+        check("q/p", Ok(&[]));
+        check("", Ok(&[]));
+        check("b/p", Err("`b/limits.d` is a file, not a directory"));
     }
 
     #[test]
