@@ -51,7 +51,7 @@ use framing::Frames;
 use media::Media;
 use reader::{NotJson, Reader};
 use request::Request;
-use scanner::is_space;
+use scanner::{is_mark, is_space};
 
 pub use ratios::Ratios;
 pub use request::RequestApart;
@@ -258,7 +258,6 @@ impl Meter {
 
     /// Decides by the first character that is no space.
     fn decide(&mut self, bytes: &[u8]) {
-        let is_mark = |byte: u8| matches!(byte, 0xEF | 0xBB | 0xBF);
         match bytes.iter().find(|byte| !is_space(**byte) && !is_mark(**byte)) {
             Some(b'[') => self.answer = self.stream(Framing::JsonArray),
             Some(_) => self.answer = self.body(),

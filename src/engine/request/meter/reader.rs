@@ -1,7 +1,7 @@
 //! Documents of one side of an exchange: a scanner, its tally, and the number of documents that were good.
 
 use super::{
-    scanner::{Captured, Scanner, is_space},
+    scanner::{Captured, Scanner, is_mark, is_space},
     tally::Tally,
 };
 use crate::language::compile::metering::Map;
@@ -55,7 +55,7 @@ impl Reader {
     /// Reads on in a document. Returns the number of bytes up to its end.
     pub(super) fn feed_until_end(&mut self, map: &Map, bytes: &[u8]) -> usize {
         if self.scanner.is_unstarted() {
-            self.is_object = bytes.iter().find(|byte| !is_space(**byte)) == Some(&b'{');
+            self.is_object = bytes.iter().find(|byte| !is_space(**byte) && !is_mark(**byte)) == Some(&b'{');
         }
         self.scanner.feed(map, bytes, &mut self.tally)
     }

@@ -133,6 +133,12 @@ pub(super) fn is_space(byte: u8) -> bool {
     class(byte) == SPACE
 }
 
+/// True for a byte of a byte order mark, which may stand before a document.
+#[inline]
+pub(super) fn is_mark(byte: u8) -> bool {
+    matches!(byte, 0xEF | 0xBB | 0xBF)
+}
+
 /// The place of the first byte from a place on that is no space.
 #[inline]
 fn space_end(bytes: &[u8], mut at: usize) -> usize {
@@ -344,7 +350,7 @@ impl Scanner {
             SPACE => at + 1,
             CLOSE if self.state == State::FirstElement && bytes[at] == b']' => self.close(bytes, at),
             // A byte order mark.
-            _ if self.state == State::Start && matches!(bytes[at], 0xEF | 0xBB | 0xBF) => at + 1,
+            _ if self.state == State::Start && is_mark(bytes[at]) => at + 1,
             _ => self.broken(bytes),
         }
     }

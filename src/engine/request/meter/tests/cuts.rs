@@ -233,3 +233,17 @@ proptest! {
         prop_assert_eq!(exchange.run(&metering, [], stream.chunks(1)), whole);
     }
 }
+
+/// A broken object after a part of a byte order mark is one, wherever the mark was cut off.
+#[test]
+fn a_mark_before_a_broken_object_may_be_cut_off() {
+    let metering = Arc::new(metering(&Framing::ALL, "", POINTERS, POINTERS));
+    for answer in ["data:\u{FEFF}{\u{0}\ndata: \"a\"}\n\n", "data:\u{FEFF} {\"a\"}\n\n"] {
+        let (answer, content_type) = (answer.as_bytes(), Some("text/event-stream"));
+        let exchange =
+            Exchange { request: b"", request_type: None, status: 200, content_type, answer, complete: false };
+        let whole = exchange.run(&metering, [], [answer]);
+        assert_eq!(exchange.run(&metering, [], answer.chunks(1)), whole, "{answer:?}");
+        assert_eq!(whole.not_counted, Some(NotCounted::Format), "{answer:?}");
+    }
+}
