@@ -155,7 +155,7 @@ fn balance_to_warn(entry: &Entry, take: &Take, now_ms: u64) -> Option<Balance> {
 fn report_share(entry: &mut Entry, take: &Take, before: Option<&Balance>, now_ms: u64) {
     let Some(before) = before else { return };
     let after = entry.counter.balance(&take.terms, now_ms);
-    if let Some(share) = entry.warned.reach(&take.terms, before, &after, &take.limit.warn_at) {
+    if let Some(share) = entry.warned.reach((&take.terms, &take.limit.warn_at), before, &after, now_ms) {
         let (limit, key) = (&take.limit.id, &take.key);
         let measure = take.limit.measure;
         let left = measure.shown(after.left);

@@ -1,9 +1,8 @@
 //! Corrected prices. Limits count money, and the ledger holds tokens: when the price of a model changes, what was counted in the
-//! present windows of limits of cost is corrected by the difference, for the tokens that the ledger has of them.
+//! present windows of limits of cost is corrected in the proportion of what the tokens that the ledger has of them cost before and after.
 //!
 //! It guarantees: a limit never counts less than nothing. The ledger has hours: in a zone whose offset is no whole number of hours,
-//! the first hour of a window counts wholly. Calls that end while a change is noticed, within about a second, may
-//! be corrected although they were counted with the new prices. Sliding windows are not corrected; what they counted leaves by itself. So it is
+//! the first hour of a window counts wholly. Sliding windows are not corrected; what they counted leaves by itself. So it is
 //! with limits for kinds of tokens, which the ledger does not have.
 
 use std::{
@@ -69,19 +68,21 @@ impl LimitStates {
     ) -> Result<usize, StoreError> {
         let mut corrected = 0;
         for limit in limits.all().iter().filter(|limit| is_corrected(limit)) {
-            let differences = differences(store, limit, change, now_ms).await?;
-            corrected += self.apply(limit, &differences, now_ms);
+            let costs = costs(store, limit, change, now_ms).await?;
+            corrected += self.apply(limit, &costs, now_ms);
         }
         Ok(corrected)
     }
 
-    fn apply(&self, limit: &Arc<Limit>, differences: &HashMap<String, i128>, now_ms: u64) -> usize {
-        let state = self.state(limit);
+    fn apply(&self, limit: &Arc<Limit>, costs: &HashMap<String, Costs>, now_ms: u64) -> usize {
+        let (state, terms) = (self.state(limit), take::terms(limit, limit.amount));
         let mut corrected = 0;
-        for (key, difference) in differences.iter().filter(|(_, difference)| **difference != 0) {
+        for (key, costs) in costs.iter().filter(|(_, costs)| costs.old != costs.new) {
             let key: Arc<str> = Arc::from(key.as_str());
             let mut shard = state.shard_of(&key);
-            shard.changed(&key).counter.correct(&take::terms(limit, limit.amount), now_ms, *difference);
+            let counter = &mut shard.changed(&key).counter;
+            let counted = counter.balance(&terms, now_ms).used;
+            counter.correct(&terms, now_ms, costs.correction(counted));
             corrected += 1;
         }
         corrected
@@ -93,30 +94,61 @@ fn is_corrected(limit: &Limit) -> bool {
     matches!(limit.measure, Measure::Cost(_)) && is_kept && limit.filter.caller.token.is_empty()
 }
 
-/// What the present window of each amount costs more than before.
-async fn differences(
+/// The cost of the same usage, before and after a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Costs {
+    old: i128,
+    new: i128,
+}
+
+impl Costs {
+    fn add(&mut self, other: Self) {
+        self.old = self.old.saturating_add(other.old);
+        self.new = self.new.saturating_add(other.new);
+    }
+
+    /// What `counted` is corrected by. The ledger may have usage that the limit did not count, as from before it was written: so
+    /// what it counted changes in the same proportion. What had no price is added.
+    fn correction(self, counted: i128) -> i128 {
+        if self.old == 0 {
+            return self.new;
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "15 digits of money are enough"
+        )]
+        let corrected = (counted as f64 * (self.new as f64 / self.old as f64)).round() as i128;
+        corrected.saturating_sub(counted)
+    }
+}
+
+/// The costs of the present window of each amount, by its key.
+async fn costs(
     store: &Store,
     limit: &Limit,
     change: PriceChange<'_>,
     now_ms: u64,
-) -> Result<HashMap<String, i128>, StoreError> {
+) -> Result<HashMap<String, Costs>, StoreError> {
     let (Some(window), Measure::Cost(currency)) = (&limit.window, limit.measure) else {
         return Ok(HashMap::new());
     };
     let names = names(store, &limit.filter).await?;
     let segments = days(window.span(now_ms).start_ms / HOUR_MS, now_ms / HOUR_MS + 1);
-    let mut differences: HashMap<String, i128> = HashMap::new();
+    let mut costs: HashMap<String, Costs> = HashMap::new();
     let each = |segment: usize, key: &UsageKey, sums: &crate::store::UsageSums| {
-        if !is_for(&limit.filter, key, &names) {
-            return;
+        if is_for(&limit.filter, key, &names) {
+            let day = Day(u32::try_from(segments[segment].from / HOURS).unwrap_or(u32::MAX));
+            costs.entry(key_of(limit, key)).or_default().add(change.costs(
+                key,
+                &sums.counters,
+                day,
+                currency,
+            ));
         }
-        let day = Day(u32::try_from(segments[segment].from / HOURS).unwrap_or(u32::MAX));
-        let difference = change.difference(key, &sums.counters, day, currency);
-        let sum = differences.entry(key_of(limit, key)).or_default();
-        *sum = sum.saturating_add(difference);
     };
     store.sum_usage(RollUps::Hours, &segments, &UsageFilter::default(), each).await?;
-    Ok(differences)
+    Ok(costs)
 }
 
 /// The days of a range of hours, each as its hours: prices are those of a day.
@@ -182,6 +214,20 @@ fn key_of(limit: &Limit, key: &UsageKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_counted_is_corrected_in_proportion() {
+        let check = |old: i128, new: i128, counted: i128, expected: i128| {
+            assert_eq!(Costs { old, new }.correction(counted), expected, "{old} {new} {counted}");
+        };
+        check(100, 200, 100, 100);
+        check(100, 40, 100, -60);
+        // The ledger has more than the limit counted.
+        check(300, 120, 100, -60);
+        check(0, 50, 0, 50);
+        check(100, 0, 70, -70);
+        check(100, 100, 70, 0);
+    }
 
     #[test]
     fn days_cover_the_hours_once() {

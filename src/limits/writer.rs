@@ -125,16 +125,19 @@ impl LimitWriter {
     async fn write(&mut self) -> bool {
         let number = self.all.0.cover.begin();
         let now = now_ms();
-        let mut is_written = true;
+        let mut all = Vec::new();
         for state in self.all.states() {
             for index in 0..super::state::SHARDS {
-                let read = read(&state, index, now, !self.is_ending);
-                for batch in read.chunks(BATCH) {
-                    is_written &= self.write_batch(batch).await;
-                }
+                read(&state, index, now, !self.is_ending, &mut all);
             }
         }
-        self.all.0.cover.end(number);
+        let mut is_written = true;
+        for batch in all.chunks(BATCH) {
+            is_written &= self.write_batch(batch).await;
+        }
+        if is_written {
+            self.all.0.cover.end(number);
+        }
         is_written
     }
 
@@ -205,11 +208,10 @@ impl Entry {
 }
 
 /// Reads the changed counters of a part.
-fn read(state: &Arc<LimitState>, index: usize, now_ms: u64, stores_ahead: bool) -> Vec<Read> {
+fn read(state: &Arc<LimitState>, index: usize, now_ms: u64, stores_ahead: bool, read: &mut Vec<Read>) {
     let limit = state.limit().filter(|limit| stores_ahead && is_strict(limit));
     let mut shard = state.shard(index);
     let changed = std::mem::take(&mut shard.changed);
-    let mut read = Vec::with_capacity(changed.len());
     for key in changed {
         let Some(entry) = shard.entries.get_mut(&key) else { continue };
         entry.is_changed = false;
@@ -218,7 +220,6 @@ fn read(state: &Arc<LimitState>, index: usize, now_ms: u64, stores_ahead: bool) 
         let ahead = limit.as_ref().and_then(|limit| store_ahead(limit, &mut rows, now_ms));
         read.push(Read { state: Arc::clone(state), key, rows, ahead });
     }
-    read
 }
 
 /// Adds some calls of the near future to what is stored of a strict limit. Returns their number, and the end of their window.

@@ -312,7 +312,6 @@ impl Counter {
     }
 }
 
-/// The window or slice in which a request of a time is counted.
 /// The window, or the slice of a sliding one, that counts what is admitted at a time.
 pub fn slot_span(window: &Window, now_ms: u64) -> Span {
     match window {

@@ -633,6 +633,7 @@ impl Call {
             token_kind: self.token_kind,
             provider: &self.provider,
             endpoint: &self.endpoint,
+            is_metered: true,
             key: self.key,
         }
     }
