@@ -16,7 +16,7 @@ use crate::{
     escape::Lines,
     explain::{self, Caller, Context, StoredValue},
     files,
-    filetest::{self, Case, Coverage, Item, Mismatch, Problem, Runner, Suite, TestResult},
+    filetest::{self, Case, Coverage, Item, LimitTests, Mismatch, Problem, Runner, Suite, TestResult},
     numbers::counted,
     output,
     pipeline::{Folder, Loaded},
@@ -149,7 +149,29 @@ impl TestRun<'_> {
         for file in compiled.prices.iter().filter(|file| self.wants(&file.file)) {
             self.prices(file, results);
         }
+        self.limits(&compiled, results);
         Ok(())
+    }
+
+    /// Runs the tests of limits files, each against all limits.
+    fn limits(&self, compiled: &Compiled, results: &mut Results) {
+        let files = compiled.limits.iter().filter(|file| self.wants(&file.file));
+        let chosen: Vec<_> = files
+            .flat_map(|file| file.tests.iter().map(move |test| (file, test)))
+            .filter(|(file, test)| self.fits(&file.file, &test.spec.name))
+            .collect();
+        if chosen.is_empty() {
+            return;
+        }
+        let tests = LimitTests::of(compiled);
+        for (file, test) in chosen {
+            let budget = compiled.budgets.of(&file.file);
+            let began = Instant::now();
+            let mut mismatches = tests.run(test, &budget);
+            let took = began.elapsed();
+            mismatches.extend(budget.problem().map(|problem| Mismatch::Other(format!("the file {problem}"))));
+            self.add(results, (&test.at, &test.spec.name), took, &mismatches);
+        }
     }
 
     /// Runs the tests of a price file.
@@ -159,16 +181,21 @@ impl TestRun<'_> {
             let began = Instant::now();
             let mismatches = filetest::run_price_test(file, &prices, test);
             let took = began.elapsed();
-            let problem = mismatches.first().map(|first| {
-                let text = self.mismatches(&test.at, &test.spec.name, &mismatches);
-                results.failed += 1;
-                results.shown.append(&text);
-                let message = first.to_string();
-                Problem { ran: true, code: Code::Test.as_str(), message, text: (*text).to_owned() }
-            });
-            results.ran += 1;
-            results.add(&file.file, &test.spec.name, took, problem);
+            self.add(results, (&test.at, &test.spec.name), took, &mismatches);
         }
+    }
+
+    /// Adds the result of a test that has no explanation.
+    fn add(&self, results: &mut Results, (at, name): (&Location, &str), took: Duration, wrong: &[Mismatch]) {
+        let problem = wrong.first().map(|first| {
+            let text = self.mismatches(at, name, wrong);
+            results.failed += 1;
+            results.shown.append(&text);
+            let message = first.to_string();
+            Problem { ran: true, code: Code::Test.as_str(), message, text: (*text).to_owned() }
+        });
+        results.ran += 1;
+        results.add(&at.file, name, took, problem);
     }
 
     fn wants(&self, file: &str) -> bool {

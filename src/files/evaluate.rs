@@ -113,7 +113,7 @@ pub(super) fn evaluate(
     diagnostics.extend(reconciled.diagnostics.iter().cloned());
     let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
     diagnostics.extend(judged.unused_gateways(serving, &reconciled.rejected));
-    let (independent, found) = independent.judge(tree, compiler);
+    let (independent, found) = independent.judge(tree, compiler, &reconciled.serving);
     diagnostics.extend(found);
     diagnostics.extend(compiler.lint_prices(&independent.prices.current(), tree));
     diagnostics.extend(compiler.lint_clients(&independent.clients.current(), tree));

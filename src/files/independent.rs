@@ -14,11 +14,13 @@ use super::{
     staleness::Staleness, tree::Inputs,
 };
 use crate::{
-    compile::{ClientFile, LimitFile, PriceFile},
+    budget::Budget,
+    compile::{ClientFile, LimitFile, Limits, PriceFile, Prices},
     diag::Diagnostic,
+    filetest::LimitTests,
     name::FileName,
-    pipeline::{FileJudgement, Folder, IndependentFile},
-    reconcile::{ReconciledFiles, ReconciledIndependent, ServingFile, reconcile_files},
+    pipeline::{self, FileJudgement, Folder, IndependentFile},
+    reconcile::{ReconciledFiles, ReconciledIndependent, Serving, ServingFile, reconcile_files},
 };
 
 /// The independent files of all kinds.
@@ -33,16 +35,26 @@ pub(super) struct Independent {
 pub(super) type ServingPlace<'a> = (Folder, &'a FileName, &'a Arc<str>, bool);
 
 impl Independent {
-    /// Judges the independent files of a tree. Returns the outcome and all findings.
+    /// Judges the independent files of a tree. Returns the outcome and all findings. `serving` are the providers that are to serve:
+    /// the tests of limits run against them, once for each text, so that no provider takes limits out of service.
     pub(super) fn judge(
         &mut self,
         tree: &SourceTree,
         compiler: &mut Compiler,
+        serving: &BTreeMap<FileName, Serving>,
     ) -> (ReconciledIndependent, Vec<Diagnostic>) {
         let (prices, mut found) = self.prices.judge(tree, compiler);
         let (clients, more) = self.clients.judge(tree, compiler);
         found.extend(more);
-        let (limits, more) = self.limits.judge(tree, compiler);
+        let (mut limits, mut more) = self.limits.judge(tree, compiler);
+        let has_tests = |one: &JudgedFile<LimitFile>| {
+            one.is_untested() && one.judgement.good.as_ref().is_some_and(|file| !file.tests.is_empty())
+        };
+        if self.limits.judged.values().any(has_tests) {
+            let tests = limit_tests(serving, &prices, &limits);
+            self.limits.test(|file| tests.failing(file, &Budget::default()));
+            (limits, more) = self.limits.judge(tree, compiler);
+        }
         found.extend(more);
         (ReconciledIndependent { prices, clients, limits }, found)
     }
@@ -89,6 +101,20 @@ impl Independent {
     }
 }
 
+/// The tests of limits beside the providers, prices and limits that are to serve.
+fn limit_tests(
+    serving: &BTreeMap<FileName, Serving>,
+    prices: &ReconciledFiles<PriceFile>,
+    limits: &ReconciledFiles<LimitFile>,
+) -> LimitTests {
+    let (compiled, bound): (Vec<_>, Vec<_>) =
+        serving.values().map(|one| (one.good.compiled.clone(), one.good.bound.clone())).unzip();
+    let table = pipeline::table(&compiled, bound, Vec::new())
+        .with_prices(Arc::new(Prices::new(prices.files())))
+        .with_limits(Arc::new(Limits::new(&limits.files())));
+    LimitTests::at(table)
+}
+
 /// All independent files that serve.
 pub(super) fn serving(outcome: &ReconciledIndependent) -> impl Iterator<Item = ServingPlace<'_>> {
     places(&outcome.prices).chain(places(&outcome.clients)).chain(places(&outcome.limits))
@@ -102,11 +128,21 @@ fn places<T: IndependentFile>(files: &ReconciledFiles<T>) -> impl Iterator<Item 
 pub(super) struct IndependentFiles<T> {
     judged: BTreeMap<FileName, JudgedFile<T>>,
     good: BTreeMap<FileName, LastGoodFile<T>>,
+    /// Texts that served before this start: their tests passed.
+    passed: BTreeSet<Hash>,
 }
 
 struct JudgedFile<T> {
     key: (Hash, bool),
     judgement: FileJudgement<T>,
+    /// Its tests ran, or need not run.
+    is_tested: bool,
+}
+
+impl<T> JudgedFile<T> {
+    fn is_untested(&self) -> bool {
+        !self.is_tested && self.judgement.good.is_some()
+    }
 }
 
 struct LastGoodFile<T> {
@@ -116,7 +152,7 @@ struct LastGoodFile<T> {
 
 impl<T> Default for IndependentFiles<T> {
     fn default() -> Self {
-        Self { judged: BTreeMap::new(), good: BTreeMap::new() }
+        Self { judged: BTreeMap::new(), good: BTreeMap::new(), passed: BTreeSet::new() }
     }
 }
 
@@ -129,6 +165,7 @@ impl<T: IndependentFile> IndependentFiles<T> {
         compiler: &mut Compiler,
     ) {
         for (name, files) in stored {
+            self.passed.extend(files.inputs.values().map(|text| text.hash));
             if tree.is_some_and(|tree| is_present(&files.inputs, tree)) {
                 continue;
             }
@@ -149,7 +186,8 @@ impl<T: IndependentFile> IndependentFiles<T> {
         if !new.is_empty() {
             for (name, judgement) in compiler.compile_independent::<T>(tree, |name| new.contains(name)) {
                 if let Some(key) = keys.get(&name) {
-                    self.judged.insert(name, JudgedFile { key: *key, judgement });
+                    let is_tested = self.passed.contains(&key.0);
+                    self.judged.insert(name, JudgedFile { key: *key, judgement, is_tested });
                 }
             }
         }
@@ -157,6 +195,18 @@ impl<T: IndependentFile> IndependentFiles<T> {
         let outcome = reconcile_files(current, |name| self.good.get(name).map(|good| good.file.clone()));
         let found = self.judged.values().flat_map(|one| one.judgement.found.iter().cloned()).collect();
         (outcome, found)
+    }
+
+    /// Tests the files that are new: one with a finding does not serve.
+    fn test(&mut self, failing: impl Fn(&T) -> Vec<Diagnostic>) {
+        for one in self.judged.values_mut().filter(|one| one.is_untested()) {
+            one.is_tested = true;
+            let found = one.judgement.good.as_deref().map(&failing).unwrap_or_default();
+            if found.iter().any(Diagnostic::is_error) {
+                one.judgement.good = None;
+            }
+            one.judgement.found.extend(found);
+        }
     }
 
     /// The outcome of a scan that changes nothing. `tree`: none if the directory is missing.

@@ -9,9 +9,10 @@ use http::{HeaderMap, header};
 
 use super::coding::{Budget, Decoder, Plain, Room};
 use crate::{
+    call_limits::call,
     compile::metering::Metering,
     fault::{Fault, FaultKind},
-    judge::{Judge, Needs, Places, Progress, Unjudgeable, query_names_model},
+    judge::{Judge, Needs, Progress, Unjudgeable},
     upstream::BodyCheck,
 };
 
@@ -63,23 +64,9 @@ pub(super) fn check(
     (needs, wants_size): (Needs, bool),
     budget: &Budget,
 ) -> Result<(Box<dyn BodyCheck>, Judged), Fault> {
-    let places = match metering {
-        Some(metering) => Places::of(metering).map_err(|problem| {
-            let message = format!(
-                "A limit or a rule needs what the body says, and the api file of this endpoint names no place that can be judged: \
-                 {problem}. Ask the operator of this tollgate"
-            );
-            Fault::new(FaultKind::UnjudgeableBody, message)
-        })?,
-        None => Places::none(),
-    };
-    if needs.model && query_names_model(query, &places) {
-        let message = "The query names a model, and so does the body: send it in the body alone";
-        return Err(Fault::new(FaultKind::UnjudgeableBody, message));
-    }
     let content_type = only(headers, &header::CONTENT_TYPE, "Content-Type")?;
     let coding = only(headers, &header::CONTENT_ENCODING, "Content-Encoding")?;
-    let judge = Judge::new(Arc::new(places), content_type, needs).map_err(|problem| unjudgeable(&problem))?;
+    let judge = call::judge(metering, content_type, query, needs)?;
     let judged = Judged(Arc::default());
     let mut decoder = Decoder::new(Reading { judge, judged: judged.clone(), wants_size });
     let mut room = None;
@@ -113,13 +100,6 @@ fn only<'h>(
     Ok(first.map(http::HeaderValue::as_bytes))
 }
 
-fn unjudgeable(problem: &Unjudgeable) -> Fault {
-    Fault::new(
-        FaultKind::UnjudgeableBody,
-        format!("{problem}. A limit or a rule of this tollgate needs that"),
-    )
-}
-
 impl Judged {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,7 +124,7 @@ impl Judged {
     pub(super) fn fault(&self) -> Option<Fault> {
         match &self.lock().refused {
             None => None,
-            Some(Refused::Unjudgeable(problem)) => Some(unjudgeable(problem)),
+            Some(Refused::Unjudgeable(problem)) => Some(call::unjudgeable(problem)),
             Some(Refused::Coding) => {
                 let message = "The content coding of the body is unknown or damaged, or it expands too far. A limit or a rule of this \
                                tollgate needs what the body says: send it without a content coding";

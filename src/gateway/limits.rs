@@ -15,10 +15,11 @@ use crate::{
     accounts::Caller,
     call_limits::{
         call::{BodyFacts, Selected},
+        refuse::exceeded,
         take::{Learned, Reckoning, used},
     },
     clock::now_ms,
-    compile::{CallFacts, KeyOwner, Measure},
+    compile::{CallFacts, KeyOwner},
     day::Day,
     decide::TokenKind,
     fault::{Fault, FaultKind, LimitRefusal},
@@ -100,8 +101,7 @@ impl Limiting<'_> {
     }
 
     fn needs(&self) -> crate::judge::Needs {
-        let needs = self.selected.needs(self.hit.endpoint());
-        crate::judge::Needs { model: needs.model && self.path_model.is_none(), ..needs }
+        self.selected.needs(self.hit.endpoint(), self.path_model.as_deref())
     }
 
     /// Admits a call whose body need not be read.
@@ -178,7 +178,10 @@ impl Limiting<'_> {
         if takes.is_empty() {
             return Ok(());
         }
-        let admitted = states.admit(takes, now).map_err(|refusal| exceeded(&refusal))?;
+        let admitted = states.admit(takes, now).map_err(|refusal| {
+            let Refusal { limit, refused, asked, amount } = &*refusal;
+            exceeded(limit, refused, *asked, *amount)
+        })?;
         if let Some(covering) = admitted.covering()
             && !covering.wait().await
         {
@@ -209,46 +212,6 @@ fn too_large(worker: &Worker) -> Fault {
         worker.judged_body
     );
     Fault::new(FaultKind::BodyTooLargeToJudge, message)
-}
-
-/// The fault of a call that a limit has no room for.
-fn exceeded(Refusal { limit, refused, asked, amount }: &Refusal) -> Fault {
-    let retry_after_s = refused.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1));
-    let measure = limit.measure;
-    let window = limit.window_text();
-    let per = limit.per_text();
-    let mut message = format!("The limit `{}` has no room: {}", limit.id, measure.shown(*amount));
-    for part in [window, format!("per {per}")].iter().filter(|part| !part.is_empty()) {
-        message = format!("{message} {part}");
-    }
-    if measure.is_settled() && *asked > 0 {
-        let (left, asked) = (measure.shown(refused.left), measure.shown(*asked));
-        message = format!("{message}; {left} left, and this request may need {asked}");
-    }
-    let advice = match (retry_after_s, measure) {
-        (_, Measure::Concurrent) => "try again when one has ended".to_owned(),
-        (Some(seconds), _) => format!("try again in {}", shown_time(seconds)),
-        (None, _) if *asked > *amount => "send a smaller one, or one with a lower `max_tokens`".to_owned(),
-        (None, _) => "ask the operator of this tollgate for more".to_owned(),
-    };
-    Fault::limit_exceeded(
-        LimitRefusal { id: limit.id.clone(), retry_after_s },
-        format!("{message}. {}", capital(&advice)),
-    )
-}
-
-fn capital(text: &str) -> String {
-    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-    first.to_uppercase() + rest
-}
-
-fn shown_time(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds.div_ceil(60)),
-        7_200..172_800 => format!("{} h", seconds.div_ceil(3_600)),
-        _ => format!("{} days", seconds.div_ceil(86_400)),
-    }
 }
 
 /// True if a client should not send the request again by itself.

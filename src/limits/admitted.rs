@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{
     call_limits::{
-        admit::{self, Asked},
+        admit::{self, Held},
         counter::Slot,
         take::Take,
         terms::{Balance, Refused},
     },
-    compile::{Limit, Measure},
+    compile::Limit,
 };
 
 /// A call that all of its limits admitted. Dropped without [`settle`](Self::settle), it counts what it reserved.
@@ -90,37 +90,22 @@ fn admit_locked(
 ) -> Result<(Vec<Option<Slot>>, bool), (usize, Refused)> {
     let mut entries: Vec<&mut Entry> = Vec::with_capacity(takes.len());
     for (shard, take) in shards.iter_mut().zip(takes) {
-        entries.push(if is_concurrent(take) {
+        entries.push(if take.is_concurrent() {
             shard.entries.entry(Arc::clone(&take.key)).or_default()
         } else {
             shard.changed(&take.key)
         });
     }
-    for (index, (entry, take)) in entries.iter().zip(takes).enumerate() {
-        if is_concurrent(take) && !has_place(entry, take) {
-            let left = take.terms.amount.saturating_sub(i128::from(entry.running.running()));
-            return Err((index, Refused { left, retry_after_ms: Some(CONCURRENT_RETRY_MS) }));
-        }
-    }
     let before: Vec<Option<Balance>> =
         entries.iter().zip(takes).map(|(entry, take)| balance_to_warn(entry, take, now_ms)).collect();
-    let (indexes, mut asked): (Vec<usize>, Vec<Asked<'_>>) = entries
+    let mut held: Vec<Held<'_>> = entries
         .iter_mut()
-        .zip(takes)
-        .enumerate()
-        .filter(|(_, (_, take))| !is_concurrent(take))
-        .map(|(index, (entry, take))| {
-            (index, Asked { counter: &mut entry.counter, terms: &take.terms, asked: take.asked })
-        })
-        .unzip();
-    let slots =
-        admit::admit(&mut asked, now_ms).map_err(|refusal| (indexes[refusal.index], refusal.refused))?;
-    let mut slots = slots.into_iter();
-    let (mut made, mut is_uncovered) = (Vec::with_capacity(takes.len()), false);
+        .map(|entry| Held { counter: &mut entry.counter, running: &mut entry.running })
+        .collect();
+    let slots = admit::admit_call(&mut held, takes, now_ms).map_err(|one| (one.index, one.refused))?;
+    let mut is_uncovered = false;
     for ((entry, take), before) in entries.into_iter().zip(takes).zip(before) {
-        if is_concurrent(take) {
-            entry.running.count();
-            made.push(None);
+        if take.is_concurrent() {
             continue;
         }
         if is_strict(&take.limit) {
@@ -128,26 +113,12 @@ fn admit_locked(
             is_uncovered |= entry.room.is_used_up();
         }
         report_share(entry, take, before.as_ref(), now_ms);
-        made.push(slots.next());
     }
-    Ok((made, is_uncovered))
-}
-
-/// The time after which a call is worth another try if too many run: nobody knows when one ends.
-const CONCURRENT_RETRY_MS: u64 = 1_000;
-
-fn is_concurrent(take: &Take) -> bool {
-    take.limit.measure == Measure::Concurrent
-}
-
-/// True if a call may run beside those that run.
-fn has_place(entry: &Entry, take: &Take) -> bool {
-    i128::from(entry.running.running()) < take.terms.amount
-        || take.limit.over == crate::syntax::OverValue::Warn
+    Ok((slots, is_uncovered))
 }
 
 fn balance_to_warn(entry: &Entry, take: &Take, now_ms: u64) -> Option<Balance> {
-    let warns = !take.limit.warn_at.is_empty() && !is_concurrent(take);
+    let warns = !take.limit.warn_at.is_empty() && !take.is_concurrent();
     warns.then(|| entry.counter.balance(&take.terms, now_ms))
 }
 
@@ -194,7 +165,7 @@ impl Part {
     fn settle(&mut self, used: Option<i128>, now_ms: u64) {
         let Self { state, take, slot } = self;
         let mut shard = state.shard_of(&take.key);
-        if is_concurrent(take) {
+        if take.is_concurrent() {
             if let Some(entry) = shard.entries.get_mut(&take.key) {
                 entry.running.give_back();
                 if entry.is_idle() {
@@ -223,7 +194,7 @@ impl Part {
         let Some(entry) = shard.entries.get(key) else {
             return Standing { limit, left: terms.amount, resets_at_ms: None };
         };
-        if is_concurrent(&self.take) {
+        if self.take.is_concurrent() {
             let left = terms.amount.saturating_sub(i128::from(entry.running.running()));
             return Standing { limit, left, resets_at_ms: None };
         }

@@ -150,7 +150,7 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     found.extend(loaded.known.iter().cloned());
     // An error of the file: none of its vars is looked up.
     found.extend(variables::refused(&loaded.files, &loaded.env_allow));
-    found.extend(filetest::run(&compiled).diagnostics);
+    found.extend(filetest::run_each(&compiled).diagnostics);
     found.extend(loaded.lint_each(&compiled));
     let mut judged = prove::check_policy(&loaded.files, &compiled);
     found.append(&mut judged.policy);

@@ -2,12 +2,13 @@
 //! one. It runs the functions that requests run.
 //!
 //! Vars, credentials and upstream responses come from the test: no network, environment or clock. Read next: `usage`,
-//! which meters an answer; `coverage`, `junit`.
+//! which meters an answer; `limits`, which admits calls; `coverage`, `junit`.
 
 mod absent;
 mod coverage;
 mod frames;
 mod junit;
+mod limits;
 mod prices;
 mod tokens;
 mod usage;
@@ -47,6 +48,7 @@ use crate::{
 
 pub use coverage::{Coverage, Item};
 pub use junit::{Case, Problem, Suite, junit};
+pub use limits::LimitTests;
 pub use prices::run_one as run_price_test;
 
 /// The address of tollgate in tests.
@@ -64,6 +66,14 @@ pub struct Outcome {
 
 /// Runs all tests of a set of files. The work is charged first: no test of a file over its budget runs.
 pub fn run(compiled: &Compiled) -> Outcome {
+    let mut outcome = run_each(compiled);
+    outcome.run_limits(compiled);
+    outcome.diagnostics.sort();
+    outcome
+}
+
+/// Runs all tests but those of limits, which need the providers and prices beside them.
+pub fn run_each(compiled: &Compiled) -> Outcome {
     let mut outcome = Outcome::default();
     for provider in &compiled.providers {
         outcome.run(provider, provider.tests.iter(), &compiled.budgets);

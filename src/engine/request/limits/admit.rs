@@ -1,9 +1,23 @@
 //! Admission of a request by all of its limits: each counts it, or none does.
 
 use super::{
+    concurrent::Concurrent,
     counter::{Counter, Slot},
-    terms::{Refused, Terms},
+    take::Take,
+    terms::{Over, Refused, Terms},
 };
+
+/// The time after which a call is worth another try if too many run: nobody knows when one ends.
+const CONCURRENT_RETRY_MS: u64 = 1_000;
+
+/// The state of a limit for the key of a call. What the limit counts decides which of the two holds something.
+#[derive(Debug)]
+pub struct Held<'a> {
+    /// What is used in windows.
+    pub counter: &'a mut Counter,
+    /// The running calls.
+    pub running: &'a mut Concurrent,
+}
 
 /// What a request asks of one limit.
 #[derive(Debug)]
@@ -23,6 +37,41 @@ pub struct Refusal {
     pub index: usize,
     /// Why it refuses.
     pub refused: Refused,
+}
+
+/// Counts a call in all of its limits, those of concurrent calls too. `held` are their states. The slots are in the order of the
+/// limits; a limit of concurrent calls has none, and its call is to be given back.
+///
+/// If any limit refuses, nothing is counted.
+pub fn admit_call(held: &mut [Held<'_>], takes: &[Take], now_ms: u64) -> Result<Vec<Option<Slot>>, Refusal> {
+    let refuses = |(one, take): &(&Held<'_>, &Take)| {
+        take.is_concurrent()
+            && take.terms.over == Over::Reject
+            && i128::from(one.running.running()) >= take.terms.amount
+    };
+    if let Some(index) = held.iter().zip(takes).position(|pair| refuses(&pair)) {
+        let left = takes[index].terms.amount.saturating_sub(i128::from(held[index].running.running()));
+        return Err(Refusal { index, refused: Refused { left, retry_after_ms: Some(CONCURRENT_RETRY_MS) } });
+    }
+    let counted = held.iter_mut().zip(takes).enumerate().filter(|(_, (_, take))| !take.is_concurrent());
+    let (indexes, mut asked): (Vec<usize>, Vec<Asked<'_>>) = counted
+        .map(|(index, (one, take))| {
+            (index, Asked { counter: &mut *one.counter, terms: &take.terms, asked: take.asked })
+        })
+        .unzip();
+    let slots = admit(&mut asked, now_ms)
+        .map_err(|refusal| Refusal { index: indexes[refusal.index], refused: refusal.refused })?;
+    let mut slots = slots.into_iter();
+    let mut made = Vec::with_capacity(takes.len());
+    for (one, take) in held.iter_mut().zip(takes) {
+        if take.is_concurrent() {
+            one.running.count();
+            made.push(None);
+        } else {
+            made.push(slots.next());
+        }
+    }
+    Ok(made)
 }
 
 /// Counts a request in all of its limits. The slots are in the order of the limits.

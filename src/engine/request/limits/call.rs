@@ -13,10 +13,10 @@ use crate::{
     base::fault::{Fault, FaultKind},
     language::{
         bind,
-        compile::{Allow, CallFacts, Limit, Limits},
+        compile::{Allow, CallFacts, Limit, Limits, metering::Metering},
         syntax::ReserveValue,
     },
-    request::judge::Needs,
+    request::judge::{Judge, Needs, Places, Unjudgeable, query_names_model},
 };
 
 /// The limits and rules for a call.
@@ -65,12 +65,12 @@ impl Selected {
         &self.limits
     }
 
-    /// What has to be known of the call's body. `endpoint` is that of the call.
-    pub fn needs(&self, endpoint: &bind::Endpoint) -> Needs {
+    /// What has to be known of the call's body. `endpoint` is that of the call, `path_model` the model in its path.
+    pub fn needs(&self, endpoint: &bind::Endpoint, path_model: Option<&str>) -> Needs {
         let model = self.rules_on_models() || self.limits.iter().any(|limit| limit.needs_model());
         let metering = endpoint.metering.as_ref();
         Needs {
-            model: model && metering.is_some_and(|one| one.names_model()),
+            model: path_model.is_none() && model && metering.is_some_and(|one| one.names_model()),
             max_output: self.limits.iter().any(|limit| limit.needs_cap())
                 && metering.is_some_and(|one| one.has_cap()),
         }
@@ -150,6 +150,39 @@ fn unknown_model(call: &CallFacts<'_>) -> Fault {
         call.provider, call.endpoint
     );
     Fault::new(FaultKind::ModelNotAllowed, message)
+}
+
+/// The judge of a call's body, for what is needed of it. `metering` is that of the endpoint. A fault if the body could be read in
+/// two ways whatever it says.
+pub fn judge(
+    metering: Option<&Metering>,
+    content_type: Option<&[u8]>,
+    query: Option<&str>,
+    needs: Needs,
+) -> Result<Judge, Fault> {
+    let places = match metering {
+        Some(metering) => Places::of(metering).map_err(|problem| {
+            let message = format!(
+                "A limit or a rule needs what the body says, and the api file of this endpoint names no place that can be judged: \
+                 {problem}. Ask the operator of this tollgate"
+            );
+            Fault::new(FaultKind::UnjudgeableBody, message)
+        })?,
+        None => Places::none(),
+    };
+    if needs.model && query_names_model(query, &places) {
+        let message = "The query names a model, and so does the body: send it in the body alone";
+        return Err(Fault::new(FaultKind::UnjudgeableBody, message));
+    }
+    Judge::new(Arc::new(places), content_type, needs).map_err(|problem| unjudgeable(&problem))
+}
+
+/// The fault of a body that could be read in two ways.
+pub fn unjudgeable(problem: &Unjudgeable) -> Fault {
+    Fault::new(
+        FaultKind::UnjudgeableBody,
+        format!("{problem}. A limit or a rule of this tollgate needs that"),
+    )
 }
 
 /// A name of the client's, for a message: bounded, and without characters that could be taken for others.

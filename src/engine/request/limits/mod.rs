@@ -9,7 +9,7 @@
 //!
 //! It has no clock, reads no files, and keeps no map: the caller holds one [`Counter`](counter::Counter) for each limit and key.
 //!
-//! [`call`] selects the limits and rules for a call, and [`take`] says what it takes of each.
+//! [`call`] selects the limits and rules for a call, [`take`] says what it takes of each, and [`refuse`] words refusals.
 //!
 //! Read next: [`terms`], then [`counter`] and [`admit`]. [`estimate`] makes reservations, [`warn`] reports thresholds, and
 //! [`concurrent`] limits running calls.
@@ -22,6 +22,7 @@ pub mod warn;
 pub mod estimate;
 pub mod call;
 pub mod take;
+pub mod refuse;
 
 #[cfg(test)]
 mod simulation;

@@ -36,6 +36,13 @@ pub struct Take {
     pub asked: i128,
 }
 
+impl Take {
+    /// True if it is a place among running calls.
+    pub fn is_concurrent(&self) -> bool {
+        self.limit.measure == Measure::Concurrent
+    }
+}
+
 /// What is learned from ended calls: bytes of a body for each token of a prompt, and tokens of answers.
 #[derive(Debug, Default)]
 pub struct Learned {
