@@ -38,6 +38,10 @@ cargo run -q -j2 -- fmt --check providers.d tests/providers
 say "the HTTP API, as its OpenAPI document says"
 tests/openapi.sh
 
+say "bodies that name a model, as the parsers of Python and Node read them"
+python3 tests/judge/parsers.py
+node tests/judge/parsers.mjs
+
 say "signed requests, against botocore"
 tests/sigv4.sh
 
