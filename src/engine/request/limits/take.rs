@@ -289,13 +289,16 @@ impl Learned {
         if !is_counted {
             return;
         }
-        let tokens = usage.counters.prompt_tokens();
-        // By the requested model: reservations know no other.
-        let model = usage.request_model.as_deref().unwrap_or_default();
-        self.ratios.seed(provider, model, TextSum { bytes: body_bytes, tokens }, answer);
-        let output = usage.counters.tokens() - tokens;
-        if output > 0 {
-            self.outputs.learn(provider, model, output);
+        let prompt = TextSum { bytes: body_bytes, tokens: usage.counters.prompt_tokens() };
+        let output = usage.counters.tokens() - prompt.tokens;
+        // By the requested model: reservations know no other. And for all of the provider: they know none of a call whose body was
+        // not read for it.
+        let requested = usage.request_model.as_deref().filter(|model| !model.is_empty());
+        for model in requested.into_iter().chain([""]) {
+            self.ratios.seed(provider, model, prompt, answer);
+            if output > 0 {
+                self.outputs.learn(provider, model, output);
+            }
         }
     }
 }
