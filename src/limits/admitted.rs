@@ -65,6 +65,9 @@ pub(super) fn admit(all: &LimitStates, takes: Vec<Take>, now_ms: u64) -> Result<
     let mut shards: Vec<MutexGuard<'_, Shard>> =
         states.iter().zip(&takes).map(|(state, take)| state.shard_of(&take.key)).collect();
     let result = admit_locked(&mut shards, &takes, now_ms);
+    if result.is_err() {
+        forget_idle(&mut shards, &takes);
+    }
     drop(shards);
     match result {
         Ok((slots, is_uncovered)) => {
@@ -115,6 +118,16 @@ fn admit_locked(
         report_share(entry, take, before.as_ref(), now_ms);
     }
     Ok((slots, is_uncovered))
+}
+
+/// Removes the entries that a refused call made where concurrent calls are counted: nothing would remove them later, and a client
+/// chooses the names of models.
+fn forget_idle(shards: &mut [MutexGuard<'_, Shard>], takes: &[Take]) {
+    for (shard, take) in shards.iter_mut().zip(takes).filter(|(_, take)| take.is_concurrent()) {
+        if shard.entries.get(&take.key).is_some_and(Entry::is_idle) {
+            shard.entries.remove(&take.key);
+        }
+    }
 }
 
 fn balance_to_warn(entry: &Entry, take: &Take, now_ms: u64) -> Option<Balance> {

@@ -78,6 +78,25 @@ fn a_refused_call_uses_up_nothing() {
     assert_eq!(used, [44, 0]);
 }
 
+/// Clients choose some keys, such as models.
+#[test]
+fn a_refused_call_leaves_no_key_behind() {
+    let text =
+        "[[limit]]\nid = \"a\"\nconcurrent = 3\n[[limit]]\nid = \"b\"\nrequests = 1\nwindow = \"total\"\n";
+    let (states, limits) = (LimitStates::default(), limits(text));
+    let both = |key: &str| {
+        let mut takes = takes(&limits, key, 1);
+        takes[1].key = "k".into();
+        takes
+    };
+    states.admit(both("first"), 0).unwrap().settle(|_| Some(1), 0);
+    for number in 0..100 {
+        assert_eq!(states.admit(both(&number.to_string()), 0).unwrap_err().limit.id.as_str(), "b");
+    }
+    let held: usize = states.state(&limits[0]).shards().map(|shard| shard.entries.len()).sum();
+    assert_eq!(held, 0);
+}
+
 #[test]
 fn a_call_without_a_settlement_counts_what_it_reserved() {
     let (states, limits) = (LimitStates::default(), limits(TOKENS));
