@@ -117,6 +117,17 @@ impl Home {
         fs::write(path, text).expect("the directory is ours");
     }
 
+    /// The path of a file of limits.
+    pub fn limits(&self, name: &str) -> PathBuf {
+        self.path("limits.d").join(format!("{name}.toml"))
+    }
+
+    /// Writes or replaces a file of limits.
+    pub fn write_limits(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path("limits.d")).expect("the directory is ours");
+        fs::write(self.limits(name), text).expect("the directory is ours");
+    }
+
     /// A path below the temporary directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

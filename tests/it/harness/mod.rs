@@ -1,5 +1,5 @@
 //! The harness of the suites: the real binary (`gateway`), an upstream that the test plays (`upstream`) or that
-//! answers by itself (`echo`), files that change (`site`), the service manager (`manager`), the API as a client
+//! answers by itself (`echo`, `vendor`), files that change (`site`), the service manager (`manager`), the API as a client
 //! calls it (`api`), exact connections (`wire`), clients that speak HTTP/2 (`http2`), a machine that fails (`namespace`, `faulty_disk`), a name server
 //! (`name_server`), and the check of every exchange (`exchange`).
 
@@ -14,6 +14,7 @@ mod name_server;
 mod namespace;
 mod site;
 mod upstream;
+mod vendor;
 mod wire;
 mod world;
 
@@ -29,5 +30,6 @@ pub use manager::Manager;
 pub use name_server::NameServer;
 pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};
+pub use vendor::Vendor;
 pub use wire::{Broken, Framing, LIMIT, Message, Wire};
 pub use world::{KEY, PROVIDER, World, provider, provider_with_login};

@@ -116,6 +116,14 @@ impl Upstream {
         }
     }
 
+    /// Fails if any byte has arrived here: a connection may have been opened.
+    pub fn saw_no_byte(&mut self) {
+        if let Some(Next::Request(mut wire)) = self.wait(&[], false) {
+            let seen = wire.request();
+            assert!(matches!(seen, Err(Broken::Closed)), "the upstream saw {seen:?}");
+        }
+    }
+
     /// Fails if a whole request has arrived here: a connection, or the begin of a request that was then given up, may have.
     pub fn saw_no_request(&mut self) {
         if let Some(Next::Request(mut wire)) = self.wait(&[], false) {

@@ -101,9 +101,21 @@ impl World {
 
     /// The same, with environment variables.
     pub fn with_env(more: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::of(None, more, args, env)
+    }
+
+    /// With a file of limits, more in the provider's file, and more arguments to `serve`.
+    pub fn limited(limits: &str, more: &str, args: &[&str]) -> Self {
+        Self::of(Some(limits), more, args, &[])
+    }
+
+    fn of(limits: Option<&str>, more: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let upstream = Upstream::plain();
         let host = upstream.address().to_string();
         let home = Home::new(&[("t", &provider(&format!("http://{host}"), more))]);
+        if let Some(limits) = limits {
+            home.write_limits("t", limits);
+        }
         let token = home.user("ada");
         home.credential("ada", "providers.t.apiKey", KEY);
         let gateway = home.serve_with(args, env);
