@@ -227,6 +227,42 @@ fn a_drain_ends_calls_and_a_new_process_has_all_places() {
     assert_eq!(client.answer().unwrap().head.status(), 200);
 }
 
+/// Of many requests at once, as many run as may, and no more; in each round again.
+#[test]
+fn exactly_as_many_run_at_a_time() {
+    const PLACES: usize = 5;
+    let limit = format!("[[limit]]\nid = \"five\"\nper = \"all\"\nconcurrent = {PLACES}\n");
+    let mut world = World::limited(&limit, ENDPOINTS, &["--workers", "4"]);
+    for round in 0..5 {
+        let numbered = |world: &World, number: usize| {
+            world.known(Exchange::get().header("X-Number", &number.to_string()))
+        };
+        // A place is given back a moment after its client has the answer.
+        world.gateway.ended(round * 40);
+        let mut clients: Vec<Wire> = (0..40).map(|_| world.client()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(numbered(&world, number).bytes());
+        }
+        let mut running: Vec<(usize, Wire)> = (0..PLACES)
+            .map(|_| {
+                let (request, upstream) = world.upstream.request();
+                (request.head.get("x-number").unwrap().parse().unwrap(), upstream)
+            })
+            .collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            if running.iter().all(|(other, _)| *other != number) {
+                assert_eq!(client.answer().unwrap().head.status(), 429, "round {round}");
+            }
+        }
+        world.upstream.saw_nothing();
+        for (number, upstream) in &mut running {
+            upstream.send(Answer::new("200 OK").body("ok").bytes());
+            assert_eq!(clients[*number].answer().unwrap().head.status(), 200, "round {round}");
+        }
+        drop(running);
+    }
+}
+
 /// A running call keeps its place, whatever becomes of the file.
 #[test]
 fn a_reload_neither_frees_nor_loses_a_place() {
@@ -485,6 +521,26 @@ fn each_end_settles_what_was_used() {
     client.send(exchange(&world, "chat").at("/d/chat", "").bytes());
     assert_eq!(client.answer().unwrap().head.status(), 502);
     assert_eq!(used(&mut world), before, "a failed connection");
+}
+
+/// A stream that the end of the process cuts counts what was seen of it.
+#[test]
+fn a_stream_that_a_drain_cuts_is_counted() {
+    let args = ["--limit-headers", "--grace", "300ms"];
+    let mut world = World::limited(TWIN, ENDPOINTS, &args);
+    assert_eq!(used(&mut world), 0);
+    let (mut client, mut upstream) = begun(&mut world, "chat");
+    upstream.send(STREAM);
+    upstream.send(event(&"some words ".repeat(40)));
+    client.head().unwrap();
+    client.chunk().unwrap();
+    world.gateway.signal(Signal::TERM);
+    world.gateway.exit();
+    assert!(client.chunk().is_err());
+    drop(upstream);
+    world.gateway = world.home.serve(&args);
+    let counted = used(&mut world);
+    assert!((50..400).contains(&counted), "{counted}");
 }
 
 /// What calls reserve is learned: of an unknown model a thousand tokens, of a known one what most of its answers had.

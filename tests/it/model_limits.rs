@@ -6,7 +6,7 @@ use std::{io::Write as _, thread};
 use flate2::{Compression, write::GzEncoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
-use crate::harness::{Broken, Exchange, Framing, Message, World, chunk};
+use crate::harness::{Broken, Exchange, Framing, Message, Next, World, chunk};
 
 const RULES: &str = "[[allow]]\nmodels = [\"small*\"]\n[[allow]]\nendpoints = [\"live\"]\n";
 const MORE: &str = r#"
@@ -15,6 +15,11 @@ api = "chat-completions"
 method = "POST"
 path = "/form"
 api = "transcription"
+[endpoint.asked]
+method = "POST"
+path = "/asked"
+api = "chat-completions"
+when_missing = "ask"
 [endpoint.live]
 method = "GET"
 path = "/live"
@@ -224,11 +229,16 @@ fn an_upload_is_cut_when_its_rest_is_refused() {
     let (lying, coded) = (gzip(twice.as_bytes()), gzip(noisy.as_bytes()));
     let form =
         format!("{}{}{}--edge--\r\n", part("model", "small"), part("file", &pad), part("model", "big"));
+    // The gateway changes small ones on their way.
+    let streamed = twice.replace("\"pad\"", "\"stream\":true,\"pad\"");
+    let huge = streamed.replace(&pad, &pad.repeat(40));
     let cases: &[(&str, &str, &[u8])] = &[
         ("/t/post", JSON, twice.as_bytes()),
         ("/t/post", JSON, broken.as_bytes()),
         ("/t/post", "Content-Encoding: gzip\r\n", &coded),
         ("/t/form", FORM, form.as_bytes()),
+        ("/t/asked", JSON, streamed.as_bytes()),
+        ("/t/asked", JSON, huge.as_bytes()),
     ];
     for (target, lines, body) in cases {
         for framing in [Framing::Length(0), Framing::Chunked] {
@@ -246,9 +256,10 @@ fn cut(world: &mut World, request: &[u8]) {
     let mut sender = client.twin();
     thread::scope(|scope| {
         scope.spawn(|| sender.try_send(request));
-        let mut wire = world.upstream.next();
-        let seen = wire.request();
-        assert!(matches!(seen, Err(Broken::Cut | Broken::Closed)), "the upstream got all of it");
+        if let Next::Request(mut wire) = world.upstream.next_or(&client) {
+            let seen = wire.request();
+            assert!(matches!(seen, Err(Broken::Cut | Broken::Closed)), "the upstream got all of it");
+        }
         let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}"));
         assert_eq!(refusal(&answer), UNJUDGEABLE, "{}", answer.body.escape_ascii());
     });
@@ -304,6 +315,25 @@ fn an_admitted_body_arrives_byte_for_byte() {
             passes(&mut world, exchange);
         }
     }
+}
+
+/// A body that is changed after it was judged is the one that was judged, but for the change.
+#[test]
+fn a_body_that_is_changed_is_judged_too() {
+    let mut world = world();
+    let twice = br#"{"model":"small","stream":true,"model":"big"}"#;
+    refused(&mut world, "/t/asked", JSON, twice, UNJUDGEABLE);
+    refused(&mut world, "/t/asked", JSON, br#"{"stream":true,"model":"big"}"#, NOT_ALLOWED);
+    let mut client = world.client();
+    let body = br#"{"model":"small","stream":true}"#;
+    client.send(request(&world, "/t/asked", JSON, body, Framing::Length(0)));
+    let (seen, mut upstream) = world.upstream.request();
+    let changed: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+    let expected =
+        serde_json::json!({ "model": "small", "stream": true, "stream_options": { "include_usage": true } });
+    assert_eq!(changed, expected);
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.answer().unwrap().head.status(), 200);
 }
 
 /// A large body is sent while the upstream reads.

@@ -504,6 +504,15 @@ impl Gateway {
         log.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
+    /// Waits until so many requests have ended, as the access log says.
+    pub fn ended(&self, requests: usize) {
+        let log = self.log.0.lock().expect("no reader panics");
+        let is_request = |line: &&String| line.contains("\"message\":\"request\"");
+        let few = |log: &mut Vec<String>| log.iter().filter(is_request).count() < requests;
+        let waited = self.log.1.wait_timeout_while(log, LIMIT, few).expect("no reader panics").1;
+        assert!(!waited.timed_out(), "{requests} requests have not ended");
+    }
+
     /// Limits it to the files that are open.
     pub fn allow_no_files(&self) {
         // The limit is on the numbers of descriptors, and those of standard input and output are in use.
