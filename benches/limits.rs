@@ -70,7 +70,7 @@ fn resident() -> u64 {
 
 fn call(states: &LimitStates, limits: &[Arc<Limit>], key: &Arc<str>, now: u64) {
     let admitted = states.admit(takes(limits, key), now).expect("the amounts are large");
-    admitted.settle(|_| Some(1), now);
+    admitted.settle(|_, _| Some(1), now);
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -380,6 +380,8 @@ impl RequestContext {
         if self.guard.worker.limit_headers
             && let Some(limited) = &self.guard.limited
         {
+            // Those of an upstream that is a tollgate, too, are not this one's.
+            headers.remove(LIMIT);
             let values = limited.header().into_iter().filter_map(|value| HeaderValue::from_str(&value).ok());
             headers.extend(values.map(|value| (LIMIT, value)));
         }

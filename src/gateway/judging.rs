@@ -3,9 +3,12 @@
 //! It guarantees: a copy is read, without its content coding; no byte is changed. A body that could be read in two ways is
 //! refused, and if that shows late, the upload is cut before its end. Read next: `judge` in the engine.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 
 use super::coding::{Budget, Decoder, Plain, Room};
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
     compile::metering::Metering,
     fault::{Fault, FaultKind},
     judge::{Judge, Needs, Progress, Unjudgeable},
+    name::UserId,
     upstream::BodyCheck,
 };
 
@@ -28,6 +32,7 @@ struct State {
     bytes: u64,
     /// All that is needed was found.
     is_found: bool,
+    is_strict: bool,
     refused: Option<Refused>,
 }
 
@@ -45,6 +50,7 @@ struct Check {
     decoder: Option<Decoder<Reading>>,
     judged: Judged,
     _room: Option<Room>,
+    _share: Share,
 }
 
 /// Takes the bytes of a body without its content coding.
@@ -55,19 +61,69 @@ struct Reading {
     wants_size: bool,
 }
 
-/// The check of a body that has such headers and such a query, for what is needed of it. `wants_size`: all of it is read for its
-/// size, as far as it may be.
+/// What is wanted of a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// What has to be found.
+    pub(super) needs: Needs,
+    /// All of it is read for its size, as far as it may be.
+    pub(super) wants_size: bool,
+    /// A body that could be read in two ways is refused. Else it passes, and nothing is known of it.
+    pub(super) is_strict: bool,
+}
+
+/// The requests of each user whose bodies are read, so that no user takes the memory of all.
+#[derive(Debug, Clone, Default)]
+pub struct JudgedBodies(Arc<Mutex<HashMap<UserId, usize>>>);
+
+/// The most bodies of one user that a worker reads at once. One with a content coding counts as several.
+const MAX_BODIES: usize = 32;
+const ENCODED_WEIGHT: usize = 8;
+
+/// A place among the bodies that are read.
+#[derive(Debug)]
+pub(super) struct Share {
+    bodies: JudgedBodies,
+    user: UserId,
+    weight: usize,
+}
+
+impl JudgedBodies {
+    /// A place for a body with such headers.
+    pub(super) fn enter(&self, user: &UserId, headers: &HeaderMap) -> Result<Share, Fault> {
+        let weight = if headers.contains_key(header::CONTENT_ENCODING) { ENCODED_WEIGHT } else { 1 };
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = users.get(user).copied().unwrap_or(0);
+        if taken + weight > MAX_BODIES {
+            let message = "Too many of your requests are sending bodies that a limit or a rule has to read: wait until one has ended";
+            return Err(Fault::new(FaultKind::UserConcurrency, message));
+        }
+        users.insert(user.clone(), taken + weight);
+        Ok(Share { bodies: self.clone(), user: user.clone(), weight })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut users = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match users.get_mut(&self.user) {
+            Some(taken) if *taken > self.weight => *taken -= self.weight,
+            _ => drop(users.remove(&self.user)),
+        }
+    }
+}
+
+/// The check of the body of a request, for what is wanted of it.
 pub(super) fn check(
     metering: Option<&Metering>,
-    headers: &HeaderMap,
-    query: Option<&str>,
-    (needs, wants_size): (Needs, bool),
-    budget: &Budget,
+    head: &Parts,
+    Wanted { needs, wants_size, is_strict }: Wanted,
+    (share, budget): (Share, &Budget),
 ) -> Result<(Box<dyn BodyCheck>, Judged), Fault> {
-    let content_type = only(headers, &header::CONTENT_TYPE, "Content-Type")?;
-    let coding = only(headers, &header::CONTENT_ENCODING, "Content-Encoding")?;
-    let judge = call::judge(metering, content_type, query, needs)?;
-    let judged = Judged(Arc::default());
+    let content_type = only(&head.headers, &header::CONTENT_TYPE, "Content-Type")?;
+    let coding = only(&head.headers, &header::CONTENT_ENCODING, "Content-Encoding")?;
+    let judge = call::judge(metering, content_type, head.uri.query(), needs)?;
+    let judged = Judged(Arc::new(Mutex::new(State { is_strict, ..State::default() })));
     let mut decoder = Decoder::new(Reading { judge, judged: judged.clone(), wants_size });
     let mut room = None;
     if let Some(coding) = coding {
@@ -79,7 +135,7 @@ pub(super) fn check(
         room = Some(taken);
         decoder.set_coding(coding);
     }
-    let check = Check { decoder: Some(decoder), judged: judged.clone(), _room: room };
+    let check = Check { decoder: Some(decoder), judged: judged.clone(), _room: room, _share: share };
     Ok((Box::new(check), judged))
 }
 
@@ -98,6 +154,12 @@ fn only<'h>(
         return Err(Fault::new(FaultKind::UnjudgeableBody, message));
     }
     Ok(first.map(http::HeaderValue::as_bytes))
+}
+
+impl State {
+    fn passes(&self) -> bool {
+        self.refused.is_none() || !self.is_strict
+    }
 }
 
 impl Judged {
@@ -139,18 +201,19 @@ impl BodyCheck for Check {
         if let Some(decoder) = &mut self.decoder {
             decoder.decode(data);
         }
-        self.judged.lock().refused.is_none()
+        self.judged.lock().passes()
     }
 
     fn end(&mut self) -> bool {
         if let Some(mut reading) = self.decoder.take().and_then(|decoder| decoder.finish(true)) {
             reading.end();
         }
-        self.judged.lock().refused.is_none()
+        self.judged.lock().passes()
     }
 
     fn is_satisfied(&self) -> bool {
-        self.judged.lock().is_found
+        let state = self.judged.lock();
+        state.is_found || state.refused.is_some()
     }
 }
 

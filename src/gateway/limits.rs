@@ -7,7 +7,7 @@
 use super::{
     InFlight, Worker,
     context::RequestContext,
-    judging::{self, Judged},
+    judging::{self, Judged, Wanted},
     relay::{Outbound, send_fault},
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     day::Day,
     decide::TokenKind,
     fault::{Fault, FaultKind, LimitRefusal},
+    judge::MAX_MODEL,
     limits::{Admitted, Refusal},
     name::Owner,
     syntax::TokenKindValue,
@@ -67,6 +68,10 @@ pub(super) fn select<'r>(
     let facts = facts(caller, hit, owner);
     let Some(selected) = Selected::of(&table.limits, &facts)? else { return Ok(None) };
     let path_model = hit.captured_model(head.uri.path());
+    if path_model.as_ref().is_some_and(|model| model.len() > MAX_MODEL) {
+        let message = format!("The path has a model of more than {MAX_MODEL} bytes: send its name");
+        return Err(Fault::new(FaultKind::UnjudgeableBody, message));
+    }
     Ok(Some(Limiting { selected, facts, hit, path_model }))
 }
 
@@ -127,24 +132,31 @@ impl Limiting<'_> {
         let needs = self.needs();
         let size = upload.size().filter(|_| !head.headers.contains_key(http::header::CONTENT_ENCODING));
         let wants_size = size.is_none() && self.selected.needs_size();
-        let (check, judged) = judging::check(
-            endpoint.metering.as_deref(),
-            &head.headers,
-            head.uri.query(),
-            (needs, wants_size),
-            &worker.decoding,
-        )?;
+        let is_strict = self.selected.is_strict();
+        let checked = worker.judging.enter(self.facts.user, &head.headers).and_then(|share| {
+            let what = Wanted { needs, wants_size, is_strict };
+            judging::check(endpoint.metering.as_deref(), head, what, (share, &worker.decoding))
+        });
+        let (check, judged) = match checked {
+            Ok(checked) => checked,
+            Err(fault) if is_strict => return Err(fault),
+            // A limit that only warns refuses nothing: it counts without knowing the body.
+            Err(_) => {
+                self.admit(size.unwrap_or_default(), request, context).await?;
+                return Ok(upload);
+            }
+        };
         context.set_judged(judged.clone());
         let mut upload = upload.checked(check);
         let wait = endpoint.timeouts.first_byte;
         let read = worker.upstream.read_checked(&mut upload, worker.judged_body, wait).await;
         let read = read.map_err(|error| send_fault(&error, self.hit, context))?;
-        if read == ReadChecked::NoRoom {
+        if read == ReadChecked::NoRoom && is_strict {
             let message = "Too many bodies are held in memory for limits now: try again";
             return Err(Fault::new(FaultKind::Overloaded, message));
         }
         let model = self.path_model.clone().or_else(|| judged.model());
-        if needs.model && model.is_none() && read == ReadChecked::TooLarge {
+        if needs.model && model.is_none() && read == ReadChecked::TooLarge && is_strict {
             return Err(too_large(worker));
         }
         let is_whole = read == ReadChecked::Whole;
@@ -231,13 +243,16 @@ impl Limited {
             worker.limits.learn(provider, &mut usage, body_bytes);
             usage
         });
-        // The upstream bills nothing if it never answered: the connection failed, or tollgate refused the request after all.
-        let is_unsent =
-            record.fault.is_some_and(|kind| kind != FaultKind::ResponseRule) && !is_lost(completed.as_ref());
+        let fate = Fate::of(record, completed.as_ref());
         let bytes = record.bytes_in.saturating_add(record.bytes_out);
-        let of_call = |limit: &crate::compile::Limit| {
+        let of_call = |limit: &crate::compile::Limit, reserved: i128| {
             let amount = used(limit.measure, provider, completed.as_ref(), bytes, (&table.prices, day));
-            (!is_unsent).then_some(amount)
+            match fate {
+                Fate::NotSent => None,
+                Fate::Counted => Some(amount),
+                Fate::Unknown if limit.measure.needs_usage() => Some(amount.max(reserved)),
+                Fate::Unknown => Some(amount),
+            }
         };
         admitted.settle(of_call, now_ms());
     }
@@ -257,7 +272,47 @@ impl Limited {
     }
 }
 
-/// True if a request was sent and never answered: the upstream may bill its prompt.
-fn is_lost(usage: Option<&Usage>) -> bool {
-    usage.is_some_and(|usage| !usage.counters.is_zero())
+/// What is known of the usage of an ended call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Nothing was sent: it used nothing.
+    NotSent,
+    /// It used what was counted, which may be nothing.
+    Counted,
+    /// The upstream may have made an answer that nobody counted: at least what was reserved.
+    Unknown,
+}
+
+impl Fate {
+    fn of(record: &AccessRecord, usage: Option<&Usage>) -> Self {
+        if record.upstream.is_none() || record.fault.is_some_and(is_before_sending) {
+            return Self::NotSent;
+        }
+        let is_uncounted = usage.is_some_and(|usage| {
+            // The part of a stream that came is estimated from its text.
+            usage.not_counted.is_some() || usage.to_estimate.answer && !usage.streamed
+        });
+        match (record.fault, record.status) {
+            (Some(FaultKind::UpstreamTimeout), _) | (None, None) => Self::Unknown,
+            (None, Some(status)) if status.is_success() && is_uncounted => Self::Unknown,
+            _ => Self::Counted,
+        }
+    }
+}
+
+/// True for the faults of requests of which nothing reached the upstream.
+fn is_before_sending(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::UpstreamDns
+            | FaultKind::UpstreamDnsTimeout
+            | FaultKind::UpstreamDnsBusy
+            | FaultKind::UpstreamForbidden
+            | FaultKind::UpstreamRefused
+            | FaultKind::UpstreamUnreachable
+            | FaultKind::LocalError
+            | FaultKind::ProxyFailed
+            | FaultKind::UpstreamConnectTimeout
+            | FaultKind::UpstreamTls
+    )
 }

@@ -51,6 +51,7 @@ pub use body::Body;
 pub use coding::Budget as DecodingBudget;
 pub use events::{EventStreams, Events};
 pub use fault::refuse;
+pub use judging::JudgedBodies;
 pub use readiness::Readiness;
 pub use session::PageRequest;
 pub use staged_close::{brief_close, staged_close};
@@ -109,6 +110,8 @@ pub struct Worker {
     pub limits: LimitStates,
     /// The most bytes of a body that are read for limits and rules before it is sent.
     pub judged_body: usize,
+    /// The bodies that are read for limits and rules.
+    pub judging: JudgedBodies,
     /// True if answers say what is left of limits.
     pub limit_headers: bool,
     /// Tasks that a graceful shutdown waits for.

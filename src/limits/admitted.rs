@@ -65,8 +65,9 @@ pub(super) fn admit(all: &LimitStates, takes: Vec<Take>, now_ms: u64) -> Result<
     let mut shards: Vec<MutexGuard<'_, Shard>> =
         states.iter().zip(&takes).map(|(state, take)| state.shard_of(&take.key)).collect();
     let result = admit_locked(&mut shards, &takes, now_ms);
-    if result.is_err() {
-        forget_idle(&mut shards, &takes);
+    match &result {
+        Ok(_) => mark_changed(&mut shards, &takes),
+        Err(_) => forget_idle(&mut shards, &takes),
     }
     drop(shards);
     match result {
@@ -93,11 +94,7 @@ fn admit_locked(
 ) -> Result<(Vec<Option<Slot>>, bool), (usize, Refused)> {
     let mut entries: Vec<&mut Entry> = Vec::with_capacity(takes.len());
     for (shard, take) in shards.iter_mut().zip(takes) {
-        entries.push(if take.is_concurrent() {
-            shard.entries.entry(Arc::clone(&take.key)).or_default()
-        } else {
-            shard.changed(&take.key)
-        });
+        entries.push(shard.entries.entry(Arc::clone(&take.key)).or_default());
     }
     let before: Vec<Option<Balance>> =
         entries.iter().zip(takes).map(|(entry, take)| balance_to_warn(entry, take, now_ms)).collect();
@@ -120,10 +117,16 @@ fn admit_locked(
     Ok((slots, is_uncovered))
 }
 
-/// Removes the entries that a refused call made where concurrent calls are counted: nothing would remove them later, and a client
-/// chooses the names of models.
+/// Lets the store know of what changed. Concurrent calls are not stored.
+fn mark_changed(shards: &mut [MutexGuard<'_, Shard>], takes: &[Take]) {
+    for (shard, take) in shards.iter_mut().zip(takes).filter(|(_, take)| !take.is_concurrent()) {
+        shard.changed(&take.key);
+    }
+}
+
+/// Removes the entries that a refused call made: nothing would remove them later, and a client chooses the names of models.
 fn forget_idle(shards: &mut [MutexGuard<'_, Shard>], takes: &[Take]) {
-    for (shard, take) in shards.iter_mut().zip(takes).filter(|(_, take)| take.is_concurrent()) {
+    for (shard, take) in shards.iter_mut().zip(takes) {
         if shard.entries.get(&take.key).is_some_and(Entry::is_idle) {
             shard.entries.remove(&take.key);
         }
@@ -153,10 +156,12 @@ impl Admitted {
         self.is_uncovered.then(|| self.all.0.cover.ask())
     }
 
-    /// The end of the call: what it used of each limit counts in place of what it reserved. None gives all back.
-    pub fn settle(mut self, used: impl Fn(&Limit) -> Option<i128>, now_ms: u64) {
+    /// The end of the call: what it used of each limit counts in place of what it reserved, which is the second argument of `used`.
+    /// None gives all back.
+    pub fn settle(mut self, used: impl Fn(&Limit, i128) -> Option<i128>, now_ms: u64) {
         for part in &mut self.parts {
-            let used = used(&part.take.limit);
+            let reserved = part.slot.as_ref().map_or(0, Slot::reserved);
+            let used = used(&part.take.limit, reserved);
             part.settle(used, now_ms);
         }
         self.parts.clear();

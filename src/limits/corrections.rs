@@ -44,16 +44,15 @@ impl PriceChange<'_> {
         old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))
     }
 
-    /// What so many units of a model cost more than before, on a day.
-    fn difference(&self, key: &UsageKey, counters: &Counters, day: Day, currency: Currency) -> i128 {
+    /// What so many units of a model cost on a day, before and after.
+    fn costs(&self, key: &UsageKey, counters: &Counters, day: Day, currency: Currency) -> Costs {
         let cost = |prices: &Prices| {
             let price =
                 prices.find(&key.provider, &key.model, day).filter(|price| price.currency == currency);
-            price.map_or(0, |price| {
-                i128::try_from(price.cost(counters, key.context).pico).unwrap_or(i128::MAX)
-            })
+            let pico = price.map_or(0, |price| price.cost(counters, key.context).pico);
+            i128::try_from(pico).unwrap_or(i128::MAX)
         };
-        cost(self.new).saturating_sub(cost(self.old))
+        Costs { old: cost(self.old), new: cost(self.new) }
     }
 }
 

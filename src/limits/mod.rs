@@ -42,7 +42,6 @@ use crate::{
     access_record::Usage,
     call_limits::take::{Learned, Take},
     compile::Limit,
-    name::LimitId,
 };
 use state::LimitState;
 
@@ -52,8 +51,8 @@ pub struct LimitStates(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// By id. A limit that is gone keeps its state: it may come back.
-    states: ArcSwap<BTreeMap<LimitId, Arc<LimitState>>>,
+    /// By the id of the counters. A limit that is gone keeps its state: it may come back.
+    states: ArcSwap<BTreeMap<Arc<str>, Arc<LimitState>>>,
     learned: Mutex<Learned>,
     grants: Grants,
     cover: cover::Cover,
@@ -95,28 +94,28 @@ impl LimitStates {
 
     /// The state of a limit.
     fn state(&self, limit: &Arc<Limit>) -> Arc<LimitState> {
-        if let Some(state) = self.0.states.load().get(&limit.id) {
+        if let Some(state) = self.0.states.load().get(&limit.counter_id) {
             state.describe(limit);
             return Arc::clone(state);
         }
-        let state = self.state_of(&limit.id);
+        let state = self.state_of(&limit.counter_id);
         state.describe(limit);
         state
     }
 
-    fn state_of(&self, id: &LimitId) -> Arc<LimitState> {
+    fn state_of(&self, id: &Arc<str>) -> Arc<LimitState> {
         let mut made = None;
         self.0.states.rcu(|states| {
             if let Some(state) = states.get(id) {
                 made = Some(Arc::clone(state));
                 return Arc::clone(states);
             }
-            let state = Arc::clone(made.get_or_insert_with(|| Arc::new(LimitState::new(id.clone()))));
+            let state = Arc::clone(made.get_or_insert_with(|| Arc::new(LimitState::new(Arc::clone(id)))));
             let mut more = BTreeMap::clone(states);
-            more.insert(id.clone(), state);
+            more.insert(Arc::clone(id), state);
             Arc::new(more)
         });
-        made.unwrap_or_else(|| Arc::new(LimitState::new(id.clone())))
+        made.unwrap_or_else(|| Arc::new(LimitState::new(Arc::clone(id))))
     }
 
     fn states(&self) -> Vec<Arc<LimitState>> {

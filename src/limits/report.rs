@@ -27,7 +27,7 @@ impl LimitStates {
         is_wanted: impl Fn(&[(Per, String)]) -> bool,
         amount: impl Fn(&[(Per, String)]) -> Option<i128>,
     ) -> Vec<LimitReport> {
-        let Some(state) = self.0.states.load().get(&limit.id).cloned() else { return Vec::new() };
+        let Some(state) = self.0.states.load().get(&limit.counter_id).cloned() else { return Vec::new() };
         let mut reports = Vec::new();
         for shard in state.shards() {
             for (key, entry) in &shard.entries {
@@ -53,7 +53,9 @@ impl LimitStates {
         let count = |state: &Arc<LimitState>| {
             let (admitted, refused) =
                 (state.admitted.load(Ordering::Relaxed), state.refused.load(Ordering::Relaxed));
-            (state.id.to_string(), admitted, refused)
+            // Without the unit.
+            let id = state.id.split(' ').next().unwrap_or_default();
+            (id.to_owned(), admitted, refused)
         };
         self.0.states.load().values().map(count).collect()
     }

@@ -16,7 +16,6 @@ use super::{cover::Room, warned::Warned};
 use crate::{
     call_limits::{concurrent::Concurrent, counter::Counter},
     compile::{Limit, Measure},
-    name::LimitId,
     syntax::OverValue,
     window::Window,
 };
@@ -27,7 +26,7 @@ pub const SHARDS: usize = 16;
 /// The counters of one limit.
 #[derive(Debug)]
 pub(super) struct LimitState {
-    pub(super) id: LimitId,
+    pub(super) id: Arc<str>,
     /// The limit as it was at its last admission. None after a restart, until then.
     limit: ArcSwapOption<Limit>,
     shards: [Mutex<Shard>; SHARDS],
@@ -57,7 +56,7 @@ pub(super) struct Entry {
 }
 
 impl LimitState {
-    pub(super) fn new(id: LimitId) -> Self {
+    pub(super) fn new(id: Arc<str>) -> Self {
         Self {
             id,
             limit: ArcSwapOption::empty(),

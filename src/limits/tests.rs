@@ -53,7 +53,7 @@ fn threads_admit_exactly_the_amount() {
                 scope.spawn(move || {
                     barrier.wait();
                     let calls = (0..200).filter_map(|_| states.admit(takes(&limits, "k", 1), now).ok());
-                    calls.map(|admitted| admitted.settle(|_| Some(1), now)).count()
+                    calls.map(|admitted| admitted.settle(|_, _| Some(1), now)).count()
                 })
             })
             .collect();
@@ -89,7 +89,7 @@ fn a_refused_call_leaves_no_key_behind() {
         takes[1].key = "k".into();
         takes
     };
-    states.admit(both("first"), 0).unwrap().settle(|_| Some(1), 0);
+    states.admit(both("first"), 0).unwrap().settle(|_, _| Some(1), 0);
     for number in 0..100 {
         assert_eq!(states.admit(both(&number.to_string()), 0).unwrap_err().limit.id.as_str(), "b");
     }
@@ -103,18 +103,18 @@ fn a_call_without_a_settlement_counts_what_it_reserved() {
     let left = |states: &LimitStates| {
         let probe = states.admit(takes(&limits, "k", 0), 0).unwrap();
         let left = probe.standings(0)[0].left;
-        probe.settle(|_| None, 0);
+        probe.settle(|_, _| None, 0);
         left
     };
     drop(states.admit(takes(&limits, "k", 40), 0).unwrap());
     assert_eq!(left(&states), 60);
-    states.admit(takes(&limits, "k", 40), 0).unwrap().settle(|_| Some(7), 0);
+    states.admit(takes(&limits, "k", 40), 0).unwrap().settle(|_, _| Some(7), 0);
     assert_eq!(left(&states), 53);
-    states.admit(takes(&limits, "k", 40), 0).unwrap().settle(|_| None, 0);
+    states.admit(takes(&limits, "k", 40), 0).unwrap().settle(|_, _| None, 0);
     assert_eq!(left(&states), 53);
     assert!(states.admit(takes(&limits, "k", 54), 0).is_err());
     // What running calls used beyond their reservation is carried on.
-    states.admit(takes(&limits, "k", 10), 0).unwrap().settle(|_| Some(200), 0);
+    states.admit(takes(&limits, "k", 10), 0).unwrap().settle(|_, _| Some(200), 0);
     assert!(states.admit(takes(&limits, "k", 0), 0).is_err());
 }
 
@@ -135,7 +135,7 @@ async fn a_kill_lets_no_call_more_pass_and_a_clean_end_loses_nothing() {
         if let Some(covering) = admitted.covering() {
             assert!(covering.wait().await);
         }
-        admitted.settle(|_| Some(1), now);
+        admitted.settle(|_, _| Some(1), now);
     }
     let admitted_after =
         |states: &LimitStates| (0..60).filter(|_| states.admit(takes(&limits, "k", 1), now).is_ok()).count();

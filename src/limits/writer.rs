@@ -18,7 +18,6 @@ use crate::{
     call_limits::counter::{Counter, Row, slot_span},
     clock::now_ms,
     compile::Limit,
-    name::LimitId,
     store::{LimitRow, Store, StoreError, StoredCounter},
     window::Window,
 };
@@ -74,14 +73,13 @@ pub async fn start(store: &Store, all: &LimitStates) -> Result<LimitWriter, Stor
 impl LimitStates {
     /// Takes a stored counter over.
     fn restore(&self, stored: &StoredCounter, now_ms: u64) {
-        let Some(id) = LimitId::new(&stored.limit) else { return };
         let rows = stored.rows.iter().map(|row| Row {
             mark: row.mark,
             start_ms: row.start_ms,
             end_ms: row.end_ms,
             used: row.used,
         });
-        let (state, key) = (self.state_of(&id), Arc::from(stored.key.as_str()));
+        let (state, key) = (self.state_of(&Arc::from(stored.limit.as_str())), Arc::from(stored.key.as_str()));
         let mut shard = state.shard_of(&key);
         let entry = shard.entries.entry(Arc::clone(&key)).or_default();
         if stored.rows.iter().all(|row| is_long_over(row, now_ms)) {

@@ -174,6 +174,8 @@ faults! {
     BodyTooLargeToJudge "body_too_large_to_judge" PAYLOAD_TOO_LARGE Client Useless "http_request_denied";
     /// No rule allows the caller the endpoint.
     EndpointNotAllowed "endpoint_not_allowed" FORBIDDEN Client Useless "http_request_denied";
+    /// A limit needs the model of a request, and the request names none.
+    ModelMissing "model_missing" BAD_REQUEST Client Useless "http_request_error";
     /// No rule allows the caller the model.
     ModelNotAllowed "model_not_allowed" FORBIDDEN Client Useless "http_request_denied";
     /// A limit of cost admits models with a price alone.

@@ -49,18 +49,23 @@ pub fn admit_call(held: &mut [Held<'_>], takes: &[Take], now_ms: u64) -> Result<
             && take.terms.over == Over::Reject
             && i128::from(one.running.running()) >= take.terms.amount
     };
-    if let Some(index) = held.iter().zip(takes).position(|pair| refuses(&pair)) {
+    let full = held.iter().zip(takes).position(|pair| refuses(&pair)).map(|index| {
         let left = takes[index].terms.amount.saturating_sub(i128::from(held[index].running.running()));
-        return Err(Refusal { index, refused: Refused { left, retry_after_ms: Some(CONCURRENT_RETRY_MS) } });
-    }
+        Refusal { index, refused: Refused { left, retry_after_ms: Some(CONCURRENT_RETRY_MS) } }
+    });
     let counted = held.iter_mut().zip(takes).enumerate().filter(|(_, (_, take))| !take.is_concurrent());
     let (indexes, mut asked): (Vec<usize>, Vec<Asked<'_>>) = counted
         .map(|(index, (one, take))| {
             (index, Asked { counter: &mut *one.counter, terms: &take.terms, asked: take.asked })
         })
         .unzip();
-    let slots = admit(&mut asked, now_ms)
-        .map_err(|refusal| Refusal { index: indexes[refusal.index], refused: refusal.refused })?;
+    let placed = |refusal: Refusal| Refusal { index: indexes[refusal.index], refused: refusal.refused };
+    if let Some(full) = full {
+        // A limit of another kind may refuse for longer.
+        let other = refusal(&mut asked, now_ms).map(placed);
+        return Err(other.filter(|other| wait(other.refused) > wait(full.refused)).unwrap_or(full));
+    }
+    let slots = admit(&mut asked, now_ms).map_err(placed)?;
     let mut slots = slots.into_iter();
     let mut made = Vec::with_capacity(takes.len());
     for (one, take) in held.iter_mut().zip(takes) {
@@ -79,6 +84,16 @@ pub fn admit_call(held: &mut [Held<'_>], takes: &[Take], now_ms: u64) -> Result<
 /// If any limit refuses, nothing is counted. Of several, the one with the longest wait is returned: before that, no retry passes.
 /// Limits that only warn count and never refuse.
 pub fn admit(all: &mut [Asked<'_>], now_ms: u64) -> Result<Vec<Slot>, Refusal> {
+    match refusal(all, now_ms) {
+        Some(refusal) => Err(refusal),
+        None => {
+            Ok(all.iter_mut().map(|one| one.counter.take_checked(one.terms, now_ms, one.asked)).collect())
+        }
+    }
+}
+
+/// The refusal with the longest wait, if there is any. Nothing is counted.
+fn refusal(all: &mut [Asked<'_>], now_ms: u64) -> Option<Refusal> {
     let mut longest: Option<Refusal> = None;
     for (index, Asked { counter, terms, asked }) in all.iter_mut().enumerate() {
         let Err(refused) = counter.check(terms, now_ms, *asked) else { continue };
@@ -86,12 +101,7 @@ pub fn admit(all: &mut [Asked<'_>], now_ms: u64) -> Result<Vec<Slot>, Refusal> {
             longest = Some(Refusal { index, refused });
         }
     }
-    match longest {
-        Some(refusal) => Err(refusal),
-        None => {
-            Ok(all.iter_mut().map(|one| one.counter.take_checked(one.terms, now_ms, one.asked)).collect())
-        }
-    }
+    longest
 }
 
 /// Orders waits: never is the longest.

@@ -14,7 +14,7 @@ use crate::{
     language::{
         bind,
         compile::{Allow, CallFacts, Limit, Limits, metering::Metering},
-        syntax::ReserveValue,
+        syntax::{OverValue, ReserveValue},
     },
     request::judge::{Judge, Needs, Places, Unjudgeable, query_names_model},
 };
@@ -47,7 +47,8 @@ impl Selected {
         if limits.is_empty() {
             return Ok(None);
         }
-        let matching: Vec<_> = limits.matching(call).cloned().collect();
+        let is_exempt = |limit: &Limit| limit.amount_of(call.user_name).is_none();
+        let matching: Vec<_> = limits.matching(call).filter(|limit| !is_exempt(limit)).cloned().collect();
         let rules = limits.rules(call);
         let has_rules = rules.clone().next().is_some();
         let allowing: Vec<_> = rules.filter(|rule| rule.allows_endpoint(call)).cloned().collect();
@@ -81,22 +82,36 @@ impl Selected {
         self.limits.iter().any(|limit| limit.measure.needs_usage() && limit.reserve != ReserveValue::None)
     }
 
-    /// Fails if no rule allows the model of the call.
+    /// True if a body that could be read in two ways has to be refused: a rule on models, or a limit that refuses, needs it.
+    pub fn is_strict(&self) -> bool {
+        let rejects = |limit: &Arc<Limit>| limit.over == OverValue::Reject;
+        self.rules_on_models()
+            || self
+                .limits
+                .iter()
+                .filter(|limit| rejects(limit))
+                .any(|limit| limit.needs_model() || limit.needs_cap())
+    }
+
+    /// Fails if no rule allows the model of the call, or if a limit needs a model and the call names none.
     pub fn check_model(
         &self,
         call: &CallFacts<'_>,
         endpoint: &bind::Endpoint,
         model: Option<&str>,
     ) -> Result<(), Fault> {
-        let Some(rules) = self.rules.as_ref().filter(|_| self.rules_on_models()) else { return Ok(()) };
         let names_model = endpoint.metering.as_ref().is_some_and(|one| one.names_model());
+        // Without a body, which these are sent without, a request asks no model for anything.
+        let asks_nothing =
+            endpoint.upgrade.is_none() && matches!(endpoint.method, Method::GET | Method::HEAD);
+        if model.is_none() && names_model && !asks_nothing {
+            self.check_missing()?;
+        }
+        let Some(rules) = self.rules.as_ref().filter(|_| self.rules_on_models()) else { return Ok(()) };
         match model {
             Some(model) if rules.iter().any(|rule| rule.models.matches(model)) => Ok(()),
             Some(model) => Err(model_not_allowed(rules, model)),
-            // Without a body, which these are sent without, a request asks no model for anything.
-            None if endpoint.upgrade.is_none() && matches!(endpoint.method, Method::GET | Method::HEAD) => {
-                Ok(())
-            }
+            None if asks_nothing => Ok(()),
             None if names_model => {
                 let message =
                     "The request names no model, and you may call some models alone: name one of them";
@@ -104,6 +119,15 @@ impl Selected {
             }
             None => Err(unknown_model(call)),
         }
+    }
+
+    /// Fails if a limit that refuses is for models: the upstream may take one that it is for by default.
+    fn check_missing(&self) -> Result<(), Fault> {
+        let mut limits = self.limits.iter().filter(|limit| limit.over == OverValue::Reject);
+        let Some(limit) = limits.find(|limit| limit.needs_model()) else { return Ok(()) };
+        let message =
+            format!("The request names no model, and the limit `{}` needs to know it: name it", limit.id);
+        Err(Fault::new(FaultKind::ModelMissing, message))
     }
 
     /// The limits for a model, by id.

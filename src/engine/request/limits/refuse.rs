@@ -11,9 +11,8 @@ pub fn exceeded(limit: &Limit, refused: &Refused, asked: i128, amount: i128) -> 
     let retry_after_s = refused.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1));
     let measure = limit.measure;
     let window = limit.window_text();
-    let per = limit.per_text();
     let mut message = format!("The limit `{}` has no room: {}", limit.id, measure.shown(amount));
-    for part in [window, format!("per {per}")].iter().filter(|part| !part.is_empty()) {
+    for part in [window, limit.owner_text()].iter().filter(|part| !part.is_empty()) {
         message = format!("{message} {part}");
     }
     if measure.is_settled() && asked > 0 {

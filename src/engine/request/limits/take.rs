@@ -75,10 +75,18 @@ impl Selected {
         let mut takes = Vec::with_capacity(self.limits().len());
         for limit in self.for_model(body.model.as_deref()) {
             let Some(amount) = limit.amount_of(call.user_name) else { continue };
-            let Some(asked) = asked(limit, call, body, reckoning)? else { continue };
+            let asked = match asked(limit, call, body, reckoning) {
+                // A limit that only warns refuses nothing, whatever it does not know.
+                Err(_) if limit.over == OverValue::Warn => Some(0),
+                asked => asked?,
+            };
+            let Some(asked) = asked else { continue };
+            let terms = terms(limit, amount.saturating_add(extra(limit)));
+            // What was learned of other calls keeps no call out for ever.
+            let asked = if limit.reserve == ReserveValue::Max { asked } else { asked.min(terms.amount) };
             takes.push(Take {
                 key: key(limit, call, body.model.as_deref()),
-                terms: terms(limit, amount.saturating_add(extra(limit))),
+                terms,
                 limit: Arc::clone(limit),
                 asked,
             });

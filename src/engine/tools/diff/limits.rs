@@ -92,7 +92,7 @@ fn has_more_exceptions(was: &Limit, is: &Limit) -> bool {
 /// A limit in words.
 fn words(limit: &Limit) -> String {
     let mut words =
-        format!("{} {} per {}", limit.measure.shown(limit.amount), limit.window_text(), limit.per_text());
+        format!("{} {} {}", limit.measure.shown(limit.amount), limit.window_text(), limit.owner_text());
     words = words.replace("  ", " ");
     let filter = filter_words(&limit.filter);
     if !filter.is_empty() {

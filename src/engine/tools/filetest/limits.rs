@@ -162,6 +162,7 @@ impl LimitTests {
             token_kind: caller.token.unwrap_or(TokenKindValue::Proxy),
             provider: &hit.provider.name,
             endpoint: &hit.endpoint().name,
+            is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
             key: match caller.key {
                 Some(KeyValue::Shared) => KeyOwner::Shared,
                 Some(KeyValue::Own) => KeyOwner::Own,

@@ -95,6 +95,7 @@ impl Reader<'_> {
         self.useless_keys(limit, measure, pointer);
         let except = self.except(limit, measure, &per, pointer);
         Some(Limit {
+            counter_id: format!("{} {}", limit.id, measure.unit()).into(),
             id: LimitId::new(&limit.id)?,
             at: self.at(&format!("{pointer}/id")),
             filter,

@@ -44,6 +44,8 @@ pub struct LimitFile {
 pub struct Limit {
     /// What was used belongs to it.
     pub id: LimitId,
+    /// The name of its counters: the id, and what is counted. What was used in one unit is nothing in another.
+    pub counter_id: Arc<str>,
     /// The place of the limit in its file.
     pub at: Location,
     /// The requests that it is for.
@@ -144,6 +146,14 @@ impl Measure {
         }
     }
 
+    /// The name of what is counted, with its unit: `tokens`, `cost USD`.
+    pub fn unit(self) -> String {
+        match self {
+            Self::Cost(currency) => format!("cost {currency}"),
+            other => other.name().to_owned(),
+        }
+    }
+
     /// True if what a request uses is known at its end alone.
     pub const fn is_settled(self) -> bool {
         match self {
@@ -163,12 +173,12 @@ impl Measure {
         let size = amount.unsigned_abs();
         match self {
             Self::Cost(currency) => format!("{sign}{}", Money { pico: size, currency }),
-            Self::Requests => format!("{sign}{size} requests"),
-            Self::Tokens => format!("{sign}{size} tokens"),
-            Self::InputTokens => format!("{sign}{size} tokens of prompts"),
-            Self::OutputTokens => format!("{sign}{size} tokens of answers"),
-            Self::Bytes => format!("{sign}{size} bytes"),
-            Self::Concurrent => format!("{sign}{size} requests at a time"),
+            Self::Requests => format!("{sign}{size} {}", plural(size, "request")),
+            Self::Tokens => format!("{sign}{size} {}", plural(size, "token")),
+            Self::InputTokens => format!("{sign}{size} {} of prompts", plural(size, "token")),
+            Self::OutputTokens => format!("{sign}{size} {} of answers", plural(size, "token")),
+            Self::Bytes => format!("{sign}{size} {}", plural(size, "byte")),
+            Self::Concurrent => format!("{sign}{size} {} at a time", plural(size, "request")),
         }
     }
 
@@ -181,6 +191,10 @@ impl Measure {
             _ => format!("{sign}{size}"),
         }
     }
+}
+
+fn plural(number: u128, unit: &str) -> String {
+    if number == 1 { unit.to_owned() } else { format!("{unit}s") }
 }
 
 /// A length in its largest whole unit: `60 s` is `1 min`.
@@ -235,6 +249,11 @@ impl Limit {
                 format!("{every} ({})", zone.name())
             }
         }
+    }
+
+    /// Whose its amount is, in a sentence: `per user`, `for everybody`.
+    pub fn owner_text(&self) -> String {
+        if self.per.is_empty() { "for everybody".to_owned() } else { format!("per {}", self.per_text()) }
     }
 
     /// The amounts that it has, for people: `user`, `group and model`, `all`.
