@@ -105,7 +105,9 @@ fn crowd(requests: usize) {
             }
             number
         });
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
         over.store(true, Ordering::Release);
         assert!(reloads.join().unwrap() > 0);
     });

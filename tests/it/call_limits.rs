@@ -86,8 +86,13 @@ fn passes_soon(world: &mut World, after: &str) {
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/// The end of a call that was begun, with both its ends.
+type End = fn(Wire, Wire);
+/// With its name.
+type NamedEnd = (&'static str, End);
+
 /// The ways in which a call ends. Each is begun and has a place.
-const ENDS: &[(&str, fn(Wire, Wire))] = &[
+const ENDS: &[NamedEnd] = &[
     ("a whole answer", |mut client, mut upstream| {
         upstream.send(Answer::new("200 OK").body("ok").bytes());
         assert_eq!(client.answer().unwrap().head.status(), 200);
@@ -312,6 +317,9 @@ fn a_refused_request_uses_up_nothing() {
 
 // === the refusal ===
 
+/// The endpoint, the limit, the least and the most seconds of `Retry-After`, and whether no other try helps.
+type Refusal = (&'static str, &'static str, Option<(u64, u64)>, bool);
+
 /// The `Retry-After` of a refusal.
 fn retry_after(answer: &Message) -> Option<u64> {
     answer.head.get("retry-after").map(|seconds| seconds.parse().unwrap())
@@ -330,7 +338,7 @@ fn a_refusal_has_the_shape_of_its_endpoint_and_says_when_to_try_again() {
         limit("soon", "post", "{ sliding = \"40s\" }"),
     ];
     let mut world = World::limited(&limits.concat(), ENDPOINTS, &[]);
-    let cases: [(&str, &str, Option<(u64, u64)>, bool); 3] = [
+    let cases: [Refusal; 3] = [
         ("chat", "never", None, true),
         ("messages", "later", Some((3_600, 7_400)), true),
         ("post", "soon", Some((1, 41)), false),
@@ -438,8 +446,11 @@ fn answered(upstream: &mut Wire, status: &str, body: &str) {
     ));
 }
 
-/// The ends of calls, and the least and the most tokens that they use.
-const USES: &[(&str, (i64, i64), fn(Wire, Wire))] = &[
+/// The name of an end, the least and the most tokens that its call uses, and the end.
+type Use = (&'static str, (i64, i64), End);
+
+/// The ends of calls, and what they use.
+const USES: &[Use] = &[
     ("counts in one piece", (17, 17), |mut client, mut upstream| {
         answered(&mut upstream, "200 OK", &format!("{{\"model\":\"m-1\",{USAGE}}}"));
         client.answer().unwrap();
