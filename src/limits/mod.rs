@@ -34,9 +34,9 @@ use arc_swap::ArcSwap;
 pub use admitted::{Admitted, Refusal, Standing};
 pub use corrections::PriceChange;
 pub use cover::Covering;
-pub use grants::Grants;
-pub use report::LimitReport;
-pub use writer::{LimitWriter, start};
+pub use grants::{Grants, MAX_GRANTS};
+pub use report::{LimitReport, LimitSum, ReportPage, key_parts, share};
+pub use writer::{LimitWriter, start, stored};
 
 use crate::{
     access_record::Usage,

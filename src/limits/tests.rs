@@ -12,7 +12,7 @@ use crate::{
     compile::{self, Files},
     name::FileName,
     store::Store,
-    syntax,
+    syntax::{self, Per},
 };
 
 /// The limits of a file.
@@ -149,4 +149,42 @@ async fn a_kill_lets_no_call_more_pass_and_a_clean_end_loses_nothing() {
     let ended = LimitStates::default();
     drop(start(&store, &ended).await.unwrap());
     assert_eq!(admitted_after(&ended), 30);
+}
+
+#[test]
+fn reports_come_in_pages_by_key() {
+    let (states, limits, now) = (LimitStates::default(), limits(PAIR), now_ms());
+    let key = |user: u8| format!("usr_{user:016x}");
+    for user in [3, 1, 2] {
+        for _ in 0..user {
+            states.admit(takes(&limits, &key(user), 1), now).unwrap().settle(|_| Some(1), now);
+        }
+    }
+    // A key of a time when the limit had amounts for something else.
+    states.admit(takes(&limits, "other", 1), now).unwrap().settle(|_| Some(1), now);
+    let check = |after: Option<u8>, max: usize, expected: &[(u8, i128)]| {
+        let after = after.map(key);
+        let page = ReportPage { after: after.as_deref(), max, now_ms: now };
+        let amount = |parts: &[(Per, String)]| (parts[0].1 != key(9)).then_some(10);
+        let report =
+            |report: LimitReport, amount| (report.share(amount) > 0.1).then_some(report.balance.used);
+        let found = states.page(&limits[0], page, amount, report);
+        let found: Vec<_> = found.iter().map(|(key, used)| (key.to_string(), *used)).collect();
+        let expected: Vec<_> = expected.iter().map(|(user, used)| (key(*user), *used)).collect();
+        assert_eq!(found, expected, "{after:?} {max}");
+    };
+    check(None, 9, &[(2, 2), (3, 3)]);
+    check(None, 1, &[(2, 2)]);
+    check(Some(2), 9, &[(3, 3)]);
+    check(Some(3), 9, &[]);
+    check(None, 0, &[]);
+    let unused = states.report(&limits[0], &key(7), 10, now);
+    assert_eq!((unused.balance.used, unused.balance.left, unused.share(10)), (0, 10, 0.0));
+    assert_eq!(unused.parts, [(Per::User, key(7))]);
+    let running = states.admit(takes(&limits, &key(1), 1), now).unwrap();
+    assert_eq!(states.report(&limits[1], &key(1), 3, now).balance.left, 2);
+    let sum = states.sum(&limits[0], now, |_| 3, |balance, amount| share(balance, amount) > 0.8);
+    assert_eq!(sum, LimitSum { near: 1, reserved: 1 });
+    running.settle(|_| Some(1), now);
+    assert_eq!(states.sum(&limits[0], now, |_| 3, |_, _| true), LimitSum { near: 3, reserved: 0 });
 }

@@ -70,6 +70,13 @@ pub async fn start(store: &Store, all: &LimitStates) -> Result<LimitWriter, Stor
     })
 }
 
+/// The counters as the store has them, for a command without a server. Nothing is written.
+pub async fn stored(store: &Store) -> Result<LimitStates, StoreError> {
+    let all = LimitStates::default();
+    drop(start(store, &all).await?);
+    Ok(all)
+}
+
 impl LimitStates {
     /// Takes a stored counter over.
     fn restore(&self, stored: &StoredCounter, now_ms: u64) {

@@ -2,6 +2,8 @@
 //!
 //! It knows no limit: ids and keys are text here. Read next: `limits`, which counts.
 
+use std::collections::BTreeMap;
+
 use super::{Act, Query, Result, Store, from_db, invalidation::Invalidates, to_db};
 use crate::name::{LimitId, UserId};
 
@@ -117,16 +119,36 @@ impl Store {
         Ok(true)
     }
 
-    /// Ends all grants of a user for a limit. Returns their number.
+    /// Ends all grants of a user for a limit. Returns the number of those that had not ended yet.
     pub async fn end_limit_grants(&self, limit: &LimitId, user: &UserId, act: &Act) -> Result<u64> {
         let mut transaction = self.begin().await?;
-        let delete = sqlx::query("DELETE FROM limit_grants WHERE limit_id = $1 AND user_id = $2");
-        let delete = delete.bind(limit.to_string()).bind(user.to_string());
+        let delete = "DELETE FROM limit_grants WHERE limit_id = $1 AND user_id = $2 AND until > $3";
+        let delete = sqlx::query(delete);
+        let delete = delete.bind(limit.to_string()).bind(user.to_string()).bind(to_db(act.at_ms));
         let ended = self.step(&mut transaction, delete).await?.rows_affected();
         if ended > 0 {
             self.commit_act(transaction, Invalidates::Nothing, act).await?;
         }
         Ok(ended)
+    }
+
+    /// The ids of the users with these names.
+    pub async fn users_named(&self, names: &[String]) -> Result<BTreeMap<UserId, String>> {
+        let query = "SELECT id, name FROM users WHERE name IN (SELECT value FROM json_each($1))";
+        let rows = self.read(sqlx::query(query).bind(serde_json::json!(names).to_string())).await?;
+        rows.iter().map(|row| Ok((self.user_id(row, "id")?, self.get(row, "name")?))).collect()
+    }
+
+    /// The users of these tokens, and those of all tokens that these users have, by the token's id.
+    pub async fn token_users(&self, tokens: &[String], users: &[String]) -> Result<BTreeMap<String, UserId>> {
+        let query = "WITH all_tokens AS (
+                         SELECT id, user_id FROM tokens UNION ALL SELECT id, user_id FROM paste_tokens
+                     )
+                     SELECT id, user_id FROM all_tokens WHERE id IN (SELECT value FROM json_each($1))
+                     UNION SELECT id, user_id FROM all_tokens WHERE user_id IN (SELECT value FROM json_each($2))";
+        let (tokens, users) = (serde_json::json!(tokens).to_string(), serde_json::json!(users).to_string());
+        let rows = self.read(sqlx::query(query).bind(tokens).bind(users)).await?;
+        rows.iter().map(|row| Ok((self.get(row, "id")?, self.user_id(row, "user_id")?))).collect()
     }
 }
 
