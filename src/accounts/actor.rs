@@ -18,6 +18,8 @@ pub const ACTIONS: &[&str] = &[
     "credentials.bind",
     "credentials.change",
     "credentials.confirm",
+    "limit.grant",
+    "limit.grant_end",
     "master_key.replace",
     "master_key.replaced",
     "paste_token.create",

@@ -14,6 +14,7 @@ mod explain;
 mod fields;
 mod findings;
 mod json;
+mod limits;
 mod listing;
 mod openapi;
 mod operations;
@@ -52,6 +53,10 @@ pub use self::{
     },
     findings::{FileFinding, FileFindings},
     json::parse as parse_json,
+    limits::{
+        AllowRule, EndedGrants, GrantOfLimit, LimitBalance, LimitCounters, LimitGrantDocument, LimitKey,
+        LimitScope, LimitsReport, NewLimitGrant,
+    },
     listing::{Group, ListedUser, UserNumbers},
     openapi::openapi,
     operations::{Access, FileOperation, OPERATIONS, Operation, OperationId, OperationMatch, find},
@@ -87,6 +92,7 @@ use crate::{
     fields::DeclaredFields,
     files::{Found, Live, ReloadError, ServingFiles, Status},
     ledger::{Ledger, UsageBacklog},
+    limits::LimitStates,
     listener_tls::ListenerTls,
     name::Owner,
     recorder::Drops,
@@ -144,6 +150,8 @@ pub struct LiveFiles {
     pub ledger: Ledger,
     /// The figures of finished calls.
     pub traffic: Traffic,
+    /// The counters of limits.
+    pub limits: LimitStates,
     /// The logins whose last refresh failed.
     pub refreshes: RefreshProblems,
     /// What overviews read from the store.
@@ -314,6 +322,10 @@ impl Admin {
             Id::GetRecentUsage => self.recent_usage(request, None).await,
             Id::GetMyUsage => self.usage(request, Some(&request.caller()?.id)).await,
             Id::GetMyRecentUsage => self.recent_usage(request, Some(&request.caller()?.id)).await,
+            Id::GetLimits => self.limits(request).await,
+            Id::GetMyLimits => self.my_limits(request).await,
+            Id::GrantLimit => self.grant_limit(request).await,
+            Id::EndLimitGrants => self.end_limit_grants(first, second, request).await,
             Id::GetFields => self.fields_of(request).await,
             Id::GetMyFields => self.fields(Some(request.own()?), request).await,
             Id::ListMyProviders | Id::ListEndpoints => Ok(providers::reachable(request)),

@@ -15,6 +15,7 @@ use super::{
     explain::ExplainRequest,
     fields::{self, CredentialFields},
     findings::{self, FileFindings},
+    limits::{self, EndedGrants, LimitGrantDocument, LimitsReport, NewLimitGrant},
     listing::{self, Group, ListedUser, UserNumbers},
     overview::{self, Overview, StatusEvent},
     owners::OwnerCredentials,
@@ -95,6 +96,10 @@ pub enum OperationId {
     GetRecentUsage,
     GetMyUsage,
     GetMyRecentUsage,
+    GetLimits,
+    GetMyLimits,
+    GrantLimit,
+    EndLimitGrants,
     GetMyFields,
     ListMyProviders,
     ProbeMyProvider,
@@ -468,6 +473,13 @@ pub static OPERATIONS: &[Operation] = &[
     new::<UsageReport>(OperationId::GetUsage, "GET", "/admin/usage", Access::Admin, "Usage of all users, by dimensions and time").with_csv(usage::ALL_REPORT),
     new::<RecentExchanges>(OperationId::GetRecentUsage, "GET", "/admin/usage/recent", Access::Admin, "The last exchanges of all users").with_csv(usage::ALL_RECENT),
 
+    new::<LimitsReport>(OperationId::GetLimits, "GET", "/admin/limits", Access::Admin, "What is used and left of limits, of all users or one; at most 1000 amounts a page").paged()
+        .parameters(limits::ALL),
+    new::<LimitGrantDocument>(OperationId::GrantLimit, "POST", "/admin/limits/grants", Access::Admin, "Grant a user more than the amount of a limit, for a time. It is in effect at once, and ends by itself")
+        .body::<NewLimitGrant>().created().faults(NOT_FOUND),
+    new::<EndedGrants>(OperationId::EndLimitGrants, "DELETE", "/admin/limits/grants/{limit}/{user}", Access::Admin, "End all grants of a user for a limit now")
+        .faults(NOT_FOUND),
+
     new::<RekeyStatus>(OperationId::StartRekey, "POST", "/admin/rekey", Access::Local, "Start a master-key rotation to the key in `master-key.next` (control socket only)")
         .accepted(),
     new::<RekeyStatus>(OperationId::GetRekeyStatus, "GET", "/admin/rekey", Access::Local, "Progress of the master-key rotation (control socket only)"),
@@ -486,6 +498,8 @@ pub static OPERATIONS: &[Operation] = &[
         .faults(&[FaultKind::NotFound, FaultKind::TokenScope, FaultKind::ConfigRejected]),
     new::<UsageReport>(OperationId::GetMyUsage, "GET", "/auth/usage", Access::User, "The caller's usage, by dimensions and time").with_csv(usage::OWN_REPORT),
     new::<RecentExchanges>(OperationId::GetMyRecentUsage, "GET", "/auth/usage/recent", Access::User, "The caller's last exchanges").with_csv(usage::OWN_RECENT),
+    new::<LimitsReport>(OperationId::GetMyLimits, "GET", "/auth/limits", Access::User, "What is used and left of the limits that the caller's requests take from, and the rules for models and endpoints; at most 1000 amounts a page").paged()
+        .parameters(limits::OWN),
     new::<payloads::Rotated>(OperationId::RotateMyToken, "POST", "/auth/rotate", Access::User, "Rotate the calling token, or the one that the calling session was started with; it and its paste tokens stay valid for an hour")
         .faults(&[FaultKind::TooManyTokens]),
     new::<Tokens>(OperationId::ListMyTokens, "GET", "/auth/tokens", Access::User, "List the caller's tokens").paged(),

@@ -167,10 +167,10 @@ fn is_read(request: &Request) -> bool {
     request.method == Method::GET || request.method == Method::HEAD || only_reads()
 }
 
-/// True for a usage report, which may read for seconds.
+/// True for a report of usage or limits, which may read for seconds.
 fn is_report(request: &Request) -> Result<bool, Fault> {
     let id = request.operation()?.operation.id;
-    Ok(matches!(id, OperationId::GetMyUsage | OperationId::GetMyRecentUsage))
+    Ok(matches!(id, OperationId::GetMyUsage | OperationId::GetMyRecentUsage | OperationId::GetMyLimits))
 }
 
 impl Lane {

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     Admin, ApiResult, Principal, Request, Response, page::invalid_query, scope::is_visible, store_fault,
+    users::invalid_user,
 };
 use crate::{
     clock::{now_ms, utc},
@@ -169,8 +170,7 @@ impl Admin {
             [user] => Ok(Some(user.id.to_string())),
             // The usage of a deleted user stays.
             [] if UserId::new(&given).is_some() => Ok(Some(given)),
-            [] => Err(invalid_query("?user=: no user has this id or name")),
-            _ => Err(invalid_query("?user=: several users have this name: give an id")),
+            others => Err(invalid_user(others.len())),
         }
     }
 }

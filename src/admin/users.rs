@@ -6,6 +6,7 @@ use super::{
     Admin, ApiResult, Request, Response, body, document,
     document::ValueRules,
     json,
+    page::invalid_query,
     payloads::{MadeUser, NewUser, User, UserPatch},
     pointer, store_fault,
 };
@@ -20,6 +21,14 @@ use crate::{
 /// The fault for a user who does not exist.
 pub(super) fn user_not_found() -> Fault {
     Fault::new(FaultKind::NotFound, "User not found").because(Cause::UnknownUser)
+}
+
+/// The fault for `?user=` if so many users have the id or name that it gives.
+pub(super) fn invalid_user(found: usize) -> Fault {
+    invalid_query(match found {
+        0 => "?user=: no user has this id or name",
+        _ => "?user=: several users have this name: give an id",
+    })
 }
 
 /// The fault for a new user without a name, which is also refused if it is empty or not a text.

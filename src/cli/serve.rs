@@ -133,6 +133,7 @@ async fn start(
         tls: base.tls.clone(),
         ledger: ledger.clone(),
         traffic: traffic.clone(),
+        limits: base.limits.clone(),
         refreshes: refresher.problems().clone(),
         overview: StoredFacts::default(),
         url: super::own_url::of_server(settings, base.bound.address),

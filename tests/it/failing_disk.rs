@@ -29,6 +29,9 @@ const UNCONFIRMED: (&str, &str) = (
     "The store failed during this change: it is not in effect, but may be after a crash of tollgate; try again, and after a crash check whether it was made",
 );
 
+/// A limit that grants can be for. No request is ever counted in it.
+const LIMITS: &str = "[[limit]]\nid = \"per-user\"\nrequests = 100\nwindow = \"total\"\n";
+
 /// A gateway on a disk that can fail.
 struct Failing {
     home: Home,
@@ -100,6 +103,7 @@ impl Call {
 impl Failing {
     fn new() -> Self {
         let (home, disk) = (Home::new(&[("t", &file(1))]), FaultyDisk::new());
+        home.write_limits("limits", LIMITS);
         let gateway = serve(&home, &disk);
         let admin = fs::read_to_string(home.data().join("admin-token")).unwrap();
         let admin = Api::new(gateway.address, admin.trim_end());
@@ -176,6 +180,16 @@ impl Failing {
                 call.api.done("PUT /auth/creds", &key());
                 Some(Call { after_move: true, ..call })
             }
+            Id::GrantLimit => {
+                let grant = json!({ "user": self.user().0, "limit": "per-user", "amount": 5, "until": "2h" });
+                Some(admin("POST /admin/limits/grants".into(), grant))
+            }
+            Id::EndLimitGrants => {
+                let (user, _) = self.user();
+                let grant = json!({ "user": user, "limit": "per-user", "amount": 5, "until": "2h" });
+                self.admin.done("POST /admin/limits/grants", &grant);
+                Some(admin(format!("DELETE /admin/limits/grants/per-user/{user}"), Value::Null))
+            }
             Id::StartMySession => own("POST /auth/session", Value::Null),
             Id::EndMySession => {
                 let call = own("DELETE /auth/session", Value::Null)?;
@@ -218,6 +232,8 @@ impl Failing {
             | Id::GetUsage
             | Id::GetRecentUsage
             | Id::GetMyUsage
+            | Id::GetLimits
+            | Id::GetMyLimits
             | Id::GetMyRecentUsage
             | Id::GetFields
             | Id::GetMyFields
@@ -254,6 +270,7 @@ impl Failing {
              UNION ALL SELECT 'admin ' || hash FROM admin_tokens
              UNION ALL SELECT 'credential ' || owner || section || field || hex(sealed) || origins FROM credentials
              UNION ALL SELECT 'audit ' || hash FROM audit
+             UNION ALL SELECT 'grant ' || limit_id || user_id || amount || until FROM limit_grants
              UNION ALL SELECT 'change ' || seq FROM changes
              ORDER BY 1)",
         )

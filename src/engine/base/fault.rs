@@ -377,6 +377,10 @@ causes! {
     UnknownUser "unknown_user" Accounts;
     /// The token does not exist.
     UnknownToken "unknown_token" Accounts;
+    /// No file has a limit with this id, or it has no amount of the user's own.
+    UnknownLimit "unknown_limit" Files;
+    /// The user has no grant for the limit.
+    UnknownGrant "unknown_grant" Accounts;
 }
 
 /// The input that a [`Cause`] depends on.
