@@ -10,7 +10,7 @@ use crate::{
     escape,
     exporters::ExporterStatus,
     files::{FileState, FileStatus, Status},
-    name::Owner,
+    name::{LimitId, Owner},
     numbers::counted,
     recorder::RecentDrops,
     token::STORED_PREFIX,
@@ -31,7 +31,19 @@ pub(super) struct Facts<'f> {
     pub(super) refused: &'f [RefusedKey],
     /// Of the last hour.
     pub(super) drops: &'f [RecentDrops],
+    /// The limits with one amount for everybody that is nearly used up.
+    pub(super) limits: &'f [NearLimit],
     pub(super) now_ms: u64,
+}
+
+/// A limit whose one amount is nearly used up.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NearLimit {
+    pub(super) id: LimitId,
+    /// The share that is used or reserved.
+    pub(super) share: f64,
+    /// True if requests beyond it are refused.
+    pub(super) refuses: bool,
 }
 
 /// All entries, the worst first.
@@ -44,6 +56,7 @@ pub(super) fn attention(status: &Status, facts: Facts<'_>) -> Vec<Attention> {
     few(&mut all, facts.refreshes.iter().map(refresh_failed), Kind::RefreshFailed, Target::Shared);
     let expiring = facts.expiring.iter().map(|login| expires(login, facts.now_ms));
     few(&mut all, expiring, Kind::LoginExpires, Target::Shared);
+    few(&mut all, facts.limits.iter().map(limit_nearly_used), Kind::LimitNearlyUsed, Target::Usage);
     all.sort_by_key(|one| (one.severity, one.kind));
     all
 }
@@ -93,8 +106,20 @@ fn others(kind: Kind, number: usize) -> &'static str {
         Kind::KeyRefused => ("key that an upstream refuses", "keys that upstreams refuse"),
         Kind::RefreshFailed => ("login that is not refreshed", "logins that are not refreshed"),
         Kind::LoginExpires => ("login that expires", "logins that expire"),
+        Kind::LimitNearlyUsed => ("limit that is nearly used up", "limits that are nearly used up"),
     };
     if number == 1 { one } else { many }
+}
+
+fn limit_nearly_used(limit: &NearLimit) -> Attention {
+    let message =
+        format!("Of the limit `{}` for everybody, {:.0} % are used.", limit.id, limit.share * 100.0);
+    let action = if limit.refuses {
+        "Requests beyond it are refused. `tollgate limits` shows when it is free again; its file has the amount."
+    } else {
+        "Requests beyond it are counted, and pass. `tollgate limits` shows when it is free again."
+    };
+    entry(Kind::LimitNearlyUsed, Severity::Warning, &message, action, Target::Usage)
 }
 
 /// Problems of the machine, and of what tollgate sends and writes.
@@ -254,11 +279,37 @@ mod tests {
     }
 
     fn none() -> Facts<'static> {
-        Facts { moved: &[], expiring: &[], refreshes: &[], refused: &[], drops: &[], now_ms: 1000 }
+        Facts {
+            moved: &[],
+            expiring: &[],
+            refreshes: &[],
+            refused: &[],
+            drops: &[],
+            limits: &[],
+            now_ms: 1000,
+        }
     }
 
     fn kinds(all: &[Attention]) -> Vec<(Severity, Kind)> {
         all.iter().map(|one| (one.severity, one.kind)).collect()
+    }
+
+    fn near(id: &str, refuses: bool) -> NearLimit {
+        NearLimit { id: LimitId::new(id).unwrap(), share: 0.914, refuses }
+    }
+
+    #[test]
+    fn a_limit_that_is_nearly_used_up_is_named() {
+        let check = |refuses: bool, message: &str, action: &str| {
+            let all =
+                attention(&Status::default(), Facts { limits: &[near("team-month", refuses)], ..none() });
+            assert_eq!(all.len(), 1, "{all:?}");
+            assert_eq!(all[0].message, message);
+            assert!(all[0].action.starts_with(action), "{all:?}");
+        };
+        let message = "Of the limit `team-month` for everybody, 91 % are used.";
+        check(true, message, "Requests beyond it are refused.");
+        check(false, message, "Requests beyond it are counted, and pass.");
     }
 
     #[test]
@@ -300,6 +351,7 @@ mod tests {
             expiring: &expiring,
             refreshes: &refreshes,
             refused: &[refused],
+            limits: &[near("everybody", true)],
             now_ms: 1000,
         };
         let all = attention(&status, facts);
@@ -316,6 +368,7 @@ mod tests {
             (Severity::Warning, Kind::Dropped),
             (Severity::Warning, Kind::RefreshFailed),
             (Severity::Warning, Kind::LoginExpires),
+            (Severity::Warning, Kind::LimitNearlyUsed),
         ];
         assert_eq!(kinds(&all), expected);
         assert_eq!(all[3].message, "`bad.toml` is rejected, because of presets/base.toml.");

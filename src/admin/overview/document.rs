@@ -186,6 +186,8 @@ pub enum AttentionKind {
     RefreshFailed,
     /// A shared login expires, and cannot be refreshed.
     LoginExpires,
+    /// A limit with one amount for everybody is nearly used up.
+    LimitNearlyUsed,
 }
 
 /// How bad it is.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use self::attention::{Facts, attention};
+use self::attention::{Facts, NearLimit, attention};
 pub use self::{
     document::{
         Attention, AttentionKind, AttentionSeverity, AttentionTarget, Overview, OverviewDay,
@@ -27,9 +27,11 @@ use super::{
 };
 use crate::{
     clock::{now_ms, utc},
+    compile::Limits,
     fault::Fault,
     files::Status,
     rewrite::value_of,
+    syntax::OverValue,
 };
 
 /// An hour, in milliseconds.
@@ -79,12 +81,20 @@ impl Admin {
             with_store(files.with_load(&files.live.status()), Some(&self.store)).await;
         // A store that does not respond is not asked more.
         let stored = if is_readable { files.overview.get(self, request).await } else { None };
-        Ok(Response::json(StatusCode::OK, &files.overview_of(&status, stored.as_ref())))
+        Ok(Response::json(
+            StatusCode::OK,
+            &files.overview_of(&status, stored.as_ref(), &request.table.limits),
+        ))
     }
 }
 
 impl LiveFiles {
-    fn overview_of(&self, status: &Status, stored: Option<&Arc<stored::Stored>>) -> Overview {
+    fn overview_of(
+        &self,
+        status: &Status,
+        stored: Option<&Arc<stored::Stored>>,
+        limits: &Limits,
+    ) -> Overview {
         let (now_ms, load) = (now_ms(), self.admission.load());
         let (refreshes, refused) = (self.refreshes.get(), self.traffic.refused_keys());
         let facts = Facts {
@@ -93,6 +103,7 @@ impl LiveFiles {
             refreshes: &refreshes,
             refused: &refused,
             drops: &self.drops.since(now_ms.saturating_sub(HOUR_MS)),
+            limits: &self.near_limits(limits, now_ms),
             now_ms,
         };
         Overview {
@@ -103,6 +114,22 @@ impl LiveFiles {
             attention: attention(status, facts),
             setup: stored.map(|stored| stored.setup),
         }
+    }
+}
+
+/// The share from which a limit is nearly used up.
+const NEAR: f64 = 0.8;
+
+impl LiveFiles {
+    /// The limits with one amount for everybody that is nearly used up.
+    fn near_limits(&self, limits: &Limits, now_ms: u64) -> Vec<NearLimit> {
+        let shared = limits.all().iter().filter(|limit| limit.per.is_empty());
+        let near = shared.filter_map(|limit| {
+            let share = self.limits.report(limit, "", limit.amount, now_ms).share(limit.amount);
+            let refuses = limit.over == OverValue::Reject;
+            (share >= NEAR).then(|| NearLimit { id: limit.id.clone(), share, refuses })
+        });
+        near.collect()
     }
 }
 
