@@ -147,6 +147,7 @@ async fn start(
         ledger: ledger.clone(),
         exporters: exporters.states(),
         tls: base.tls.clone(),
+        limits: base.limits.clone(),
         started_at_ms,
     };
     let inputs = sinks::Inputs {

@@ -1,5 +1,7 @@
 //! Writes all metrics: the counts of exchanges, and the numbers of the process at this moment.
 
+use std::sync::Arc;
+
 use super::{
     WorkerCounts,
     counts::{CLOSE_CODES, Counts, EndpointCounts, STATUS_CLASSES, TokenCounts},
@@ -11,9 +13,13 @@ use crate::{
     access_record::Outcome,
     admission::Load,
     clock,
+    compile::Limit,
     fault::{Blame, FaultKind},
     files::{Status, Watching},
+    limits::{LimitStates, LimitSum, share},
     listener_tls::ListenerTls,
+    name::UserId,
+    syntax::Per,
     usage::{Counter, NotCounted},
 };
 
@@ -29,6 +35,8 @@ pub(super) fn text(counts: &Counts, workers: &[WorkerCounts], sources: &Sources,
     upstreams(&mut text, workers);
     config(&mut text, &sources.live.status());
     certificate(&mut text, sources.tls.as_ref());
+    stored(&mut text, sources);
+    limits(&mut text, sources);
     process(&mut text, sources);
     text.finish()
 }
@@ -229,12 +237,54 @@ fn config(text: &mut Exposition, status: &Status) {
     text.family(&table::MISSED).sample(&[], status.missed);
 }
 
-fn process(text: &mut Exposition, sources: &Sources) {
+fn stored(text: &mut Exposition, sources: &Sources) {
     text.family(&table::STORE_UP).sample(&[], u8::from(sources.store.responds()));
     let succeeded_ms = u128::from(clock::now_ms()).saturating_sub(sources.store.silence().as_millis());
     text.family(&table::STORE_TIME).sample(&[], Seconds(succeeded_ms));
     let pending = sources.ledger.backlog().and_then(|backlog| backlog.requests);
     text.family(&table::USAGE_PENDING).sample(&[], pending.unwrap_or_default());
+}
+
+/// The limits that are shown at most.
+const MAX_LIMITS: usize = 1000;
+/// The share from which an amount is nearly used up.
+const NEAR: f64 = 0.8;
+
+fn limits(text: &mut Exposition, sources: &Sources) {
+    let (states, table, now_ms) = (&sources.limits, sources.live.snapshot(), clock::now_ms());
+    let mut family = text.family(&table::LIMIT_REQUESTS);
+    for (limit, admitted, refused) in states.outcomes().into_iter().take(MAX_LIMITS) {
+        family.sample(&[&limit, "admitted"], admitted);
+        family.sample(&[&limit, "refused"], refused);
+    }
+    let all = || table.limits.all().iter().take(MAX_LIMITS);
+    let mut family = text.family(&table::LIMIT_USED);
+    for limit in all().filter(|limit| limit.per.is_empty()) {
+        let report = states.report(limit, "", limit.amount, now_ms);
+        family.sample(&[limit.id.as_str()], report.share(limit.amount));
+    }
+    let sums: Vec<_> = all().map(|limit| (limit, sum(states, limit, now_ms))).collect();
+    let mut family = text.family(&table::LIMIT_KEYS_NEAR);
+    for (limit, sum) in &sums {
+        family.sample(&[limit.id.as_str()], sum.near);
+    }
+    let mut family = text.family(&table::LIMIT_RESERVED);
+    for (limit, sum) in sums.iter().filter(|(limit, _)| limit.measure.is_settled()) {
+        family.sample(&[limit.id.as_str()], limit.measure.exact(sum.reserved));
+    }
+}
+
+/// What the amounts of a limit come to, with the grants of users.
+fn sum(states: &LimitStates, limit: &Arc<Limit>, now_ms: u64) -> LimitSum {
+    let amount = |parts: &[(Per, String)]| {
+        let user = parts.iter().find(|(per, _)| *per == Per::User).and_then(|(_, id)| UserId::new(id));
+        let extra = user.map_or(0, |user| states.grants().extra(&limit.id, &user, now_ms));
+        limit.amount.saturating_add(extra)
+    };
+    states.sum(limit, now_ms, amount, |balance, amount| share(balance, amount) > NEAR)
+}
+
+fn process(text: &mut Exposition, sources: &Sources) {
     let mut family = text.family(&table::DROPPED);
     for (queue, number) in sources.drops.numbers() {
         family.sample(&[&queue], number);

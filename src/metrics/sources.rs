@@ -1,4 +1,5 @@
-//! The parts of the process whose numbers are read at a scrape. Reading takes no lock that a warm request waits for.
+//! The parts of the process whose numbers are read at a scrape. Reading takes no lock that a warm request waits for, but those of
+//! limits, one after another: each is held while a sixteenth of a limit's amounts is summed.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::{
     exporters::ExporterStates,
     files::Live,
     ledger::Ledger,
+    limits::LimitStates,
     listener_tls::ListenerTls,
     recorder::Drops,
     upstream::ConnectionCounts,
@@ -30,6 +32,8 @@ pub struct Sources {
     pub exporters: ExporterStates,
     /// The certificate of the listeners, if they take TLS.
     pub tls: Option<ListenerTls>,
+    /// The counters of limits.
+    pub limits: LimitStates,
     /// The start of the process, in milliseconds since 1970.
     pub started_at_ms: u64,
 }

@@ -127,6 +127,14 @@ metrics! {
         "Time of the last poll of the store that succeeded.";
     USAGE_PENDING Gauge "tollgate_usage_pending_requests" []
         "Requests whose usage waits in memory because the store cannot be written, 0 while it can.";
+    LIMIT_REQUESTS Counter "tollgate_limit_requests_total" ["limit" "outcome"]
+        "Requests that a limit admitted or refused, by the limit's id; a request counts in each of its limits, a refused one in the one that refused it.";
+    LIMIT_USED Gauge "tollgate_limit_used_ratio" ["limit"]
+        "Share of the amount that is used or reserved, of limits with one amount for everybody.";
+    LIMIT_KEYS_NEAR Gauge "tollgate_limit_keys_near" ["limit"]
+        "Amounts of a limit of which more than 80 % are used or reserved. Other amounts of single users (`except`) are not known here.";
+    LIMIT_RESERVED Gauge "tollgate_limit_reserved" ["limit"]
+        "What running requests reserved, in units of what the limit counts; of a cost in units of its currency.";
     DROPPED Counter "tollgate_dropped_total" ["queue"]
         "Items that were dropped: by a full queue, or by a log that cannot be written.";
     EXPORTER_ENTRIES Counter "tollgate_exporter_entries_total" ["exporter" "signal" "result"]
