@@ -110,6 +110,18 @@ pub(super) async fn page<T: DeserializeOwned>(
     Ok((items, next))
 }
 
+/// Reads a page of a document. Returns it, and the path of the next page.
+pub(super) async fn document_page<T: DeserializeOwned>(
+    context: &Context<'_>,
+    path: &str,
+) -> anyhow::Result<(T, Option<String>)> {
+    let Page { body, next, .. } = answer(context, Method::GET, path, Bytes::new()).await?;
+    let document = serde_json::from_slice(&body).context(
+        "failed to read the response of the running tollgate: does its version differ from this command's?",
+    )?;
+    Ok((document, next))
+}
+
 /// Reads all pages of a list.
 pub(super) async fn pages<T: DeserializeOwned>(
     context: &Context<'_>,

@@ -14,6 +14,7 @@ pub mod import;
 pub mod import_worker;
 mod issued;
 mod own_url;
+pub mod limits;
 pub mod mock;
 mod neighbour;
 pub mod new;
@@ -117,6 +118,7 @@ enum Command {
     /// Set, list, confirm and remove credentials of users, groups and everybody
     Credential(credential::CredentialArgs),
     Usage(Box<usage::Args>),
+    Limits(limits::LimitsArgs),
     /// List the audit log, or verify it
     Audit(audit::AuditArgs),
     Backup(backup::Args),
@@ -240,6 +242,7 @@ fn run_command(command: Command, places: &Places) -> anyhow::Result<ExitCode> {
             with_context(places, async |context| credential::run(args, &context).await)
         }
         Command::Usage(args) => with_context(places, async |context| usage::run(&args, &context).await),
+        Command::Limits(args) => with_context(places, async |context| limits::run(&args, &context).await),
         Command::Backup(args) => block_on(backup::run(&args, &places.data()?)),
         Command::Restore(args) => block_on(restore::run(&args, places, &key_sources(places)?)),
         Command::ImportWorker(args) => {

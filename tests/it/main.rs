@@ -52,6 +52,7 @@ mod known_callers;
 mod lifecycle;
 mod limit_files;
 mod limits;
+mod limits_api;
 mod listener_tls;
 mod listing;
 mod llemtry;

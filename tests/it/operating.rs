@@ -76,7 +76,8 @@ fn run_in(dir: &Path, script: &str) {
 fn the_settings_and_probes_of_operating_exist() {
     let page = page("operating.md") + &page("kubernetes.yaml");
     let home = Home::shipped();
-    let help = ["serve", "status", "usage"].map(|command| home.done(&[command, "--help"], "")).concat();
+    let help =
+        ["serve", "status", "usage", "limits"].map(|command| home.done(&[command, "--help"], "")).concat();
     let words = |begin: &'static str| {
         let part = |one: char| one.is_ascii_alphanumeric() || one == '-' || one == '_';
         page.match_indices(begin).map(move |(at, _)| (at, part)).collect::<Vec<_>>()
