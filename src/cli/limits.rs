@@ -96,7 +96,6 @@ pub async fn run(args: &LimitsArgs, context: &Context<'_>) -> anyhow::Result<()>
         }
         Some(LimitsCommand::Revoke { user, limit }) => {
             let user = find_user(&context.store().await?, user).await?;
-            let limit_name = escape::value(limit);
             anyhow::ensure!(
                 crate::name::LimitId::new(limit).is_some(),
                 "`{limit}` is not the id of a limit: `tollgate limits` shows all"

@@ -268,7 +268,7 @@ fn rows(
         let report = |LimitReport { parts, balance }, amount: i128| {
             asked.is_near(&balance, amount).then_some((parts, amount, balance))
         };
-        let page = states.page(limit, page, &amount, report);
+        let page = states.page(limit, page, amount, report);
         found.extend(page.into_iter().map(|(key, (parts, amount, balance))| Row {
             limit: Arc::clone(limit),
             key,
