@@ -78,7 +78,7 @@ impl LimitStates {
         amount: impl Fn(&[(Per, String)]) -> Option<i128>,
         report: impl Fn(LimitReport, i128) -> Option<T>,
     ) -> Vec<(Arc<str>, T)> {
-        let Some(state) = self.0.states.load().get(&limit.id).cloned() else { return Vec::new() };
+        let Some(state) = self.0.states.load().get(&limit.counter_id).cloned() else { return Vec::new() };
         let mut first: BTreeMap<Arc<str>, T> = BTreeMap::new();
         for shard in state.shards() {
             for (key, entry) in &shard.entries {
@@ -106,7 +106,7 @@ impl LimitStates {
     /// The state of one amount of a limit, also if nothing was counted in it.
     pub fn report(&self, limit: &Arc<Limit>, key: &str, amount: i128, now_ms: u64) -> LimitReport {
         let parts = key_parts(limit, key);
-        let state = self.0.states.load().get(&limit.id).cloned();
+        let state = self.0.states.load().get(&limit.counter_id).cloned();
         let shard = state.as_ref().map(|state| state.shard_of(key));
         let entry = shard.as_ref().and_then(|shard| shard.entries.get(key));
         let balance = match entry {
@@ -124,7 +124,7 @@ impl LimitStates {
         amount: impl Fn(&[(Per, String)]) -> i128,
         is_near: impl Fn(&Balance, i128) -> bool,
     ) -> LimitSum {
-        let Some(state) = self.0.states.load().get(&limit.id).cloned() else { return LimitSum::default() };
+        let Some(state) = self.0.states.load().get(&limit.counter_id).cloned() else { return LimitSum::default() };
         let mut sum = LimitSum::default();
         for shard in state.shards() {
             for (key, entry) in &shard.entries {

@@ -157,11 +157,11 @@ fn reports_come_in_pages_by_key() {
     let key = |user: u8| format!("usr_{user:016x}");
     for user in [3, 1, 2] {
         for _ in 0..user {
-            states.admit(takes(&limits, &key(user), 1), now).unwrap().settle(|_| Some(1), now);
+            states.admit(takes(&limits, &key(user), 1), now).unwrap().settle(|_, _| Some(1), now);
         }
     }
     // A key of a time when the limit had amounts for something else.
-    states.admit(takes(&limits, "other", 1), now).unwrap().settle(|_| Some(1), now);
+    states.admit(takes(&limits, "other", 1), now).unwrap().settle(|_, _| Some(1), now);
     let check = |after: Option<u8>, max: usize, expected: &[(u8, i128)]| {
         let after = after.map(key);
         let page = ReportPage { after: after.as_deref(), max, now_ms: now };
@@ -185,6 +185,6 @@ fn reports_come_in_pages_by_key() {
     assert_eq!(states.report(&limits[1], &key(1), 3, now).balance.left, 2);
     let sum = states.sum(&limits[0], now, |_| 3, |balance, amount| share(balance, amount) > 0.8);
     assert_eq!(sum, LimitSum { near: 1, reserved: 1 });
-    running.settle(|_| Some(1), now);
+    running.settle(|_, _| Some(1), now);
     assert_eq!(states.sum(&limits[0], now, |_| 3, |_, _| true), LimitSum { near: 3, reserved: 0 });
 }
