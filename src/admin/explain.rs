@@ -12,17 +12,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Admin, ApiResult, Request, Response, body, json,
+    Admin, ApiResult, ProviderFiles, Request, Response, body, json,
     payloads::KindOfToken,
     pointer::{self, hint, step},
     store_fault, tools,
 };
 use crate::{
     accounts::StoredFacts,
+    clock::now_ms,
     decide::TokenKind,
-    explain::{Access, Caller, StoredValue},
+    explain::{Access, Caller, Calling, Counting, NothingCounted, StoredValue},
     fault::{Cause, Fault, FaultKind},
-    name::Scope,
+    limits::CountersAt,
+    name::{Scope, TokenId},
     secret::Secret,
     store::{StoredToken, User},
     table::Hit,
@@ -58,6 +60,10 @@ pub struct ExplainRequest {
     #[serde(default)]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 200)))]
     pub scopes: Option<Vec<String>>,
+    /// The body as text, without a content coding: limits and rules may depend on it.
+    #[serde(default)]
+    #[schemars(length(max = 1_048_576), example = &r#"{"model":"example-1"}"#)]
+    pub body: Option<String>,
     /// Credentials to assume, by field of the provider's credentials section.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 64), example = BTreeMap::from([("apiKey", "a key")]))]
@@ -71,11 +77,23 @@ impl Admin {
         let asked: ExplainRequest = body::parse(json::parse(&request.body)?)?;
         let head = head(&asked)?;
         let hit = serving.table().find_canonical(&head.method, head.uri.path());
-        let caller = match &asked.user {
+        let mut caller = match &asked.user {
             Some(user) => self.stored_caller(user, &asked, hit.as_ref()).await?,
             None => assumed_caller(&asked, hit.as_ref())?,
         };
-        tools::run(move || Response::json(StatusCode::OK, &serving.explain(&head, &caller))).await
+        caller.calling.body = asked.body.map(String::into_bytes);
+        caller.calling.now_ms = now_ms();
+        let states = match &self.files {
+            ProviderFiles::Live(live) => Some(live.limits.clone()),
+            ProviderFiles::Loaded(_) => None,
+        };
+        tools::run(move || {
+            let now_ms = caller.calling.now_ms;
+            let counters = states.as_ref().map(|states| CountersAt { states, now_ms });
+            let counting = counters.as_ref().map_or(&NothingCounted as &dyn Counting, |counters| counters);
+            Response::json(StatusCode::OK, &serving.explain(&head, &caller, counting))
+        })
+        .await
     }
 
     /// A stored user, with what the endpoint's provider may use.
@@ -97,7 +115,13 @@ impl Admin {
         };
         let owners = facts.map(|facts| facts.by_owner(Some(&self.key))).unwrap_or_default();
         let absent_reason = format!("`{}` has stored nothing for it, and nobody shares any", found.name);
-        Ok(Caller { owners, user: found.name, access, absent_reason })
+        let calling = Calling {
+            user: Some(found.id),
+            group: found.group,
+            token: asked.token.as_deref().and_then(TokenId::new),
+            ..Calling::default()
+        };
+        Ok(Caller { owners, user: found.name, access, absent_reason, calling })
     }
 
     /// The user with this id or name.

@@ -13,12 +13,13 @@ use super::{
 };
 use crate::{
     accounts::{KeySources, MasterKey, StoredFacts},
+    clock::now_ms,
     compile::{self, Compiled, VarSource},
     decide::TokenKind,
     escape::Lines,
-    explain::{self, Access, Caller, Context, OwnerCredentials, StoredValue},
+    explain::{self, Access, Caller, Calling, Context, OwnerCredentials, StoredValue},
     files, filetest,
-    name::Scope,
+    name::{Scope, TokenId},
     output::{self, Document},
     pipeline::{self, Assembled, Loaded},
     secret::Secret,
@@ -61,6 +62,9 @@ pub struct Args {
     /// A credential of the caller, by field of the provider's credentials section (repeatable)
     #[arg(long = "credential", value_name = "FIELD=VALUE")]
     credentials: Vec<String>,
+    /// The request's body, for limits and rules that depend on it; `@FILE` reads a file
+    #[arg(long, value_name = "BODY")]
+    body: Option<String>,
     /// Set a var, by its name or its environment variable; `GATEWAY.NAME` for a gateway's var (repeatable)
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
@@ -90,7 +94,9 @@ pub fn run(args: &Args, places: &Places, keys: anyhow::Result<KeySources>) -> an
     let errors: Vec<_> = assembled.diagnostics.iter().filter(|one| one.is_error()).cloned().collect();
     check::show(&loaded.sources, &errors)?;
     let hit = assembled.table.find_canonical(&head.method, head.uri.path());
-    let caller = caller(args, places, keys, hit.as_ref())?;
+    let mut caller = caller(args, places, keys, hit.as_ref())?;
+    caller.calling.body = args.body.as_deref().map(body).transpose()?;
+    caller.calling.now_ms = now_ms();
     let out =
         hit.as_ref().and_then(|hit| assembled.providers.iter().find(|one| one.name == hit.provider.name));
     if let Some(test) = out.and_then(|out| failing.iter().find(|one| out.inputs.contains(&one.at.file))) {
@@ -108,6 +114,14 @@ pub fn run(args: &Args, places: &Places, keys: anyhow::Result<KeySources>) -> an
     };
     printed.context("failed to print")?;
     Ok(explained.route.is_some())
+}
+
+/// The body, or that of a file. Errors never quote it.
+fn body(given: &str) -> anyhow::Result<Vec<u8>> {
+    match given.strip_prefix('@') {
+        Some(file) => std::fs::read(file).with_context(|| format!("failed to read the body from `{file}`")),
+        None => Ok(given.as_bytes().to_vec()),
+    }
 }
 
 fn context<'a>(loaded: &'a Loaded, assembled: &'a Assembled) -> Context<'a> {
@@ -184,15 +198,22 @@ fn caller(
 ) -> anyhow::Result<Caller> {
     if let Some(user) = &args.user {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (owners, access) = runtime.block_on(async {
+        let (name, owners, access, calling) = runtime.block_on(async {
             let data = places.data()?;
             let store = open(&data).await?;
             let found = find_user(&store, user).await?;
             let access = access_of(args, &store, &found).await?;
-            anyhow::Ok((stored_for(found, &store, &data, keys, hit).await?, access))
+            let calling = Calling {
+                user: Some(found.id.clone()),
+                group: found.group.clone(),
+                token: args.token.as_deref().and_then(TokenId::new),
+                ..Calling::default()
+            };
+            let name = found.name.clone();
+            anyhow::Ok((name, stored_for(found, &store, &data, keys, hit).await?, access, calling))
         })?;
         let absent_reason = format!("`{user}` has stored nothing for it, and nobody shares any");
-        return Ok(Caller { owners, user: user.clone(), access, absent_reason });
+        return Ok(Caller { owners, user: name, access, absent_reason, calling });
     }
     let mut held = Vec::new();
     for one in &args.credentials {

@@ -17,12 +17,13 @@ use super::{
     vars::var_value,
 };
 use crate::{
+    bind::VarOwner,
     clock::now_ms,
     compile::{self, Clients, Compiled, Limits, Prices},
     day::Day,
     diag::{Diagnostic, MAX_FINDINGS, Sources},
     diff::{self, Diff},
-    explain::{self, Caller, Context, Explanation},
+    explain::{self, Caller, Context, Counting, Explanation},
     name::FileName,
     pipeline::{self, Folder, InputFile, Loaded},
     settings::Source,
@@ -93,7 +94,7 @@ impl ServingFiles {
     }
 
     /// Explains a request.
-    pub fn explain(&self, head: &Parts, caller: &Caller) -> Explanation {
+    pub fn explain(&self, head: &Parts, caller: &Caller, counting: &dyn Counting) -> Explanation {
         let loaded = self.loaded_for(head);
         let providers: Vec<_> = self.served.compiled.values().cloned().collect();
         let context = Context {
@@ -104,7 +105,8 @@ impl ServingFiles {
             fixture: None,
         };
         let secrets = &self.config.secrets;
-        explain::explain(context, head, &|_, _, var| var_value(&var.source, secrets), caller)
+        let value = |_: VarOwner<'_>, _: &str, var: &compile::Var| var_value(&var.source, secrets);
+        explain::explain_counted(context, head, &value, caller, counting)
     }
 
     /// The files that places in an explanation are about: those of the provider that has the endpoint or the nearest one,
@@ -124,8 +126,10 @@ impl ServingFiles {
         let names = others.map(|one| &one.name).chain(&name);
         // The own files come last: another provider may serve with another text of a shared file.
         let inputs = names.filter_map(|name| self.served.providers.get(name)).flatten();
+        let inputs = inputs.chain(&self.served.limits);
         let tree = SourceTree(inputs.map(|(file, text)| (file.clone(), text.clone())).collect());
-        Loaded { sources: tree.sources(), ..pipeline::parse(tree.input_files(), |_| true) }
+        let parsed = tree.input_files().filter(|(_, one)| one.folder != Folder::Limits);
+        Loaded { sources: tree.sources(), ..pipeline::parse(parsed, |_| true) }
     }
 
     /// Checks a text as that of a file among those that serve.

@@ -15,6 +15,7 @@
 mod admitted;
 mod corrections;
 mod cover;
+mod explained;
 mod grants;
 mod state;
 mod report;
@@ -34,6 +35,7 @@ use arc_swap::ArcSwap;
 pub use admitted::{Admitted, Refusal, Standing};
 pub use corrections::PriceChange;
 pub use cover::Covering;
+pub use explained::CountersAt;
 pub use grants::{Grants, MAX_GRANTS};
 pub use report::{LimitReport, LimitSum, ReportPage, key_parts, share};
 pub use writer::{LimitWriter, start, stored};

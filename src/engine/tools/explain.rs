@@ -3,9 +3,10 @@
 //!
 //! It sends nothing and looks nothing up. The result holds no secret: stand-ins replace secrets, shown as `***`.
 //!
-//! Read next: `document`, the result; `positions`, the position of each rule.
+//! Read next: `document`, the result; `positions`, the position of each rule; `limits`.
 
 mod document;
+mod limits;
 mod mask;
 mod positions;
 mod show;
@@ -48,6 +49,7 @@ use crate::{
 };
 
 pub use document::*;
+pub use limits::{Calling, Counting, NothingCounted};
 
 use mask::{Mask, STAND_IN, STAND_IN_SECRET};
 use positions::{RuleLocator, engine_step};
@@ -129,6 +131,8 @@ pub struct Caller {
     pub access: Access,
     /// The reason why a field has no credential.
     pub absent_reason: String,
+    /// What decides about limits besides.
+    pub calling: Calling,
 }
 
 impl Caller {
@@ -144,6 +148,7 @@ impl Caller {
             user: String::new(),
             access: Access::default(),
             absent_reason: absent_reason.into(),
+            calling: Calling::default(),
         }
     }
 
@@ -203,8 +208,19 @@ impl OwnerCredentials {
 /// Returns a var's value, for its owner, its name and the var.
 pub type Values<'a> = &'a dyn Fn(bind::VarOwner<'_>, &str, &Var) -> Lookup;
 
-/// Explains a request.
+/// Explains a request. Nothing is known of what was used of limits.
 pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &Caller) -> Explanation {
+    explain_counted(context, head, values, caller, &NothingCounted)
+}
+
+/// Explains a request, with what was used of limits.
+pub fn explain_counted(
+    context: Context<'_>,
+    head: &Parts,
+    values: Values<'_>,
+    caller: &Caller,
+    counting: &dyn Counting,
+) -> Explanation {
     let (presented, location) = rewrite::token_at(head, context.table).unzip();
     let token = presented.map(|presented| TokenPart::assumed(presented.expose()).take(presented));
     let token = token.as_ref();
@@ -219,7 +235,7 @@ pub fn explain(context: Context<'_>, head: &Parts, values: Values<'_>, caller: &
         (Some(own), _) => (None, Some(Miss { own: Some(own), fault, nearest: None })),
         (None, _) if path_holds_token => (None, Some(Miss { own: None, fault, nearest: None })),
         (None, Some((hit, provider))) => {
-            let explainer = Explainer { context, head, token, hit: &hit, provider, values, caller };
+            let explainer = Explainer { context, head, token, hit: &hit, provider, values, caller, counting };
             (Some(explainer.route(fault)), None)
         }
         (None, None) => (None, Some(miss(context, head, fault))),
@@ -286,6 +302,7 @@ struct Explainer<'a> {
     provider: &'a compile::Provider,
     values: Values<'a>,
     caller: &'a Caller,
+    counting: &'a dyn Counting,
 }
 
 /// Records the fates of headers and query parameters by name, in order of first occurrence.
@@ -340,6 +357,8 @@ impl Explainer<'_> {
         let entry = used.map(|used| used.entry);
         let locator =
             RuleLocator { context: self.context, provider: self.provider, hit: self.hit, auth: entry };
+        let owner = used.and_then(|used| self.owner(used));
+        let limits = limits::limits(self, owner, self.hit.provider.auth.is_empty());
         let (mask, rewritten) = self.masked(entry, chosen.as_ref(), rewritten.ok());
         let rewritten = rewritten.unwrap_or_else(|| Rewritten {
             url: STAND_IN.to_owned(),
@@ -349,7 +368,7 @@ impl Explainer<'_> {
         Route {
             endpoint: self.endpoint(&locator),
             auth: self.auth(&locator, used),
-            owner: used.and_then(|used| self.owner(used)).map(Owner::to_string),
+            owner: owner.map(Owner::to_string),
             gateways: self.gateways(&locator),
             egresses: self.egresses(&locator),
             tls: self.tls(&locator),
@@ -363,7 +382,8 @@ impl Explainer<'_> {
             returned_urls: locator.returned_urls(),
             metering: locator.metering(self.ask()),
             telemetry: locator.telemetry(),
-            fault,
+            fault: fault.or_else(|| limits.fault.clone()),
+            limits,
         }
     }
 
@@ -683,5 +703,7 @@ fn miss(context: Context<'_>, head: &Parts, fault: Option<ErrorReply>) -> Miss {
 
 #[cfg(test)]
 mod auth_tests;
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod tests;

@@ -93,6 +93,28 @@ impl Selected {
                 .any(|limit| limit.needs_model() || limit.needs_cap())
     }
 
+    /// What a body says that is known as a whole. A fault if it could be read in two ways, unless all that needs it only warns. It was
+    /// sent with a content type and a query.
+    pub fn body_facts(
+        &self,
+        endpoint: &bind::Endpoint,
+        path_model: Option<&str>,
+        (content_type, query): (Option<&[u8]>, Option<&str>),
+        body: &[u8],
+    ) -> Result<BodyFacts, Fault> {
+        let needs = self.needs(endpoint, path_model);
+        let judged = judge(endpoint.metering.as_deref(), content_type, query, needs).and_then(|mut judge| {
+            judge.feed(body).and_then(|_| judge.end()).map_err(|problem| unjudgeable(&problem))?;
+            Ok((judge.model().map(str::to_owned), judge.max_output()))
+        });
+        let (model, cap) = match judged {
+            Err(_) if !self.is_strict() => (None, None),
+            judged => judged?,
+        };
+        let model = path_model.map(str::to_owned).or(model);
+        Ok(BodyFacts { model, cap, bytes: body.len() as u64, is_exact: true })
+    }
+
     /// Fails if no rule allows the model of the call, or if a limit needs a model and the call names none.
     pub fn check_model(
         &self,

@@ -118,8 +118,82 @@ pub struct Route {
     pub metering: Metering,
     /// The names in OpenTelemetry.
     pub telemetry: Telemetry,
+    /// The limits and rules.
+    pub limits: CallLimits,
     /// tollgate's own error response. Null if the request is sent upstream.
     pub fault: Option<ErrorReply>,
+}
+
+/// The limits and rules of a request.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedLimits")]
+pub struct CallLimits {
+    /// The rules for models and endpoints that are for the caller. With any, one of them has to allow the request.
+    pub rules: Vec<RuleOfCall>,
+    /// The limits that are for the request, by id.
+    pub limits: Vec<LimitOfCall>,
+    /// The parts of the body that decide and are not known: `model`, `max_output` and `size`.
+    pub depends_on: Vec<String>,
+    /// What the limits and rules say, apart from all else that may refuse the request.
+    pub verdict: Verdict,
+    /// The error response, if one of them refuses the request. Null if none does.
+    pub fault: Option<ErrorReply>,
+    /// The position of the limit, or of the caller's first rule, that refuses it.
+    pub at: Option<Position>,
+}
+
+/// What limits and rules say of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ExplainedVerdict")]
+pub enum Verdict {
+    /// All let it pass.
+    #[default]
+    Allowed,
+    /// One refuses it.
+    Refused,
+    /// Its body decides, and is not known.
+    Depends,
+}
+
+/// A rule for models and endpoints.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedAllow")]
+pub struct RuleOfCall {
+    /// The providers that it allows, as globs.
+    pub providers: String,
+    /// The endpoints that it allows, as globs.
+    pub endpoints: String,
+    /// The models that it allows, as globs.
+    pub models: String,
+    /// True if it allows the request. Null if the model decides, and none is known.
+    pub allows: Option<bool>,
+    /// Its position.
+    pub at: Option<Position>,
+}
+
+/// A limit that is for a request.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExplainedLimit")]
+pub struct LimitOfCall {
+    /// Its id.
+    pub id: String,
+    /// What it counts: `requests`, `tokens`, `input_tokens`, `output_tokens`, `cost`, `bytes` or `concurrent`.
+    pub measure: Cow<'static, str>,
+    /// The caller's amount. Null if the limit exempts the caller.
+    pub amount: Option<String>,
+    /// The time that the amount is for. Null of concurrent requests.
+    pub window: Option<String>,
+    /// What has an amount of its own.
+    pub per: String,
+    /// False if it only warns.
+    pub rejects: bool,
+    /// What the request would reserve. Null if that depends on its body, or it is refused before.
+    pub reserves: Option<String>,
+    /// What is left before the request. Null if it is not known: a server knows it.
+    pub left: Option<String>,
+    /// Its position.
+    pub at: Option<Position>,
 }
 
 /// The endpoint.

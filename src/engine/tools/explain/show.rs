@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    Action, CallerInfo, Choice, ErrorReply, Explanation, Inserted, Metering, Miss, Position, Route, Step,
-    TakenOut, Telemetry, Timeout, reasons,
+    Action, CallLimits, CallerInfo, Choice, ErrorReply, Explanation, Inserted, LimitOfCall, Metering, Miss,
+    Position, Route, RuleOfCall, Step, TakenOut, Telemetry, Timeout, Verdict, reasons,
 };
 use crate::{
     base::{escape, fault::FaultKind, suggest::backticked},
@@ -108,6 +108,7 @@ impl fmt::Display for Route {
         }
         metering(out, &self.metering)?;
         telemetry(out, &self.telemetry)?;
+        call_limits(out, &self.limits)?;
         if let Some(fault) = &self.fault {
             refused(out, fault)?;
         }
@@ -136,6 +137,62 @@ impl fmt::Display for Route {
         }
         Ok(())
     }
+}
+
+/// The limits and rules. Nothing if there are none.
+fn call_limits(out: &mut fmt::Formatter<'_>, limits: &CallLimits) -> fmt::Result {
+    let CallLimits { rules, limits, depends_on, verdict, fault, at } = limits;
+    if rules.is_empty() && limits.is_empty() {
+        return Ok(());
+    }
+    let mut label = "rules";
+    for rule in rules {
+        let allows = match rule.allows {
+            Some(true) => "allows it",
+            Some(false) => "does not allow it",
+            None => "allows some models",
+        };
+        let RuleOfCall { providers, endpoints, models, allows: _, at } = rule;
+        let text = format!("{allows}: providers `{providers}`, endpoints `{endpoints}`, models `{models}`");
+        line(out, label, &text, at.as_ref())?;
+        label = "";
+    }
+    let mut label = "limits";
+    for limit in limits {
+        line(out, label, &limit_text(limit), limit.at.as_ref())?;
+        label = "";
+    }
+    let text = match (verdict, fault) {
+        (_, Some(fault)) => format!("refused: {} {}", fault.status, fault.code),
+        (Verdict::Depends, None) => {
+            let parts: Vec<&str> = depends_on.iter().map(|part| part_of_body(part)).collect();
+            format!("the body decides, and is not known: {}", parts.join(", "))
+        }
+        (Verdict::Allowed | Verdict::Refused, None) => "allowed by limits and rules".to_owned(),
+    };
+    line(out, "verdict", &text, at.as_ref())
+}
+
+fn part_of_body(part: &str) -> &str {
+    match part {
+        "model" => "the model",
+        "max_output" => "the cap on the tokens of the answer",
+        "size" => "its size",
+        other => other,
+    }
+}
+
+fn limit_text(limit: &LimitOfCall) -> String {
+    let LimitOfCall { id, measure: _, amount, window, per, rejects, reserves, left, at: _ } = limit;
+    let Some(amount) = amount else { return format!("`{id}`: it exempts the caller") };
+    let window = window.as_ref().map(|window| format!(" {window}")).unwrap_or_default();
+    let mut text = format!("`{id}`: {amount}{window} per {per}");
+    for (word, value) in [("reserves", reserves), ("left", left)] {
+        if let Some(value) = value {
+            text = format!("{text}, {word} {value}");
+        }
+    }
+    if *rejects { text } else { format!("{text}; it only warns") }
 }
 
 fn refused(out: &mut fmt::Formatter<'_>, fault: &ErrorReply) -> fmt::Result {

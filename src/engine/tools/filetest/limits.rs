@@ -33,7 +33,7 @@ use crate::{
         decide::{self, Begun, CallerFacts, Listener},
         limits::{
             admit::{Held, admit_call},
-            call::{BodyFacts, Selected, judge, unjudgeable},
+            call::{BodyFacts, Selected},
             concurrent::Concurrent,
             counter::{Counter, Slot},
             refuse::exceeded,
@@ -320,11 +320,7 @@ fn prepare<'t>(
     let Some(selected) = Selected::of(limits, &facts)? else { return Ok(None) };
     let endpoint = hit.endpoint();
     let path_model = hit.captured_model(head.uri.path());
-    let needs = selected.needs(endpoint, path_model.as_deref());
-    let mut judge = judge(endpoint.metering.as_deref(), None, head.uri.query(), needs)?;
-    judge.feed(body).and_then(|_| judge.end()).map_err(|problem| unjudgeable(&problem))?;
-    let model = path_model.or_else(|| judge.model().map(str::to_owned));
-    let body = BodyFacts { model, cap: judge.max_output(), bytes: body.len() as u64, is_exact: true };
+    let body = selected.body_facts(endpoint, path_model.as_deref(), (None, head.uri.query()), body)?;
     selected.check_model(&facts, endpoint, body.model.as_deref())?;
     Ok(Some(Call { facts, selected, body }))
 }
