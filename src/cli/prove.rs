@@ -92,7 +92,7 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
         check::show(&loaded.sources, &found)?;
         bail!("nothing can be proved of files with errors: mend them first");
     };
-    let verdicts = prove::prove(rules, &compiled.providers, &compiled.budgets);
+    let verdicts = prove::prove_with(rules, &compiled.providers, &compiled.limits, &compiled.budgets);
     let printed = match args.format {
         ProveFormat::Human => output::print(&human(&loaded.sources, &verdicts)),
         ProveFormat::Json => output::print_document(&Document::json(&document(&loaded.sources, &verdicts))?),

@@ -152,7 +152,7 @@ pub fn build(loaded: &Loaded, mut value: impl FnMut(&VarSource) -> bind::Lookup)
     found.extend(variables::refused(&loaded.files, &loaded.env_allow));
     found.extend(filetest::run_each(&compiled).diagnostics);
     found.extend(loaded.lint_each(&compiled));
-    let mut judged = prove::check_policy(&loaded.files, &compiled);
+    let mut judged = prove::check_providers(&loaded.files, &compiled);
     found.append(&mut judged.policy);
     report_budgets(&mut found, &compiled.budgets);
     let errors = found.iter().filter(|one| one.is_error());

@@ -7,6 +7,7 @@
 mod breaches;
 mod glob_automaton;
 mod check;
+mod limits;
 mod rules;
 mod name_search;
 mod unknown;
@@ -20,9 +21,10 @@ use crate::{
         name::FileName,
         suggest::backticked,
     },
-    language::compile::{Compiled, Files, Provider},
+    language::compile::{Compiled, Files, LimitFile, Provider},
 };
 
+pub use limits::Required;
 pub use rules::{Claim, Rule, compile};
 
 /// The result for one rule.
@@ -126,13 +128,23 @@ impl PolicyFindings {
     }
 }
 
-/// Checks providers against the policy beside their files, if there is one.
+/// Checks providers and limits against the policy beside their files, if there is one.
 pub fn check_policy(files: &Files, compiled: &Compiled) -> PolicyFindings {
+    check_rules(files, compiled, |_| true)
+}
+
+/// Checks providers alone: rules for limits are left out, so that no limit takes a provider out of service.
+pub fn check_providers(files: &Files, compiled: &Compiled) -> PolicyFindings {
+    check_rules(files, compiled, |rule| !matches!(rule.kind, Claim::Limits(_)))
+}
+
+fn check_rules(files: &Files, compiled: &Compiled, is_wanted: impl Fn(&Rule) -> bool) -> PolicyFindings {
     // Parsing has already reported errors of form.
     let Some((_, Ok(policy))) = &files.policy else { return PolicyFindings::default() };
     let (rules, found) = compile(policy);
     let mut findings = PolicyFindings { policy: found, ..PolicyFindings::default() };
-    for verdict in prove(rules.unwrap_or_default(), &compiled.providers, &compiled.budgets) {
+    let rules = rules.into_iter().flatten().filter(is_wanted).collect();
+    for verdict in prove_with(rules, &compiled.providers, &compiled.limits, &compiled.budgets) {
         for breach in &verdict.breaches {
             let finding = breach.diagnostic(&verdict.rule);
             findings.broken.entry(breach.provider.clone()).or_default().push(finding);
@@ -141,8 +153,18 @@ pub fn check_policy(files: &Files, compiled: &Compiled) -> PolicyFindings {
     findings
 }
 
-/// Proves or refutes each rule. The work is charged to each provider's file.
+/// Proves or refutes each rule for providers without limits.
 pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>], budgets: &Budgets) -> Vec<RuleResult> {
+    prove_with(rules, providers, &[], budgets)
+}
+
+/// Proves or refutes each rule. The work is charged to each provider's file.
+pub fn prove_with(
+    rules: Vec<Rule>,
+    providers: &[Arc<Provider>],
+    limits: &[Arc<LimitFile>],
+    budgets: &Budgets,
+) -> Vec<RuleResult> {
     let one = |rule: Rule| {
         let globs = [&rule.except, rule.sections()];
         let work: usize = globs.iter().map(|globs| check::glob_steps(globs, FileName::MAX_LEN)).sum();
@@ -151,7 +173,13 @@ pub fn prove(rules: Vec<Rule>, providers: &[Arc<Provider>], budgets: &Budgets) -
             !budgets.of(&provider.at.file).work(work) || rule.applies_to(provider)
         };
         let held = providers.iter().filter(applies).collect::<Vec<_>>();
-        let of = |provider: &&Arc<Provider>| check::breaches(&rule, provider, &budgets.of(&provider.at.file));
+        let of = |provider: &&Arc<Provider>| {
+            let budget = budgets.of(&provider.at.file);
+            match &rule.kind {
+                Claim::Limits(required) => required.breaches(&rule, provider, limits, &budget),
+                _ => check::breaches(&rule, provider, &budget),
+            }
+        };
         let breaches = held.iter().flat_map(of).collect();
         RuleResult { concerns: held.len(), breaches, rule }
     };
@@ -164,8 +192,10 @@ impl Breach {
         let at = if self.at.file == self.own.file { &self.at } else { &self.own };
         let verb = if self.is_undecided { "may break" } else { "breaks" };
         let message = format!("{verb} the policy \"{}\": {}", rule.name, self.what);
-        let mut finding =
-            Diagnostic::new(Code::Policy, at.clone(), message).related(rule.at.clone(), "the rule");
+        let mut finding = Diagnostic::new(Code::Policy, at.clone(), message);
+        if at != &rule.at {
+            finding = finding.related(rule.at.clone(), "the rule");
+        }
         if at != &self.at {
             finding = finding.related(self.at.clone(), "what is said there");
         }
@@ -198,5 +228,7 @@ pub fn position(sources: &Sources, at: &Location) -> String {
 
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod tests;

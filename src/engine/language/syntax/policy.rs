@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Method;
+use super::{Amount, Method};
 
 /// A policy: rules that hold for all providers, whatever the values of vars. The file is next to the providers directory.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -45,6 +45,10 @@ pub struct Policy {
     #[schemars(example = json!([{ "name": "bodies pass unchanged" }]))]
     #[schemars(extend("maxItems" = 256))]
     pub bodies: Option<Vec<BodiesRule>>,
+    /// The limits that callers must have. `tollgate check` and `tollgate prove` hold these rules; a server does not.
+    #[schemars(example = example_limits())]
+    #[schemars(extend("maxItems" = 256))]
+    pub limits: Option<Vec<LimitsRule>>,
 }
 
 /// Credentials of some sections are sent only to these origins.
@@ -182,6 +186,73 @@ pub struct BodiesRule {
     #[schemars(example = json!(["lab-*"]))]
     #[schemars(extend("maxItems" = 256))]
     pub except: Option<Vec<String>>,
+}
+
+/// Everybody who may call these providers has a limit that is for all of their requests, and refuses what is beyond it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsRule {
+    /// The name of the rule, for messages.
+    #[schemars(example = &"nobody spends without a limit")]
+    pub name: String,
+    /// What the limit counts.
+    #[schemars(example = &"cost")]
+    pub measure: LimitMeasure,
+    /// The greatest amount that the limit may have, written as in files of limits; any by default.
+    #[schemars(example = &"200 USD")]
+    pub amount: Option<Amount>,
+    /// The providers, as globs; all by default.
+    #[schemars(example = json!(["example"]))]
+    #[schemars(extend("minItems" = 1, "maxItems" = 64))]
+    pub providers: Option<Vec<String>>,
+    /// The groups of the callers, as globs; by default everybody, also without a group.
+    #[schemars(example = json!(["interns"]))]
+    #[schemars(extend("minItems" = 1, "maxItems" = 64))]
+    pub groups: Option<Vec<String>>,
+    /// The providers that are exempt, as globs.
+    #[schemars(example = json!(["lab-*"]))]
+    #[schemars(extend("maxItems" = 256))]
+    pub except: Option<Vec<String>>,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LimitMeasure {
+    /// Requests.
+    Requests,
+    /// Tokens of prompts and answers.
+    Tokens,
+    /// Tokens of prompts.
+    InputTokens,
+    /// Tokens of answers.
+    OutputTokens,
+    /// Cost.
+    Cost,
+    /// Bytes of bodies.
+    Bytes,
+    /// Requests at a time.
+    Concurrent,
+}
+
+impl LimitMeasure {
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::Cost => "cost",
+            Self::Bytes => "bytes",
+            Self::Concurrent => "concurrent",
+        }
+    }
+}
+
+fn example_limits() -> serde_json::Value {
+    serde_json::json!([{ "name": "nobody spends without a limit", "measure": "cost", "amount": "200 USD" }])
 }
 
 fn example_variables() -> serde_json::Value {

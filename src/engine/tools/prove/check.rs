@@ -46,6 +46,8 @@ pub(super) fn breaches<'p>(rule: &'p Rule, provider: &'p Provider, budget: &'p B
         Claim::Headers(never) => checker.headers(never, breaches),
         Claim::Variables(allow) => checker.variables(allow, breaches),
         Claim::Bodies => checker.bodies(breaches),
+        // They are about limits, and `prove` holds them.
+        Claim::Limits(_) => Vec::new(),
     };
     if let Some(problem) = budget.problem() {
         let what = format!("it cannot be decided whether the rule holds: the file {problem}");

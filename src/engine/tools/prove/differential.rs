@@ -248,6 +248,8 @@ impl Seen<'_> {
                     allow.iter().any(|glob| Glob::new(&glob.replace("{provider}", "DEMO")).matches(env));
                 (!allowed).then(|| format!("{env} is read"))
             }),
+            // Its own test has limits, and calls.
+            Claim::Limits(_) => None,
             Claim::Bodies => self.provider.endpoints.iter().find_map(|endpoint| {
                 let metering = endpoint.metering.as_ref()?;
                 let asks = metering.when_missing == WhenMissing::Ask && metering.ask.is_some();

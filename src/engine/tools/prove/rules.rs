@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
 
-use super::unknown::with_vars;
+use super::{limits::Required, unknown::with_vars};
 use crate::{
     base::{
         diag::{Code, Diagnostic, Location},
+        money::{Currency, parse_decimal},
         origin::Origin,
     },
     language::{
         compile::{Glob, HeaderGlob, Provider, http_method},
-        syntax::{Parsed, Policy, Refusal},
+        syntax::{Amount, LimitMeasure, Parsed, Policy, Refusal},
     },
 };
 
@@ -56,6 +57,8 @@ pub enum Claim {
     Variables(Vec<String>),
     /// The bodies of requests pass unchanged.
     Bodies,
+    /// Everybody who may call a provider has such a limit.
+    Limits(Required),
 }
 
 impl Rule {
@@ -68,7 +71,8 @@ impl Rule {
             | Claim::Https(_)
             | Claim::Headers(_)
             | Claim::Variables(_)
-            | Claim::Bodies => &[],
+            | Claim::Bodies
+            | Claim::Limits(_) => &[],
         }
     }
 
@@ -89,6 +93,7 @@ impl Rule {
                 | Claim::Headers(_)
                 | Claim::Variables(_)
                 | Claim::Bodies => true,
+                Claim::Limits(required) => required.is_about(&provider.name),
             }
     }
 }
@@ -98,6 +103,19 @@ pub fn compile(policy: &Parsed<Policy>) -> (Option<Vec<Rule>>, Vec<Diagnostic>) 
     let mut compiler = Compiler { policy, rules: Vec::new(), found: Vec::new() };
     compiler.rules();
     (Some(compiler.rules).filter(|_| compiler.found.is_empty()), compiler.found)
+}
+
+/// The greatest amount, in units of its measure. None if it is written in another way.
+fn required_amount(measure: LimitMeasure, amount: &Amount) -> Option<(i128, Option<Currency>)> {
+    match (measure, amount) {
+        (LimitMeasure::Cost, Amount::Text(text)) => {
+            let (number, code) = text.trim().split_once(' ')?;
+            let currency = Currency::new(code.trim())?;
+            Some((i128::try_from(parse_decimal(number)?).ok()?, Some(currency)))
+        }
+        (LimitMeasure::Cost, Amount::Number(_)) | (_, Amount::Text(_)) => None,
+        (_, Amount::Number(number)) => Some((i128::from(*number), None)),
+    }
 }
 
 struct Compiler<'a> {
@@ -156,7 +174,43 @@ impl Compiler<'_> {
         for (index, rule) in document.bodies.iter().flatten().enumerate() {
             self.rule(&format!("/bodies/{index}"), &rule.name, rule.except.as_deref(), Claim::Bodies);
         }
+        self.limits();
         self.names();
+    }
+
+    fn limits(&mut self) {
+        for (index, rule) in self.policy.document.limits.iter().flatten().enumerate() {
+            let pointer = format!("/limits/{index}");
+            let amount = rule.amount.as_ref().and_then(|amount| {
+                let found = required_amount(rule.measure, amount);
+                if found.is_none() {
+                    let at = self.value(&format!("{pointer}/amount"));
+                    let message = format!("this is no amount of `{}`", rule.measure.name());
+                    let help = "write a number, or a cost with its currency, such as `200 USD`";
+                    self.found.push(Diagnostic::new(Code::BadValue, at, message).help(help));
+                }
+                found
+            });
+            for (key, texts) in [("providers", &rule.providers), ("groups", &rule.groups)] {
+                for (at, text) in texts.iter().flatten().enumerate() {
+                    if let Err(problem) = Glob::check(text) {
+                        let at = self.value(&format!("{pointer}/{key}/{at}"));
+                        self.found.push(Diagnostic::new(
+                            Code::BadValue,
+                            at,
+                            format!("a glob that {problem}"),
+                        ));
+                    }
+                }
+            }
+            let required = Required {
+                measure: rule.measure,
+                amount,
+                providers: rule.providers.as_deref().map(globs),
+                groups: rule.groups.as_deref().map(globs),
+            };
+            self.rule(&pointer, &rule.name, rule.except.as_deref(), Claim::Limits(required));
+        }
     }
 
     fn rule(&mut self, pointer: &str, name: &str, except: Option<&[String]>, kind: Claim) {

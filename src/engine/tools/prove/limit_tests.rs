@@ -1,0 +1,180 @@
+//! Rules for limits: tables, and a comparison with the selection of limits for calls.
+
+use super::*;
+use crate::{
+    base::name::{GroupName, TokenId, UserId},
+    language::{
+        compile::{CallFacts, KeyOwner, Limits},
+        syntax::{self, TokenKindValue},
+    },
+};
+
+const PROVIDER: &str = "title = \"D\"\npath_prefix = \"/demo\"\nbase_url = \"https://a.example\"\n\
+                        [endpoint.chat]\nmethod = \"POST\"\npath = \"/chat\"\n[endpoint.items]\nmethod = \"GET\"\npath = \"/items\"\n";
+
+fn parse<T: syntax::Document>(name: &str, text: &str) -> syntax::Parsed<T> {
+    let (slot, found) = syntax::parse(&format!("{name}.toml").into(), text);
+    assert_eq!(found, [], "{text}");
+    slot.unwrap()
+}
+
+fn name(name: &str) -> FileName {
+    FileName::new(name).unwrap()
+}
+
+fn compiled(limit: &str) -> Compiled {
+    let mut files = Files::default();
+    files.providers.insert(name("demo"), Ok(parse("demo", PROVIDER)));
+    let text = format!("[[limit]]\nid = \"a\"\n{}\n", limit.replace("; ", "\n"));
+    files.limits.insert(name("team"), Ok(parse("limits.d/team", &text)));
+    let compiled = crate::language::compile::compile(&files);
+    assert_eq!(compiled.diagnostics, [], "{limit}");
+    compiled
+}
+
+fn rules(rule: &str) -> Vec<Rule> {
+    let text = format!("[[limits]]\nname = \"r\"\n{}\n", rule.replace("; ", "\n"));
+    let (rules, found) = compile(&parse("policy", &text));
+    assert_eq!(found, []);
+    rules.unwrap()
+}
+
+/// The breaches of a rule, one a line.
+fn breaches(limit: &str, rule: &str) -> Vec<String> {
+    let compiled = compiled(limit);
+    let verdicts = prove_with(rules(rule), &compiled.providers, &compiled.limits, &compiled.budgets);
+    verdicts.into_iter().flat_map(|one| one.breaches).map(|breach| breach.what).collect()
+}
+
+fn check(limit: &str, rule: &str, expected: &[&str]) {
+    assert_eq!(breaches(limit, rule), expected, "{limit} | {rule}");
+}
+
+const REQUESTS: &str = "requests = 5; window = \"total\"";
+const LACKS: &str = "callers of provider `demo` have no limit of `requests`";
+
+#[test]
+fn a_limit_is_for_all_requests_of_the_callers() {
+    let everybody = "measure = \"requests\"";
+    let check_with = |more: &str, is_met: bool| {
+        let expected: &[&str] = if is_met { &[] } else { &[LACKS] };
+        check(&format!("{REQUESTS}; {more}"), everybody, expected);
+    };
+    for (more, is_met) in [
+        ("per = \"all\"", true),
+        ("match = { provider = [\"d*\"] }", true),
+        ("match = { endpoint = [\"chat\", \"items\"] }", true),
+        ("match = { user = [\"*\"] }", true),
+        ("match = { endpoint = [\"chat\"] }", false),
+        ("match = { user = [\"alice\"] }", false),
+        ("match = { group = [\"*\"] }", false),
+        ("match = { token = [\"proxy\"] }", false),
+        ("match = { key = \"own\" }", false),
+        ("over = \"warn\"", false),
+        ("except = { bob = \"none\" }", false),
+        ("except = { bob = 9 }", true),
+    ] {
+        check_with(more, is_met);
+    }
+    check("concurrent = 5", everybody, &[LACKS]);
+    check("concurrent = 5", "measure = \"concurrent\"", &[]);
+    check("concurrent = 5", "measure = \"requests\"; providers = [\"other\"]", &[]);
+    check("concurrent = 5", "measure = \"requests\"; except = [\"demo\"]", &[]);
+}
+
+#[test]
+fn amounts_and_groups() {
+    let most = "measure = \"requests\"; amount = 5";
+    check(REQUESTS, most, &[]);
+    check("requests = 6; window = \"total\"", most, &[&format!("{LACKS} of at most 5")]);
+    check(&format!("{REQUESTS}; except = {{ bob = 6 }}"), most, &[&format!("{LACKS} of at most 5")]);
+    let groups = "measure = \"requests\"; groups = [\"a\", \"team-*\"]";
+    let lacks = |group: &str| {
+        format!("callers of the group `{group}` of provider `demo` have no limit of `requests`")
+    };
+    check(REQUESTS, groups, &[]);
+    check(&format!("{REQUESTS}; match = {{ group = [\"*\"] }}"), groups, &[]);
+    check(&format!("{REQUESTS}; match = {{ group = [\"a\"] }}"), groups, &[&lacks("team-*")]);
+    check(&format!("{REQUESTS}; match = {{ group = [\"team-*\"] }}"), groups, &[&lacks("a")]);
+    check(&format!("{REQUESTS}; match = {{ group = [\"a*\", \"team-*\"] }}"), groups, &[]);
+}
+
+#[test]
+fn amounts_are_checked() {
+    for (rule, expected) in [
+        ("measure = \"requests\"; amount = \"5 USD\"", "this is no amount of `requests`"),
+        ("measure = \"cost\"; amount = 5", "this is no amount of `cost`"),
+        ("measure = \"cost\"; amount = \"5 XYZ\"", "this is no amount of `cost`"),
+    ] {
+        let text = format!("[[limits]]\nname = \"r\"\n{}\n", rule.replace("; ", "\n"));
+        let (rules, found) = compile(&parse("policy", &text));
+        assert!(rules.is_none(), "{rule}");
+        assert_eq!(found.iter().map(|one| one.message.as_str()).collect::<Vec<_>>(), [expected], "{rule}");
+    }
+}
+
+/// If a rule holds, a limit of its measure is selected for each call that it is about.
+#[test]
+fn a_rule_that_holds_is_kept_by_every_call() {
+    let filters = [
+        "",
+        "user = [\"*\"]",
+        "user = [\"alice\"]",
+        "group = [\"*\"]",
+        "group = [\"t*\", \"x\"]",
+        "token = [\"both\"]",
+        "key = \"shared\"",
+        "endpoint = [\"chat\"]",
+        "provider = [\"demo\"]",
+    ];
+    let groups =
+        ["", "groups = [\"*\"]", "groups = [\"t*\"]", "groups = [\"team\"]", "groups = [\"x\", \"team\"]"];
+    let (user, token) =
+        (UserId::new("usr_0123456789abcdef").unwrap(), TokenId::new("tok_0123456789abcdef").unwrap());
+    let mut held = 0;
+    for filter in filters.iter().flat_map(|a| filters.iter().map(move |b| (a, b))).filter(|(a, b)| a < b) {
+        let keys = [*filter.0, *filter.1].into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>();
+        let names: std::collections::BTreeSet<&str> = keys.iter().map(|one| &one[..3]).collect();
+        if names.len() < keys.len() {
+            continue;
+        }
+        let limit = format!("{REQUESTS}; match = {{ {} }}", keys.join(", "));
+        let compiled = compiled(&limit);
+        let limits = Limits::new(&compiled.limits);
+        for group in groups {
+            if !breaches(&limit, &format!("measure = \"requests\"; {group}")).is_empty() {
+                continue;
+            }
+            held += 1;
+            for (own, endpoint) in
+                ["", "team", "x", "other"].into_iter().flat_map(|g| [(g, "chat"), (g, "items")])
+            {
+                let is_about = group.is_empty()
+                    || !own.is_empty() && {
+                        let globs = group.split('"').skip(1).step_by(2);
+                        globs.into_iter().any(|glob| crate::language::compile::Glob::new(glob).matches(own))
+                    };
+                let own = GroupName::new(own);
+                for (token_kind, key) in
+                    [(TokenKindValue::Proxy, KeyOwner::Own), (TokenKindValue::Paste, KeyOwner::Nobody)]
+                {
+                    let facts = CallFacts {
+                        user: &user,
+                        user_name: "bob",
+                        group: own.as_ref(),
+                        token: &token,
+                        token_kind,
+                        provider: &name("demo"),
+                        endpoint,
+                        key,
+                    };
+                    assert!(
+                        !is_about || limits.matching(&facts).next().is_some(),
+                        "{limit} | {group} | {facts:?}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(held > 10, "{held}");
+}
