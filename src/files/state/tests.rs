@@ -1,6 +1,7 @@
 //! The work of scans, in steps of the budget: no clock.
 
 mod clients;
+mod limit_tests;
 mod limits;
 mod prices;
 
