@@ -31,7 +31,7 @@ pub struct CountersAt<'a> {
 impl CountersAt<'_> {
     /// A copy of the counter that a call takes of. Empty if nothing was counted.
     fn copy(&self, take: &Take) -> (Counter, Concurrent) {
-        let state = self.states.0.states.load().get(&take.limit.id).map(Arc::clone);
+        let state = self.states.0.states.load().get(&take.limit.counter_id).map(Arc::clone);
         let Some(state) = state else { return Default::default() };
         let shard = state.shard_of(&take.key);
         shard.entries.get(&take.key).map(|entry| (entry.counter.clone(), entry.running)).unwrap_or_default()

@@ -124,7 +124,9 @@ impl LimitStates {
         amount: impl Fn(&[(Per, String)]) -> i128,
         is_near: impl Fn(&Balance, i128) -> bool,
     ) -> LimitSum {
-        let Some(state) = self.0.states.load().get(&limit.counter_id).cloned() else { return LimitSum::default() };
+        let Some(state) = self.0.states.load().get(&limit.counter_id).cloned() else {
+            return LimitSum::default();
+        };
         let mut sum = LimitSum::default();
         for shard in state.shards() {
             for (key, entry) in &shard.entries {

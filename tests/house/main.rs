@@ -409,8 +409,12 @@ fn the_guide_to_limits_is_true() {
     let (_, _, found) = pipeline::check(&loaded);
     assert!(found.is_empty(), "{found:?}");
     for (index, block) in guide.split("```toml\n").skip(2).enumerate() {
-        let (_, found) =
-            syntax::parse::<syntax::LimitsFile>(&"guide".into(), block.split("\n```").next().unwrap());
+        let block = block.split("\n```").next().unwrap();
+        let found = if block.contains("[[limits]]") {
+            syntax::parse::<syntax::Policy>(&"guide".into(), block).1
+        } else {
+            syntax::parse::<syntax::LimitsFile>(&"guide".into(), block).1
+        };
         assert_eq!(found, [], "block {index}");
     }
 }

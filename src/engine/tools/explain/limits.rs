@@ -114,6 +114,7 @@ pub(super) fn limits(explainer: &Explainer<'_>, owner: Option<&Owner>, sends_non
         },
         provider: &hit.provider.name,
         endpoint: &hit.endpoint().name,
+        is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
         key: match owner {
             Some(Owner::User(_)) => KeyOwner::Own,
             Some(Owner::Group(_) | Owner::Everybody) => KeyOwner::Shared,

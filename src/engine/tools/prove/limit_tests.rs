@@ -166,6 +166,7 @@ fn a_rule_that_holds_is_kept_by_every_call() {
                         token_kind,
                         provider: &name("demo"),
                         endpoint,
+                        is_metered: true,
                         key,
                     };
                     assert!(

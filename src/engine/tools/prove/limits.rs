@@ -93,6 +93,7 @@ impl Required {
     fn is_met_by(&self, limit: &Limit, provider: &Provider, group: Option<&Glob>) -> bool {
         let Limit {
             id: _,
+            counter_id: _,
             at: _,
             filter,
             per: _,
