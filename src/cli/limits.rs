@@ -246,8 +246,12 @@ fn bar(share: f64) -> String {
 fn notes(report: &LimitsReport, args: &ShowArgs) -> String {
     let mut lines = Vec::new();
     if report.limits.is_empty() {
-        let with = if args.near.is_some() { " so far" } else { "" };
-        lines.push(format!("no amount of a limit is used{with}"));
+        let what = if args.near.is_some() {
+            "no amount of a limit is that near"
+        } else {
+            "no amount of a limit is used"
+        };
+        lines.push(what.to_owned());
     }
     let rules = report.rules.iter().flatten();
     lines.extend(rules.map(rule));

@@ -20,7 +20,7 @@ use crate::{
     decide::{self, ListenerRole},
     fault::FaultKind,
     hex,
-    name::Owner,
+    name::{LimitId, Owner},
     origin::Origin,
     own_paths,
     secret::Secret,
@@ -270,6 +270,13 @@ impl RequestContext {
     pub(super) fn set_fault(&mut self, kind: FaultKind) {
         if let Some(record) = self.record() {
             record.fault = Some(kind);
+        }
+    }
+
+    /// A limit refuses the request.
+    pub(super) fn set_limit(&mut self, limit: &LimitId) {
+        if let Some(record) = self.record() {
+            record.limit = Some(limit.clone());
         }
     }
 

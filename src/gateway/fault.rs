@@ -35,6 +35,7 @@ pub(super) fn response(
     let words = ErrorValues::of(fault, context.request_id());
     let mut response = build(&words, table.error_format(head).as_deref(), fault.kind, None);
     if let Some(refusal) = &fault.limit {
+        context.set_limit(&refusal.id);
         name_limit(refusal, response.headers_mut());
     }
     response

@@ -151,6 +151,10 @@ impl Limiting<'_> {
         let wait = endpoint.timeouts.first_byte;
         let read = worker.upstream.read_checked(&mut upload, worker.judged_body, wait).await;
         let read = read.map_err(|error| send_fault(&error, self.hit, context))?;
+        // Such as one whose content coding is unknown: nothing of it has to be read for that.
+        if let Some(fault) = judged.fault().filter(|_| is_strict) {
+            return Err(fault);
+        }
         if read == ReadChecked::NoRoom && is_strict {
             let message = "Too many bodies are held in memory for limits now: try again";
             return Err(Fault::new(FaultKind::Overloaded, message));

@@ -107,7 +107,7 @@ async fn a_newer_schema_is_refused_and_kept() {
     let store = Store::open(dir.path()).await.unwrap();
     run(&store, "PRAGMA user_version = 99").await;
     let error = Store::open(dir.path()).await.unwrap_err();
-    check_error(&error, "NewerSchema", "schema 99, this one knows 10");
+    check_error(&error, "NewerSchema", "schema 99, this one knows 11");
     let row = store.begin().await.unwrap().fetch_optional(sqlx::query("PRAGMA user_version")).await.unwrap();
     assert_eq!(row.unwrap().get::<i64, _>(0), 99);
 }

@@ -59,8 +59,6 @@ pub struct Upload {
     limit: u64,
     /// None if there is nothing to watch: no body, or one that is complete in memory.
     progress: Option<Progress>,
-    /// None once the body has ended. Boxed, since it is rare.
-    check: Option<Box<dyn BodyCheck>>,
     /// None once the body has ended, too.
     tap: Option<Arc<dyn Tap>>,
 }
@@ -108,12 +106,14 @@ struct State {
     rest: Option<Incoming>,
     /// The copy of the bytes sent so far. None if no copy was requested or the body was too large.
     kept: Option<Vec<u8>>,
+    /// None once the body has ended.
+    check: Option<Box<dyn BodyCheck>>,
 }
 
 impl Upload {
     /// No body.
     pub fn empty() -> Self {
-        Self { ahead: None, source: Source::Empty, limit: 0, progress: None, check: None, tap: None }
+        Self { ahead: None, source: Source::Empty, limit: 0, progress: None, tap: None }
     }
 
     /// A body that is complete in memory.
@@ -122,7 +122,7 @@ impl Upload {
             return Self::empty();
         }
         let (limit, source) = (body.len() as u64, Source::Kept(body));
-        Self { ahead: None, limit, source, progress: None, check: None, tap: None }
+        Self { ahead: None, limit, source, progress: None, tap: None }
     }
 
     /// A client's body of at most `limit` bytes. `reads` counts the bytes that its connection reads.
@@ -136,7 +136,6 @@ impl Upload {
             source: Source::Client(body, reads),
             limit,
             progress: Some(Progress::new()),
-            check: None,
             tap: None,
         }
     }
@@ -148,7 +147,7 @@ impl Upload {
     {
         let body = body.map_err(Into::into).boxed_unsync();
         let (source, progress) = (Source::Other(body), Some(Progress::new()));
-        Self { ahead: None, source, limit, progress, check: None, tap: None }
+        Self { ahead: None, source, limit, progress, tap: None }
     }
 
     /// The same body; a copy is kept while it has at most [`MAX_KEPT`] bytes.
@@ -168,10 +167,12 @@ impl Upload {
         self
     }
 
-    /// The same body, with a check of all of it. Nothing of it may have been read.
+    /// The same body, with a check of all of it. Nothing of it may have been read. There is nothing to check of one that is empty.
     #[must_use]
-    pub fn checked(mut self, check: Box<dyn BodyCheck>) -> Self {
-        self.check = Some(check);
+    pub fn checked(self, check: Box<dyn BodyCheck>) -> Self {
+        if let Some(progress) = &self.progress {
+            progress.lock().check = Some(check);
+        }
         self
     }
 
@@ -245,15 +246,26 @@ impl Upload {
     }
 
     /// True if the check lets a frame pass, and the end of the body if nothing follows.
-    fn passes(&mut self, frame: &Frame<Bytes>) -> bool {
-        let Some(check) = &mut self.check else { return true };
-        frame.data_ref().is_none_or(|data| check.data(data))
-            && (!self.source.is_end_stream() || self.ends_well())
+    fn passes(&self, frame: &Frame<Bytes>) -> bool {
+        let Some(progress) = &self.progress else { return true };
+        let lets_data = match (&mut progress.lock().check, frame.data_ref()) {
+            (Some(check), Some(data)) => check.data(data),
+            (None, _) | (_, None) => true,
+        };
+        lets_data && (!self.source.is_end_stream() || self.ends_well())
     }
 
     /// True if the check lets the end of the body pass.
-    fn ends_well(&mut self) -> bool {
-        self.check.take().is_none_or(|mut check| check.end())
+    fn ends_well(&self) -> bool {
+        let check = self.progress.as_ref().and_then(|progress| progress.lock().check.take());
+        check.is_none_or(|mut check| check.end())
+    }
+
+    /// True if the check needs more of the body.
+    fn is_checking(&self) -> bool {
+        let is_checking =
+            |progress: &Progress| progress.lock().check.as_ref().is_some_and(|check| !check.is_satisfied());
+        self.progress.as_ref().is_some_and(is_checking)
     }
 
     fn end(&mut self) {
@@ -379,6 +391,7 @@ impl Progress {
             failure: None,
             rest: None,
             kept: None,
+            check: None,
         })))
     }
 

@@ -96,7 +96,8 @@ fn exceptions() -> Exceptions {
 /// The shipped files, compiled.
 fn shipped() -> Compiled {
     let mut texts = Vec::new();
-    for folder in Folder::ALL {
+    // Limits are beside the providers, and none are shipped.
+    for folder in Folder::ALL.into_iter().filter(|folder| *folder != Folder::Limits) {
         let mut dirs = vec![root().join("providers.d").join(folder.name())];
         while let Some(dir) = dirs.pop() {
             for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {

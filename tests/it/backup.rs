@@ -231,13 +231,13 @@ fn a_foreign_database_is_refused() {
             BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END";
     refusals.sql("forged", plain, forged, "entry 3 of the audit log does not match its hash");
     let trigger = "CREATE TRIGGER t AFTER INSERT ON users BEGIN DELETE FROM tokens; END";
-    refusals.sql("trigger", plain, trigger, "(the trigger `t` is not as in schema 10)");
+    refusals.sql("trigger", plain, trigger, "(the trigger `t` is not as in schema 11)");
     let view = "CREATE VIEW v AS SELECT * FROM users";
-    refusals.sql("view", plain, view, "(the view `v` is not as in schema 10)");
+    refusals.sql("view", plain, view, "(the view `v` is not as in schema 11)");
     let index = "DROP INDEX tokens_by_user";
-    refusals.sql("index", plain, index, "(the index `tokens_by_user` of schema 10 is missing)");
+    refusals.sql("index", plain, index, "(the index `tokens_by_user` of schema 11 is missing)");
     let column = "ALTER TABLE users ADD COLUMN more TEXT";
-    refusals.sql("column", plain, column, "(the table `users` is not as in schema 10)");
+    refusals.sql("column", plain, column, "(the table `users` is not as in schema 11)");
     let orphan = "PRAGMA foreign_keys = off; DELETE FROM users WHERE name = 'u3'";
     refusals.sql("orphan", plain, orphan, "(a row of `tokens` refers to one that does not exist)");
 }

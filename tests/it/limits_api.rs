@@ -147,7 +147,7 @@ fn a_user_sees_what_is_used_and_left() {
     assert!(!seen.iter().any(|one| one.starts_with("burst")), "no limit: {seen:?}");
     for (query, message) in [
         ("?id=brst", "?id=: no limit has this id; did you mean `burst`?"),
-        ("?near=much", "?near=: it is a share of the amount from 0 on, such as `0.8`"),
+        ("?near=much", "?near=: it is a share of the amount from 0 to 1, such as `0.8`"),
         ("?user=ada", "unknown query parameter; known here: `id`, `near`, `limit`, `after`"),
         ("?after=x", "?after=: no such amount exists: start again without it"),
     ] {

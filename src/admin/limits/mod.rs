@@ -220,8 +220,8 @@ impl Asked {
 }
 
 fn near(text: &str) -> Result<f64, Fault> {
-    let share = text.parse().ok().filter(|share: &f64| share.is_finite() && (0.0..=100.0).contains(share));
-    share.ok_or_else(|| invalid_query("?near=: it is a share of the amount from 0 on, such as `0.8`"))
+    let share = text.parse().ok().filter(|share: &f64| share.is_finite() && (0.0..=1.0).contains(share));
+    share.ok_or_else(|| invalid_query("?near=: it is a share of the amount from 0 to 1, such as `0.8`"))
 }
 
 /// A hint for an unknown id.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     base::{
         fault::{Blame, FaultKind},
-        name::{FileName, GroupName, Owner, TokenId, UserId},
+        name::{FileName, GroupName, LimitId, Owner, TokenId, UserId},
         numbers::millis,
         origin::Origin,
         usage::{Counters, NotCounted},
@@ -54,6 +54,8 @@ pub struct AccessRecord {
     pub status: Option<StatusCode>,
     /// The kind of the fault, if the response was tollgate's own.
     pub fault: Option<FaultKind>,
+    /// The limit that refused the request.
+    pub limit: Option<LimitId>,
     /// Bytes of the request's body that were read from the client.
     pub bytes_in: u64,
     /// Bytes of the response's body that were passed on.
@@ -268,6 +270,7 @@ impl AccessRecord {
             telemetry: None,
             status: None,
             fault: None,
+            limit: None,
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,

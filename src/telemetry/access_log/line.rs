@@ -11,7 +11,7 @@ use crate::{
     escape,
     fault::FaultKind,
     hex,
-    name::{FileName, GroupName, TokenId, UserId},
+    name::{FileName, GroupName, LimitId, TokenId, UserId},
     numbers::millis,
     usage::{Counters, NotCounted},
 };
@@ -60,6 +60,7 @@ impl Line<'_> {
             endpoint,
             status,
             fault,
+            limit,
             bytes_in,
             bytes_out,
             first_byte,
@@ -85,6 +86,7 @@ impl Line<'_> {
         self.text("upstream", upstream.as_ref().map(ToString::to_string).as_deref());
         self.number("status", status.map(|status| status.as_u16().into()));
         self.text("fault", fault.map(FaultKind::code));
+        self.text("limit", limit.as_ref().map(LimitId::as_str));
         self.number("bytes_in", Some(*bytes_in));
         self.number("bytes_out", Some(*bytes_out));
         self.number("first_byte_ms", first_byte.map(millis));

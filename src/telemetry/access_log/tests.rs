@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     access_record::{ClosedBy, Content, End, Sides, Usage, Wait, Waits, WebSocketEnd},
     fault::FaultKind,
-    name::{FileName, GroupName, Owner, TokenId, UserId},
+    name::{FileName, GroupName, LimitId, Owner, TokenId, UserId},
     origin::Origin,
     trace_context::TraceContext,
     usage::{Counter, Counters, NotCounted},
@@ -63,6 +63,7 @@ fn full() -> AccessRecord {
         provider: FileName::new("demo"),
         endpoint: Some(Arc::from("chat")),
         fault: Some(FaultKind::ResponseRule),
+        limit: LimitId::new("burst"),
         bytes_in: 5,
         bytes_out: 6,
         first_byte: Some(Duration::from_millis(7)),

@@ -152,13 +152,12 @@ impl Upload {
     ) -> Result<ReadChecked, SendError> {
         let (mut read, mut held) = self.take_ahead(budget);
         let mut outcome = ReadChecked::Satisfied;
-        while self.check.as_ref().is_some_and(|check| !check.is_satisfied()) {
+        while self.is_checking() {
             let next = timeout(wait, poll_fn(|cx| self.poll_next(cx))).await;
             let next = next.map_err(|_| SendError::BodyStalled(wait))?.transpose();
             let frame = next.map_err(read_fault)?;
             if frame.is_none() || self.source.is_end_stream() {
                 self.source = Source::Empty;
-                self.check = None;
                 outcome = ReadChecked::Whole;
             }
             let Some(Ok(data)) = frame.map(http_body::Frame::into_data) else { continue };
@@ -169,7 +168,7 @@ impl Upload {
                 break;
             }
         }
-        if matches!(self.source, Source::Empty) && self.check.is_none() {
+        if matches!(self.source, Source::Empty) {
             outcome = ReadChecked::Whole;
         }
         if read.is_empty() && outcome == ReadChecked::Whole {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// The output tokens that are expected of a model of which nothing is known.
 pub const DEFAULT_OUTPUT_TOKENS: u64 = 1_000;
-/// The most output tokens that are expected of any model: a few huge answers keep no other caller out.
+/// The most output tokens that are reserved by what was learned: a few huge answers keep no other caller out.
 pub const MAX_OUTPUT_TOKENS: u64 = 1 << 17;
 /// The answers of a model after which what was learned counts half.
 pub const WINDOW: u64 = 1_000;
@@ -71,7 +71,7 @@ impl Outputs {
     /// The number of output tokens that 9 of 10 answers do not exceed; [`DEFAULT_OUTPUT_TOKENS`] if nothing is known.
     pub fn p90(&self, provider: &str, model: &str) -> u64 {
         let known = self.providers.get(provider).and_then(|models| models.get(model));
-        known.and_then(Histogram::p90).unwrap_or(DEFAULT_OUTPUT_TOKENS).min(MAX_OUTPUT_TOKENS)
+        known.and_then(Histogram::p90).unwrap_or(DEFAULT_OUTPUT_TOKENS)
     }
 
     /// Learns from an answer.

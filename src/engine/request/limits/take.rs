@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     call::{BodyFacts, Selected, shortened},
-    estimate::{NoCap, Outputs, Reserve, Side, reserve_tokens},
+    estimate::{MAX_OUTPUT_TOKENS, NoCap, Outputs, Reserve, Side, reserve_tokens},
     terms::{Admits, Over, Terms},
 };
 use crate::{
@@ -162,7 +162,7 @@ fn asked(
             learned.ratios.prompt_tokens(provider, model, body.bytes)
         }
     };
-    let p90 = learned.outputs.p90(provider, model);
+    let p90 = learned.outputs.p90(provider, model).min(MAX_OUTPUT_TOKENS);
     let reserved = |side| reserve_tokens(reserve(limit.reserve), prompt, body.cap, p90, side);
     let reserved = match price {
         None => reserved(side).map_err(|NoCap| no_cap(limit))?,

@@ -124,7 +124,7 @@ fn check(
 }
 
 const BURST: &str =
-    "limits    `burst`: 60 requests in any 1 min per user, reserves 1 requests  (limits.d/team.toml:3)";
+    "limits    `burst`: 60 requests in any 1 min per user, reserves 1 request  (limits.d/team.toml:3)";
 
 #[test]
 fn limits_of_a_request() {
@@ -212,7 +212,7 @@ fn rules_of_a_caller() {
 
 #[test]
 fn what_is_left_comes_from_the_counters() {
-    let line = "limits    `burst`: 60 requests in any 1 min per user, reserves 1 requests, left 7 requests  (limits.d/team.toml:3)";
+    let line = "limits    `burst`: 60 requests in any 1 min per user, reserves 1 request, left 7 requests  (limits.d/team.toml:3)";
     let allowed = "verdict   allowed by limits and rules";
     check("GET /demo/items", "bob", None, &Left(true), (&[line, allowed], ""));
     check(

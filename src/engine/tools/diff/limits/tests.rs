@@ -203,7 +203,7 @@ fn limits_are_shown_before_prices() {
     for part in [
         "WIDENED: 1 limit changed; 1 change widens exposure",
         "limits, and rules for models and endpoints",
-        "1 requests a day (UTC) per user",
+        "1 request a day (UTC) per user",
         "2 requests a day (UTC) per user",
         "WIDENS: the amount is larger",
     ] {
