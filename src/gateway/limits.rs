@@ -253,9 +253,8 @@ impl Limited {
             let amount = used(limit.measure, provider, completed.as_ref(), bytes, (&table.prices, day));
             match fate {
                 Fate::NotSent => None,
-                Fate::Counted => Some(amount),
                 Fate::Unknown if limit.measure.needs_usage() => Some(amount.max(reserved)),
-                Fate::Unknown => Some(amount),
+                Fate::Counted | Fate::Unknown => Some(amount),
             }
         };
         admitted.settle(of_call, now_ms());

@@ -72,7 +72,9 @@ pub(super) fn admit(all: &LimitStates, takes: Vec<Take>, now_ms: u64) -> Result<
     drop(shards);
     match result {
         Ok((slots, is_uncovered)) => {
-            states.iter().for_each(|state| state.count(true));
+            for state in &states {
+                state.count(true);
+            }
             let parts = states.into_iter().zip(takes).zip(slots);
             let parts = parts.map(|((state, take), slot)| Part { state, take, slot });
             Ok(Admitted { all: all.clone(), parts: parts.collect(), is_uncovered })
@@ -85,13 +87,16 @@ pub(super) fn admit(all: &LimitStates, takes: Vec<Take>, now_ms: u64) -> Result<
     }
 }
 
+/// Where a call is counted in each limit, and true if the store has to know of it before it is sent.
+type Slots = (Vec<Option<Slot>>, bool);
+
 /// Admits with all counters at hand. True if the store has to know of the call before it is sent. The error has the place of the
 /// limit.
 fn admit_locked(
     shards: &mut [MutexGuard<'_, Shard>],
     takes: &[Take],
     now_ms: u64,
-) -> Result<(Vec<Option<Slot>>, bool), (usize, Refused)> {
+) -> Result<Slots, (usize, Refused)> {
     let mut entries: Vec<&mut Entry> = Vec::with_capacity(takes.len());
     for (shard, take) in shards.iter_mut().zip(takes) {
         entries.push(shard.entries.entry(Arc::clone(&take.key)).or_default());

@@ -80,8 +80,8 @@ impl LimitStates {
             let key: Arc<str> = Arc::from(key.as_str());
             let mut shard = state.shard_of(&key);
             let counter = &mut shard.changed(&key).counter;
-            let counted = counter.balance(&terms, now_ms).used;
-            counter.correct(&terms, now_ms, costs.correction(counted));
+            let used = counter.balance(&terms, now_ms).used;
+            counter.correct(&terms, now_ms, costs.correction(used));
             corrected += 1;
         }
         corrected
@@ -184,12 +184,12 @@ fn is_for(filter: &LimitFilter, key: &UsageKey, names: &BTreeMap<String, String>
         None => filter.caller.group.globs().is_empty(),
     };
     let name = names.get(&*key.user).map_or("", String::as_str);
-    let owned = match filter.key {
+    let is_its_key = match filter.key {
         None => true,
         Some(KeyValue::Own) => owner == KeyOwner::Own,
         Some(KeyValue::Shared) => owner == KeyOwner::Shared,
     };
-    owned
+    is_its_key
         && in_group
         && (filter.caller.user.is_any() || filter.caller.user.matches(name))
         && filter.provider.matches(&key.provider)

@@ -4,13 +4,13 @@
 //! - All limits of a call admit it, or none counts it.
 //! - What a call reserved is settled or given back at its end, however it ends.
 //! - No admission waits for the store, but the first ones of a strict limit of requests: those wait until the store knows of
-//!   them ([`cover`]).
+//!   them (`cover`).
 //! - A process that is killed loses at most the settlements of the last second.
 //!
 //! An admission takes one lock for each of its limits, in the order of their ids, and holds them for the arithmetic alone. Each
-//! limit has [`state::SHARDS`] locks, chosen by the key, so that callers with different amounts rarely meet.
+//! limit has 16 locks, chosen by the key, so that callers with different amounts rarely meet.
 //!
-//! Read next: [`state`] for the counters, [`admitted`] for the life of a call, [`writer`] for the store.
+//! Read next: `state` for the counters, `admitted` for the life of a call, `writer` for the store.
 
 mod admitted;
 mod corrections;

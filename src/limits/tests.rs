@@ -1,5 +1,7 @@
 //! Tests of admission over threads, restarts and the store.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait for their tasks")]
+
 use std::sync::{Arc, Barrier};
 
 use tempfile::TempDir;

@@ -159,7 +159,9 @@ impl LimitWriter {
             tracing::info!("counters of limits are written again");
         }
         self.is_failing = !is_written;
-        batch.iter().for_each(|read| read.written(is_written));
+        for read in batch {
+            read.written(is_written);
+        }
         is_written
     }
 

@@ -54,7 +54,11 @@ impl Store {
             match parse(text) {
                 Some(rows) => each(StoredCounter { limit, key, rows }),
                 None => {
-                    tracing::error!(limit, key, "a stored counter of a limit cannot be read: it begins again")
+                    tracing::error!(
+                        limit,
+                        key,
+                        "a stored counter of a limit cannot be read: it begins again"
+                    );
                 }
             }
         }

@@ -63,7 +63,7 @@ fn read_fault(error: UploadError) -> SendError {
 #[derive(Debug)]
 pub(super) struct Ahead {
     bytes: Bytes,
-    _held: Held,
+    held: Held,
 }
 
 /// A part of the budget, until it is dropped.
@@ -130,7 +130,7 @@ impl Upload {
             read.extend_from_slice(&data);
             if !has_room || read.len() > limit {
                 let is_larger = read.len() > limit;
-                self.ahead = Some(Box::new(Ahead { bytes: read.into(), _held: held }));
+                self.ahead = Some(Box::new(Ahead { bytes: read.into(), held }));
                 return Ok(if is_larger { ReadAhead::TooLarge } else { ReadAhead::NoRoom });
             }
         }
@@ -139,7 +139,7 @@ impl Upload {
             self.end();
             return Ok(ReadAhead::Whole(&[]));
         }
-        let ahead = self.ahead.insert(Box::new(Ahead { bytes: read.into(), _held: held }));
+        let ahead = self.ahead.insert(Box::new(Ahead { bytes: read.into(), held }));
         Ok(ReadAhead::Whole(&ahead.bytes))
     }
 
@@ -174,7 +174,7 @@ impl Upload {
         if read.is_empty() && outcome == ReadChecked::Whole {
             self.end();
         } else {
-            self.ahead = Some(Box::new(Ahead { bytes: read.into(), _held: held }));
+            self.ahead = Some(Box::new(Ahead { bytes: read.into(), held }));
         }
         Ok(outcome)
     }
@@ -182,7 +182,7 @@ impl Upload {
     /// What was read ahead so far, with its part of the budget.
     fn take_ahead(&mut self, budget: &Budget) -> (Vec<u8>, Held) {
         match self.ahead.take() {
-            Some(ahead) => (ahead.bytes.into(), ahead._held),
+            Some(ahead) => (ahead.bytes.into(), ahead.held),
             None => (Vec::new(), Held { bytes: 0, budget: budget.clone() }),
         }
     }

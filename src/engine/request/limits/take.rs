@@ -11,6 +11,7 @@ use crate::{
     base::{
         day::Day,
         fault::{Fault, FaultKind},
+        name::GroupName,
         usage::{Counter, Counters},
     },
     language::{
@@ -115,7 +116,7 @@ pub fn key(limit: &Limit, call: &CallFacts<'_>, model: Option<&str>) -> Arc<str>
     let part = |per: &Per| match per {
         Per::User => call.user.text(),
         Per::Token => call.token.text(),
-        Per::Group => call.group.map_or_else(|| Arc::from(""), |group| group.text()),
+        Per::Group => call.group.map_or_else(|| Arc::from(""), GroupName::text),
         Per::Provider => call.provider.text(),
         Per::Model => Arc::from(model.unwrap_or_default()),
         Per::All => Arc::from(""),

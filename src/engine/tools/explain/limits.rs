@@ -116,10 +116,9 @@ pub(super) fn limits(explainer: &Explainer<'_>, owner: Option<&Owner>, sends_non
         endpoint: &hit.endpoint().name,
         is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
         key: match owner {
-            Some(Owner::User(_)) => KeyOwner::Own,
             Some(Owner::Group(_) | Owner::Everybody) => KeyOwner::Shared,
             None if sends_none => KeyOwner::Nobody,
-            None => KeyOwner::Own,
+            Some(Owner::User(_)) | None => KeyOwner::Own,
         },
     };
     let path_model = hit.captured_model(explainer.head.uri.path());
@@ -183,22 +182,17 @@ impl Explained<'_> {
         let needs = selected.needs(endpoint, path_model);
         let has_body = !matches!(head.method, http::Method::GET | http::Method::HEAD);
         let no_body = (!has_body).then_some(&[][..]);
-        match caller.calling.body.as_deref().or(no_body) {
-            Some(bytes) => {
-                let content_type = head.headers.get(http::header::CONTENT_TYPE).map(|value| value.as_bytes());
-                let found =
-                    selected.body_facts(endpoint, path_model, (content_type, head.uri.query()), bytes);
-                *body = found.map_err(|fault| (fault, None))?;
-            }
-            None => {
-                let size = selected.needs_size();
-                let parts = [(needs.model, "model"), (needs.max_output, "max_output"), (size, "size")];
-                depends_on.extend(
-                    parts.iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| (*part).to_owned()),
-                );
-                if !depends_on.is_empty() {
-                    return Ok(Vec::new());
-                }
+        if let Some(bytes) = caller.calling.body.as_deref().or(no_body) {
+            let content_type = head.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+            let found = selected.body_facts(endpoint, path_model, (content_type, head.uri.query()), bytes);
+            *body = found.map_err(|fault| (fault, None))?;
+        } else {
+            let size = selected.needs_size();
+            let parts = [(needs.model, "model"), (needs.max_output, "max_output"), (size, "size")];
+            let needed = parts.iter().filter(|(is_needed, _)| *is_needed);
+            depends_on.extend(needed.map(|(_, part)| (*part).to_owned()));
+            if !depends_on.is_empty() {
+                return Ok(Vec::new());
             }
         }
         let rule = || context.table.limits.rules(&self.facts).next().map(|rule| rule.at.clone());

@@ -165,9 +165,8 @@ impl LimitTests {
             is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
             key: match caller.key {
                 Some(KeyValue::Shared) => KeyOwner::Shared,
-                Some(KeyValue::Own) => KeyOwner::Own,
                 None if hit.provider.auth.is_empty() => KeyOwner::Nobody,
-                None => KeyOwner::Own,
+                Some(KeyValue::Own) | None => KeyOwner::Own,
             },
         };
         if !budget.work(CALL_STEPS + body.len() + self.table.limits.all().len()) {
@@ -233,7 +232,9 @@ impl LimitTests {
                         let of =
                             |take: &Take| used(take.limit.measure, provider, usage.as_ref(), bytes, prices);
                         states.settle(&takes, slots, of);
-                        usage.iter().for_each(|usage| learned.learn(provider, usage, bytes));
+                        if let Some(usage) = &usage {
+                            learned.learn(provider, usage, bytes);
+                        }
                     }
                     None
                 }

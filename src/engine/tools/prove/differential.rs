@@ -221,7 +221,8 @@ impl Seen<'_> {
                 let mut sent = sent.filter(|sent| holds_secret(sent));
                 sent.find_map(|sent| Some(format!("{} gets it", sent.origins.iter().find(|one| bad(one))?)))
             }
-            Claim::Credentials { .. } => None,
+            // Limits have a test of their own, with calls.
+            Claim::Credentials { .. } | Claim::Limits(_) => None,
             Claim::Https(allow) => sent.find_map(|sent| {
                 let bad = |one: &&String| one.starts_with("http://") && !self.allows(allow, one);
                 Some(format!("{} is called", sent.origins.iter().find(bad)?))
@@ -248,8 +249,6 @@ impl Seen<'_> {
                     allow.iter().any(|glob| Glob::new(&glob.replace("{provider}", "DEMO")).matches(env));
                 (!allowed).then(|| format!("{env} is read"))
             }),
-            // Its own test has limits, and calls.
-            Claim::Limits(_) => None,
             Claim::Bodies => self.provider.endpoints.iter().find_map(|endpoint| {
                 let metering = endpoint.metering.as_ref()?;
                 let asks = metering.when_missing == WhenMissing::Ask && metering.ask.is_some();

@@ -49,8 +49,8 @@ impl Required {
         let limits = || files.iter().flat_map(|file| &file.limits);
         let work = groups.len() * limits().count() * (LIMIT_STEPS + provider.endpoints.len());
         let is_decided = budget.work(work);
-        let lacks = |group: &Option<&Glob>| {
-            !is_decided || !limits().any(|limit| self.is_met_by(limit, provider, *group))
+        let lacks = |group: Option<&Glob>| {
+            !is_decided || !limits().any(|limit| self.is_met_by(limit, provider, group))
         };
         let breach = |group: Option<&Glob>| {
             Breach {
@@ -65,7 +65,7 @@ impl Required {
             is_undecided: !is_decided,
         }
         };
-        groups.into_iter().filter(lacks).map(breach).collect()
+        groups.into_iter().filter(|group| lacks(*group)).map(breach).collect()
     }
 
     fn lacking(&self, provider: &Provider, group: Option<&Glob>) -> String {
