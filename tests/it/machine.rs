@@ -113,7 +113,7 @@ fn on_disk() -> Option<(Faulty, Gateway, Home)> {
 #[test]
 fn a_full_disk_at_the_first_start_leaves_nothing_half_made() {
     let home = home();
-    let Some((disk, _other)) = disk(&home, "480k") else { return };
+    let Some((disk, _other)) = disk(&home, "512k") else { return };
     home.sh_beside(&disk, FILL);
     failed(&home.run_beside(&disk, SERVE, ""), NO_SPACE);
     let mut users = Vec::new();
