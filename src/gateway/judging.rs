@@ -12,7 +12,7 @@ use http::{HeaderMap, header, request::Parts};
 
 use super::coding::{Budget, Decoder, Plain, Room};
 use crate::{
-    call_limits::call,
+    call_limits::call::{self, BodyFacts, Selected},
     compile::metering::Metering,
     fault::{Fault, FaultKind},
     judge::{Judge, Needs, Progress, Unjudgeable},
@@ -27,18 +27,30 @@ pub(super) struct Judged(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     model: Option<String>,
+    other_models: Vec<String>,
     cap: Option<u64>,
     /// Bytes without the content coding.
     bytes: u64,
+    /// What the call was admitted with, if the body went on then.
+    admitted: Option<Admitted>,
     /// All that is needed was found.
     is_found: bool,
     is_strict: bool,
     refused: Option<Refused>,
 }
 
+/// A call that was admitted before the end of its body.
+#[derive(Debug)]
+struct Admitted {
+    selected: Arc<Selected>,
+    body: BodyFacts,
+}
+
 #[derive(Debug)]
 enum Refused {
     Unjudgeable(Unjudgeable),
+    /// What comes late is beyond what the call was admitted with.
+    Late(Fault),
     /// The content coding is unknown or damaged, or expands too far.
     Coding,
 }
@@ -160,6 +172,23 @@ impl State {
     fn passes(&self) -> bool {
         self.refused.is_none() || !self.is_strict
     }
+
+    fn other_model(&mut self, model: &str) {
+        self.other_models.push(model.to_owned());
+        let Some(Admitted { selected, body }) = &self.admitted else { return };
+        if let Err(fault) = selected.check_late_model(body, model) {
+            self.refused.get_or_insert(Refused::Late(fault));
+        }
+    }
+
+    /// A cap that grows after a limit has reserved the most would let the request use more.
+    fn check_cap(&mut self) {
+        let Some(Admitted { selected, body }) = &self.admitted else { return };
+        if selected.has_bound() && body.cap.is_some_and(|cap| self.cap > Some(cap)) {
+            let message = "The body says late how many answers it asks for, and a limit of this tollgate reserves the most: send it first";
+            self.refused.get_or_insert(Refused::Late(Fault::new(FaultKind::BodyTooLargeToJudge, message)));
+        }
+    }
 }
 
 impl Judged {
@@ -167,14 +196,21 @@ impl Judged {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The model, so far.
-    pub(super) fn model(&self) -> Option<String> {
-        self.lock().model.clone()
+    /// What was found so far. It is not known whether the size is that of all.
+    pub(super) fn found(&self) -> BodyFacts {
+        let State { model, other_models, cap, bytes, .. } = &*self.lock();
+        BodyFacts {
+            model: model.clone(),
+            other_models: other_models.clone(),
+            cap: *cap,
+            bytes: *bytes,
+            is_exact: false,
+        }
     }
 
-    /// The cap on the tokens of the answer, so far.
-    pub(super) fn cap(&self) -> Option<u64> {
-        self.lock().cap
+    /// The call is admitted with what is known of its body, and the rest of the body has to agree.
+    pub(super) fn admit(&self, selected: &Arc<Selected>, body: &BodyFacts) {
+        self.lock().admitted = Some(Admitted { selected: Arc::clone(selected), body: body.clone() });
     }
 
     /// Bytes that were read, without the content coding.
@@ -187,6 +223,7 @@ impl Judged {
         match &self.lock().refused {
             None => None,
             Some(Refused::Unjudgeable(problem)) => Some(call::unjudgeable(problem)),
+            Some(Refused::Late(fault)) => Some(fault.clone()),
             Some(Refused::Coding) => {
                 let message = "The content coding of the body is unknown or damaged, or it expands too far. A limit or a rule of this \
                                tollgate needs what the body says: send it without a content coding";
@@ -232,6 +269,10 @@ impl Reading {
                     state.model = self.judge.model().map(str::to_owned);
                 }
                 state.cap = self.judge.max_output();
+                for model in &self.judge.other_models()[state.other_models.len()..] {
+                    state.other_model(model);
+                }
+                state.check_cap();
             }
             Err(problem) => drop(state.refused.get_or_insert(Refused::Unjudgeable(problem))),
         }

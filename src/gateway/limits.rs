@@ -4,6 +4,8 @@
 //! It guarantees: a call that is refused was not sent, or its body was cut before its end. Read next: `judging` for bodies,
 //! `limits` for the counters, `call` in the engine for the rules.
 
+use std::sync::Arc;
+
 use super::{
     InFlight, Worker,
     context::RequestContext,
@@ -23,7 +25,7 @@ use crate::{
     day::Day,
     decide::TokenKind,
     fault::{Fault, FaultKind, LimitRefusal},
-    judge::MAX_MODEL,
+    judge::{MAX_MODEL, Needs},
     limits::{Admitted, Refusal},
     name::Owner,
     syntax::TokenKindValue,
@@ -37,7 +39,7 @@ const MAX_RETRY_S: u64 = 60;
 /// The limits and rules for a call, with what is known of it.
 #[derive(Debug)]
 pub(super) struct Limiting<'r> {
-    selected: Selected,
+    selected: Arc<Selected>,
     facts: CallFacts<'r>,
     hit: &'r Hit,
     /// The model in the path.
@@ -48,7 +50,7 @@ pub(super) struct Limiting<'r> {
 #[derive(Debug)]
 pub(super) struct Limited {
     admitted: Admitted,
-    table: std::sync::Arc<Table>,
+    table: Arc<Table>,
     day: Day,
     /// The size of the request's body without a content coding, as far as it was known.
     body_bytes: u64,
@@ -72,7 +74,7 @@ pub(super) fn select<'r>(
         let message = format!("The path has a model of more than {MAX_MODEL} bytes: send its name");
         return Err(Fault::new(FaultKind::UnjudgeableBody, message));
     }
-    Ok(Some(Limiting { selected, facts, hit, path_model }))
+    Ok(Some(Limiting { selected: Arc::new(selected), facts, hit, path_model }))
 }
 
 fn facts<'r>(caller: &'r Caller, hit: &'r Hit, owner: Option<&Owner>) -> CallFacts<'r> {
@@ -102,10 +104,10 @@ impl Limiting<'_> {
     /// True if the body has to be read before the call is sent. `size`: that of the body, if it is known.
     pub(super) fn needs_body(&self, size: Option<u64>) -> bool {
         let needs = self.needs();
-        needs.model || needs.max_output || (size.is_none() && self.selected.needs_size())
+        needs.any() || (size.is_none() && self.selected.needs_size())
     }
 
-    fn needs(&self) -> crate::judge::Needs {
+    fn needs(&self) -> Needs {
         self.selected.needs(self.hit.endpoint(), self.path_model.as_deref())
     }
 
@@ -116,7 +118,8 @@ impl Limiting<'_> {
         request: InFlight<'_>,
         context: &mut RequestContext,
     ) -> Result<(), Fault> {
-        let body = BodyFacts { model: self.path_model.clone(), cap: None, bytes: size, is_exact: true };
+        let body =
+            BodyFacts { model: self.path_model.clone(), bytes: size, is_exact: true, ..BodyFacts::default() };
         self.admit_with(body, None, request, context).await
     }
 
@@ -159,13 +162,17 @@ impl Limiting<'_> {
             let message = "Too many bodies are held in memory for limits now: try again";
             return Err(Fault::new(FaultKind::Overloaded, message));
         }
-        let model = self.path_model.clone().or_else(|| judged.model());
+        let found = judged.found();
+        let model = self.path_model.clone().or(found.model);
         if needs.model && model.is_none() && read == ReadChecked::TooLarge && is_strict {
             return Err(too_large(worker));
         }
         let is_whole = read == ReadChecked::Whole;
-        let bytes = if is_whole { judged.bytes() } else { size.unwrap_or_else(|| judged.bytes()) };
-        let body = BodyFacts { model, cap: judged.cap(), bytes, is_exact: is_whole || size.is_some() };
+        let bytes = size.filter(|_| !is_whole).unwrap_or(found.bytes);
+        let body = BodyFacts { model, bytes, is_exact: is_whole || size.is_some(), ..found };
+        if !is_whole {
+            judged.admit(&self.selected, &body);
+        }
         self.admit_with(body, Some(judged), request, context).await?;
         Ok(upload)
     }
@@ -177,7 +184,7 @@ impl Limiting<'_> {
         InFlight { worker, table, .. }: InFlight<'_>,
         context: &mut RequestContext,
     ) -> Result<(), Fault> {
-        self.selected.check_model(&self.facts, self.hit.endpoint(), body.model.as_deref())?;
+        self.selected.check_models(&self.facts, self.hit.endpoint(), &body)?;
         let (states, now) = (&worker.limits, now_ms());
         let day = Day::of_seconds(now / 1000);
         let extra = |limit: &crate::compile::Limit| states.grants().extra(&limit.id, self.facts.user, now);

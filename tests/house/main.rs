@@ -367,7 +367,7 @@ fn the_guide_is_true() {
         pipeline::check(&loaded).1.ran
     };
     assert_eq!(tests.ran, without + 2, "the tests of the prices run");
-    assert_eq!(compiled.fixtures.len(), shipped + 3, "the tests of the guide's api and endpoint set ran");
+    assert_eq!(compiled.fixtures.len(), shipped + 5, "the tests of the guide's api and endpoint set ran");
     let live = compiled.providers.iter().find(|provider| provider.name.as_str() == "acme-live").unwrap();
     assert_eq!(live.tests.len(), 2, "the tests of the guide's WebSocket ran");
     let login = compiled.providers.iter().find(|provider| provider.name.as_str() == "acme-chat").unwrap();

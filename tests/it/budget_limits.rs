@@ -212,7 +212,7 @@ fn budget(measure: &str, reserve: &str, slack: u64) {
                 for call in 0..CALLS {
                     let (stream, n) = (call % 2 == 0, 40 + (call as u64 * 7) % (CAP - 39));
                     let body = format!(
-                        "{{\"model\":\"m\",\"p\":{PROMPT},\"n\":{n},\"max_tokens\":{CAP},\"stream\":{stream}}}"
+                        "{{\"model\":\"m\",\"p\":{PROMPT},\"out\":{n},\"max_tokens\":{CAP},\"stream\":{stream}}}"
                     );
                     passed(&ask(&mut client, &site.request("POST /v/chat", user, &body)));
                 }
@@ -245,7 +245,7 @@ fn budgets_hold_within_their_bound() {
 #[test]
 fn what_was_used_survives_the_end_of_the_process() {
     let site = Site::new(TWIN, 1);
-    let chat = site.request("POST /v/chat", 0, "{\"model\":\"m\",\"p\":10,\"n\":20}");
+    let chat = site.request("POST /v/chat", 0, "{\"model\":\"m\",\"p\":10,\"out\":20}");
     let used = |gateway: &Gateway| {
         let probe = site.request("POST /v/probe", 0, "{}");
         let answer = ask(&mut Wire::connect(gateway.address), &probe);

@@ -623,6 +623,16 @@ fn the_greatest_reservation_needs_a_bound() {
         (r#"{"model":"m","max_tokens":200}"#, "limit_exceeded"),
         (r#"{"model":"m","max_tokens":170}"#, "passed"),
         (r#"{"model":"m","max_tokens":170}"#, "passed"),
+        // Each answer may have so many.
+        (r#"{"n":2,"model":"m","max_tokens":85}"#, "limit_exceeded"),
+        (r#"{"model":"m","max_tokens":75,"n":2}"#, "passed"),
+        (r#"{"model":"m","max_tokens":75,"n":2.0}"#, "unjudgeable_body"),
+        // What neither the size nor the cap bounds.
+        (r#"{"model":"m","max_tokens":9,"plugins":[{"id":"web"}]}"#, "unbounded_request"),
+        (r#"{"max_tokens":9,"tools":[{"type":"function"},{"type":"web"}]}"#, "unbounded_request"),
+        (r#"{"max_tokens":9,"tools":[{"type":"function"}]}"#, "passed"),
+        (r#"{"messages":[{"content":[{"image_url":{"url":"x"}}]}],"max_tokens":9}"#, "unbounded_request"),
+        (r#"{"messages":[{"content":"image_url"}],"max_tokens":9}"#, "passed"),
     ];
     for (body, expected) in cases {
         for chunked in [false, true] {

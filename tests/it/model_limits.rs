@@ -85,6 +85,37 @@ fn refusal(answer: &Message) -> (u16, &str) {
     (answer.head.status(), details.unwrap_or_default())
 }
 
+/// Models that the upstream may call in place of the first are judged, too: also those that come while the rest streams.
+#[test]
+fn models_to_fall_back_to_have_to_be_allowed() {
+    let mut world = world();
+    for body in [
+        r#"{"model":"small","models":["big"]}"#,
+        r#"{"models":["small","big"],"model":"small"}"#,
+        r#"{"model":"small","fallbacks":[{"model":"small"},{"model":"b\u0069g"}]}"#,
+        r#"{"model":"small","tools":[{"type":"x:advisor","parameters":{"model":"big"}}]}"#,
+    ] {
+        refused(&mut world, "/t/post", JSON, body.as_bytes(), NOT_ALLOWED);
+    }
+    for body in [
+        r#"{"model":"small","models":["small-2"],"MODELS":"big"}"#,
+        r#"{"model":"small","models":["small"],"models":["big"]}"#,
+    ] {
+        refused(&mut world, "/t/post", JSON, body.as_bytes(), UNJUDGEABLE);
+    }
+    refused(&mut world, "/t/post?models=big", JSON, br#"{"model":"small"}"#, UNJUDGEABLE);
+    for body in [
+        r#"{"model":"small","models":["small-2","small"]}"#.to_owned(),
+        r#"{"model":"small","models":null,"fallbacks":[]}"#.to_owned(),
+        format!("{{\"model\":\"small\",\"pad\":\"{}\",\"models\":[\"small-2\"]}}", noise(6 * JUDGED)),
+    ] {
+        passes(&mut world, Exchange::post("").body(body));
+    }
+    let late = format!("{{\"model\":\"small\",\"pad\":\"{}\",\"models\":[\"big\"]}}", noise(6 * JUDGED));
+    let request = request(&world, "/t/post", JSON, late.as_bytes(), Framing::Length(0));
+    cut_with(&mut world, &request, NOT_ALLOWED);
+}
+
 const NOT_ALLOWED: (u16, &str) = (403, "model_not_allowed");
 const UNJUDGEABLE: (u16, &str) = (400, "unjudgeable_body");
 
@@ -252,6 +283,10 @@ fn an_upload_is_cut_when_its_rest_is_refused() {
 }
 
 fn cut(world: &mut World, request: &[u8]) {
+    cut_with(world, request, UNJUDGEABLE);
+}
+
+fn cut_with(world: &mut World, request: &[u8], expected: (u16, &str)) {
     let mut client = world.client();
     let mut sender = client.twin();
     thread::scope(|scope| {
@@ -261,7 +296,7 @@ fn cut(world: &mut World, request: &[u8]) {
             assert!(matches!(seen, Err(Broken::Cut | Broken::Closed)), "the upstream got all of it");
         }
         let answer = client.answer().unwrap_or_else(|broken| panic!("{broken:?}"));
-        assert_eq!(refusal(&answer), UNJUDGEABLE, "{}", answer.body.escape_ascii());
+        assert_eq!(refusal(&answer), expected, "{}", answer.body.escape_ascii());
     });
 }
 

@@ -182,6 +182,8 @@ faults! {
     NoPrice "no_price" FORBIDDEN Client Useless "http_request_denied";
     /// A limit reserves the most that a request can use, and the request does not bound it.
     NoOutputCap "no_output_cap" BAD_REQUEST Client Useless "http_request_denied";
+    /// The request could use more tokens than its size and its cap say, and a limit reserves the most.
+    UnboundedRequest "unbounded_request" BAD_REQUEST Client Useless "http_request_denied";
     /// A limit has no room for the request.
     LimitExceeded "limit_exceeded" TOO_MANY_REQUESTS Client MayHelp "http_request_denied";
     /// A change with a session's cookie, or a sign-in, that no page of tollgate asked for.

@@ -94,8 +94,8 @@ impl Hit {
 
     /// The model in the request's path, decoded; none if the endpoint's paths hold none.
     pub fn captured_model(&self, path: &str) -> Option<String> {
-        let index = self.endpoint().model_capture()?;
-        Some(compile::percent_decode(bind::capture(path, &self.captures, index)))
+        let (model, index) = self.endpoint().path_model()?;
+        Some(model.model(&compile::percent_decode(bind::capture(path, &self.captures, index))))
     }
 }
 

@@ -7,6 +7,7 @@
 mod absent;
 mod coverage;
 mod frames;
+mod judged;
 mod junit;
 mod limits;
 mod prices;
@@ -297,6 +298,8 @@ struct Observed {
     metered: Option<usage::Metered>,
     /// The test has an answer.
     has_answer: bool,
+    /// What limits and rules read of the request. None if they read nothing.
+    judged: Option<judged::Judged>,
     /// The reason why the exchange cannot be metered, as a sentence.
     unmeterable: Option<String>,
     /// Of the headers that a preflight is expected to allow, those that it does. None for any other request.
@@ -377,7 +380,8 @@ fn upstream(
     let exercised = exercised(hit, sendable.chosen.as_ref());
     let (url, method) = (Some(out.url()), Some(out.method.to_string()));
     let has_answer = spec.answer.is_some();
-    Ok(Observed { url, method, headers: out.headers, exercised, has_answer, ..answered })
+    let judged = spec.expect.judged.as_ref().and_then(|_| judged::judged(hit, head, &spec.request));
+    Ok(Observed { url, method, headers: out.headers, exercised, has_answer, judged, ..answered })
 }
 
 /// The parts that a request exercises once it is sent upstream.
@@ -556,6 +560,8 @@ fn compare(expect: &syntax::Expect, observed: &Observed) -> Vec<Mismatch> {
         };
         mismatches.push(Mismatch::Other(problem));
     }
+    let judged = expect.judged.iter();
+    mismatches.extend(judged.flat_map(|one| judged::compare(one, observed.judged.as_ref())));
     match &observed.unmeterable {
         Some(reason) => mismatches.push(Mismatch::Other(reason.clone())),
         None => mismatches.extend(usage::compare(expect, observed.metered.as_ref(), observed.has_answer)),

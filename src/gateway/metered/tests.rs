@@ -39,7 +39,7 @@ fn metering() -> Metering {
         framings: vec![Framing::Sse],
         when_missing: WhenMissing::Estimate,
         ask: None,
-        model_capture: None,
+        path_model: None,
     }
 }
 

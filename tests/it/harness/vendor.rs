@@ -1,5 +1,5 @@
 //! An upstream that answers by itself as a vendor of models does, and keeps its own sums of what it would bill. A request says
-//! what it costs: `p` tokens of its prompt, and `n` of its answer.
+//! what it costs: `p` tokens of its prompt, and `out` of its answer.
 
 use std::{
     collections::BTreeMap,
@@ -82,7 +82,7 @@ impl Seen {
             return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec();
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let (prompt, output) = (body["p"].as_u64().unwrap_or(0), body["n"].as_u64().unwrap_or(0));
+        let (prompt, output) = (body["p"].as_u64().unwrap_or(0), body["out"].as_u64().unwrap_or(0));
         let caller = request.head.get("x-caller").unwrap_or_default();
         *self.tokens.lock().unwrap_or_else(PoisonError::into_inner).entry(caller.into()).or_default() +=
             prompt + output;

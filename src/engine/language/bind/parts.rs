@@ -400,11 +400,12 @@ pub struct TelemetryNames {
 }
 
 impl Endpoint {
-    /// The capture of its paths that holds the model, by its index.
-    pub fn model_capture(&self) -> Option<u8> {
-        let name = self.metering.as_ref()?.model_capture.as_deref()?;
+    /// The model in its paths, with the index of the capture. None if they name none.
+    pub fn path_model(&self) -> Option<(&compile::metering::PathModel, u8)> {
+        let model = self.metering.as_ref()?.path_model.as_ref()?;
         let captures = self.paths.first()?.pattern.captures();
-        u8::try_from(captures.iter().position(|known| known == name)?).ok()
+        let index = captures.iter().position(|known| **known == *model.capture)?;
+        Some((model, u8::try_from(index).ok()?))
     }
 }
 

@@ -4,14 +4,21 @@
 //! bounded: [`MAX_POINTERS`], [`MAX_STEPS`], [`MAX_NODES`]. This module reads no body. Read next: [`MapBuilder`], then
 //! `request::meter`.
 
+pub mod places;
 mod pointer;
 mod tree;
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 
 use crate::base::usage::{Counter, CounterSet};
+
+use places::{Places, PlacesProblem};
 
 pub use pointer::{MAX_STEP, MAX_STEPS, Pointer, PointerProblem, Step};
 pub use tree::{NO_NODE, Node, ROOT, reads};
@@ -36,8 +43,8 @@ pub struct Metering {
     pub when_missing: WhenMissing,
     /// The key that asks the upstream for usage.
     pub ask: Option<Arc<Ask>>,
-    /// The name of the path's capture that holds the model.
-    pub model_capture: Option<Box<str>>,
+    /// The model in the path. None if it stands in the body.
+    pub path_model: Option<PathModel>,
 }
 
 impl Metering {
@@ -48,12 +55,17 @@ impl Metering {
 
     /// True if a request names its model: in its path, or in its body.
     pub fn names_model(&self) -> bool {
-        self.model_capture.is_some() || self.request.has(|target| *target == Target::Model)
+        self.path_model.is_some() || self.request.has(|target| *target == Target::Model)
     }
 
     /// True if a request may have a cap on the tokens of its answer.
     pub fn has_cap(&self) -> bool {
         self.request.has(|target| *target == Target::MaxOutput)
+    }
+
+    /// True if a request may name models besides its model.
+    pub fn names_other_models(&self) -> bool {
+        self.request.has(|target| *target == Target::OtherModel)
     }
 
     /// True if tokens of prompts are counted.
@@ -79,9 +91,40 @@ impl Metering {
 
     /// A text that is equal for equal metering.
     pub fn shape(&self) -> String {
-        let Self { request, body, event, framings, when_missing, ask, model_capture } = self;
+        let Self { request, body, event, framings, when_missing, ask, path_model } = self;
         let maps = [request, body, event].map(|map| map.shape());
-        format!("{maps:?} {framings:?} {when_missing:?} {ask:?} {model_capture:?}")
+        format!("{maps:?} {framings:?} {when_missing:?} {ask:?} {path_model:?}")
+    }
+}
+
+/// A model that the path of a request names: a capture, and the text around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathModel {
+    before: Box<str>,
+    /// The name of the capture.
+    pub capture: Box<str>,
+    after: Box<str>,
+}
+
+impl PathModel {
+    /// Parses a text with one capture in braces. None for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (before, rest) = text.split_once('{')?;
+        let (capture, after) = rest.split_once('}')?;
+        let is_plain = |text: &str| !text.contains(['{', '}']);
+        let is_good = !capture.is_empty() && [before, capture, after].into_iter().all(is_plain);
+        is_good.then(|| Self { before: before.into(), capture: capture.into(), after: after.into() })
+    }
+
+    /// The model, if the capture has this value.
+    pub fn model(&self, value: &str) -> String {
+        format!("{}{value}{}", self.before, self.after)
+    }
+}
+
+impl fmt::Display for PathModel {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{{{}}}{}", self.before, self.capture, self.after)
     }
 }
 
@@ -166,6 +209,15 @@ pub enum Target {
     Error,
     /// The greatest number of tokens of the answer. Of several pointers, the first with a value.
     MaxOutput,
+    /// A model that the upstream may call besides the model, or in its place. Limits and rules alone read it and the next three.
+    OtherModel,
+    /// The number of answers to each prompt, each of which may have the greatest number of tokens. Of several, the greatest.
+    Answers,
+    /// A prompt of several in one request.
+    Prompts,
+    /// A value that lets the request use more tokens than its size and the bounds of its answer say, unless it is a string that
+    /// one of these globs matches.
+    Unbounded(Box<[Box<str>]>),
     /// True asks for a streamed answer.
     Stream,
     /// Text of the side that the map describes, for estimates.
@@ -180,6 +232,13 @@ pub enum Target {
     Parameter(Box<str>),
     /// Presence of a value other than null, by a number below 64.
     Mark(u8),
+}
+
+impl Target {
+    /// True if the meter reads the value.
+    pub fn is_metered(&self) -> bool {
+        !matches!(self, Self::OtherModel | Self::Answers | Self::Prompts | Self::Unbounded(_))
+    }
 }
 
 /// The combination of the matches of one pointer, in the order of the text.
@@ -252,6 +311,7 @@ pub struct Map {
     /// The counters of [`Target::Count`].
     counted: CounterSet,
     has_counts: bool,
+    places: OnceLock<Result<Arc<Places>, PlacesProblem>>,
 }
 
 impl Default for Map {
@@ -288,8 +348,16 @@ impl Map {
 
     /// The pointers and the rules. All else is derived from them.
     pub fn parts(&self) -> (&[Entry], &BTreeMap<Counter, CounterRule>) {
-        let Self { entries, rules, nodes: _, has_content: _, by_counter: _, counted: _, has_counts: _ } =
-            self;
+        let Self {
+            entries,
+            rules,
+            nodes: _,
+            has_content: _,
+            by_counter: _,
+            counted: _,
+            has_counts: _,
+            places: _,
+        } = self;
         (entries, rules)
     }
 
@@ -307,6 +375,11 @@ impl Map {
     /// True if a pointer names content: text of the answer, or a value of the prompt. Parameters are none.
     pub fn has_content(&self) -> bool {
         self.has_content
+    }
+
+    /// The places that limits and rules depend on, if the map is that of requests. Made once.
+    pub fn places(&self) -> Result<&Arc<Places>, &PlacesProblem> {
+        self.places.get_or_init(|| Places::of(self).map(Arc::new)).as_ref()
     }
 
     /// True without any pointer.
@@ -361,7 +434,16 @@ impl MapBuilder {
         let has_counts =
             entries.iter().any(|entry| matches!(entry.target, Target::Count(_) | Target::Plus(_)));
         let by_counter = Counter::ALL.map(|counter| rules.get(&counter).cloned());
-        Ok(Map { entries, rules, nodes, has_content, by_counter, counted, has_counts })
+        Ok(Map {
+            entries,
+            rules,
+            nodes,
+            has_content,
+            by_counter,
+            counted,
+            has_counts,
+            places: OnceLock::new(),
+        })
     }
 }
 

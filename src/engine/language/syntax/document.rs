@@ -452,6 +452,10 @@ pub struct Endpoint {
     #[schemars(example = &"chat", regex(pattern = r"^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*$"))]
     #[schemars(extend("maxLength" = 64))]
     pub operation: Option<String>,
+    /// The model, if the upstream reads it in the path, and not at the place that the api names: a text with one capture.
+    #[schemars(example = &"{deployment}", regex(pattern = r"^[^{}]*\{[a-z_][a-z0-9_]*\}[^{}]*$"))]
+    #[schemars(extend("maxLength" = 128))]
+    pub model: Option<String>,
     /// The procedure for an answer without usage; that of the api by default.
     #[schemars(example = &"none")]
     pub when_missing: Option<WhenMissing>,

@@ -232,6 +232,9 @@ pub struct Expect {
     /// `false`: the exchange is not metered.
     #[schemars(example = false)]
     pub metered: Option<bool>,
+    /// What limits and rules read of the request.
+    #[schemars(example = json!({ "model": "example-1", "max_output": 200 }))]
+    pub judged: Option<ExpectJudged>,
     /// The metered usage of the exchange.
     #[schemars(example = json!({ "input": 3, "output": 5 }))]
     pub usage: Option<ExpectUsage>,
@@ -239,6 +242,26 @@ pub struct Expect {
     #[schemars(example = json!(["[DONE]"]))]
     #[schemars(extend("maxItems" = 1000))]
     pub events: Option<Vec<Payload>>,
+}
+
+/// What limits and rules read of a request that is sent: as if all of them were for it. Without `refused`, none of them refuses it for
+/// what it is.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectJudged {
+    /// The model. Left out, it is not checked.
+    #[schemars(example = &"example-1")]
+    pub model: Option<String>,
+    /// The models that the upstream may call besides it, or in its place; none if left out.
+    #[schemars(example = json!(["example-2"]))]
+    #[schemars(extend("maxItems" = 64))]
+    pub other_models: Option<Vec<String>>,
+    /// The greatest number of tokens of all answers. Left out, it is not checked.
+    #[schemars(example = 100, range(min = 0))]
+    pub max_output: Option<u64>,
+    /// The cause for which the request is refused, such as `unbounded` where it has what no bound holds, `twice`, or `look_alike`.
+    #[schemars(example = &"unbounded")]
+    pub refused: Option<String>,
 }
 
 /// The metered usage of an exchange. Counters that are left out have to be zero, and flags `false`. Names that are left out

@@ -107,10 +107,48 @@ pub struct ApiRequest {
     /// The greatest number of tokens of the answer. The first pointer with a value applies.
     #[schemars(example = json!(["/max_completion_tokens", "/max_tokens"]))]
     pub max_output: Option<Pointers>,
+    /// Models that the upstream may call besides the model, or in its place: a list to fall back to, the model of a tool. Limits and
+    /// rules alone read this and the next three.
+    #[schemars(example = json!(["/models/*", "/fallbacks/*/model"]))]
+    pub other_models: Option<Pointers>,
+    /// The number of answers to a prompt, each of which may have `max_output` tokens. Of several, the greatest counts.
+    #[schemars(example = json!(["/n", "/best_of"]))]
+    pub answers: Option<Pointers>,
+    /// Prompts of one request, each of which is answered by itself. Numbers are tokens of one prompt.
+    #[schemars(example = &"/prompt/*")]
+    pub prompts: Option<Pointers>,
+    /// Values that let the request use more tokens than its size and `max_output` say: what the upstream loads or keeps, and tools
+    /// that it runs. The places of `other` in `[text]` are such, too.
+    #[schemars(example = json!(["/previous_response_id", { "at": "/tools/*/type", "except": ["function", "custom"] }]))]
+    #[schemars(extend("maxItems" = 64))]
+    pub unbounded: Option<Vec<Unbounded>>,
     /// The value that asks for a stream.
     #[schemars(example = &"/stream")]
     #[schemars(extend("maxLength" = 256))]
     pub stream: Option<String>,
+}
+
+/// The place of a value that lets the request use more tokens than its size and its bounds say.
+#[derive(Debug, Clone)]
+pub enum Unbounded {
+    /// A pointer: any value but null is such.
+    At(String),
+    /// A pointer, with the strings that are not.
+    Except(UnboundedExcept),
+}
+
+/// A place whose value lets the request use more tokens than its size and its bounds say, unless it is one of some strings.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnboundedExcept {
+    /// The pointer.
+    #[schemars(example = &"/tools/*/type")]
+    #[schemars(extend("maxLength" = 256))]
+    pub at: String,
+    /// Globs on strings that are harmless.
+    #[schemars(example = json!(["function", "custom"]))]
+    #[schemars(extend("maxItems" = 32))]
+    pub except: Vec<String>,
 }
 
 /// Places of usage.
@@ -406,6 +444,38 @@ impl JsonSchema for Framings {
             "if": { "type": "string" },
             "then": one,
             "else": { "items": one, "maxItems": 4 },
+        })
+    }
+}
+
+// === impl Unbounded: untagged, distinguished by JSON type ===
+
+impl<'de> Deserialize<'de> for Unbounded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self::At(text)),
+            table => UnboundedExcept::deserialize(table).map(Self::Except).map_err(de::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for Unbounded {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Unbounded".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<UnboundedExcept>();
+        json_schema!({
+            "type": ["string", "object"],
+            "maxLength": 256,
+            "if": { "type": "string" },
+            "then": true,
+            "else": table,
         })
     }
 }

@@ -5,20 +5,37 @@
 use std::sync::Arc;
 
 use super::{
-    MAX_KEY, MAX_MODEL, Needs, Unjudgeable,
+    MAX_KEY, MAX_MODEL, MAX_OTHER_MODELS, Needs, Unjudgeable,
     name::{is_field_like, is_like},
-    places::{Kind, Node, Places, ROOT},
 };
+use crate::language::compile::metering::places::{Kind, Place, Places, WHOLE, purposes};
 
 /// The findings so far.
 #[derive(Debug)]
 pub(super) struct Findings {
     places: Arc<Places>,
-    needs: Needs,
-    /// The nodes that have occurred.
+    /// What is needed: bits of [`purposes`].
+    needed: u8,
+    /// The members that have occurred in the object that is read.
     seen: Vec<bool>,
     model: Model,
+    other_models: Vec<Box<str>>,
+    /// The cap on one answer.
     max_output: Option<u64>,
+    /// The number of answers to each prompt, and of prompts.
+    answers: u64,
+    prompts: u64,
+}
+
+/// The type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    Null,
+    Boolean,
+    Number,
+    Text,
+    Array,
+    Object,
 }
 
 /// The model so far.
@@ -32,20 +49,29 @@ enum Model {
 impl Findings {
     pub(super) fn new(places: Arc<Places>, needs: Needs) -> Self {
         let seen = vec![false; places.nodes().len()];
-        Self { places, needs, seen, model: Model::Unseen, max_output: None }
+        Self {
+            places,
+            needed: needs.purposes(),
+            seen,
+            model: Model::Unseen,
+            other_models: Vec::new(),
+            max_output: None,
+            answers: 0,
+            prompts: 0,
+        }
     }
 
     /// True if no place is needed.
     pub(super) fn needs_nothing(&self) -> bool {
-        !self.is_needed(self.node(ROOT))
+        self.purposes(WHOLE) == 0
     }
 
-    /// True if all that is needed has come.
+    /// True if all that is needed has come: what follows could add other models alone, and those are judged as they come.
     pub(super) fn are_found(&self) -> bool {
-        let root = self.node(ROOT);
-        let has_model = !(self.needs.model && root.has_model) || self.model != Model::Unseen;
-        let has_max_output = !(self.needs.max_output && root.has_max_output) || self.max_output.is_some();
-        has_model && has_max_output
+        let purposes = self.purposes(WHOLE);
+        let has_model = purposes & purposes::MODEL == 0 || self.model != Model::Unseen;
+        let has_max_output = purposes & purposes::MAX_OUTPUT == 0 || self.max_output.is_some();
+        has_model && has_max_output && self.needed & purposes::UNBOUNDED == 0
     }
 
     pub(super) fn model(&self) -> Option<&str> {
@@ -55,12 +81,60 @@ impl Findings {
         }
     }
 
-    pub(super) fn max_output(&self) -> Option<u64> {
-        self.max_output
+    pub(super) fn other_models(&self) -> &[Box<str>] {
+        &self.other_models
     }
 
-    pub(super) fn kind(&self, node: u16) -> Kind {
-        self.node(node).kind
+    /// The cap on all answers.
+    pub(super) fn max_output(&self) -> Option<u64> {
+        let answers = self.answers.max(1).saturating_mul(self.prompts.max(1));
+        self.max_output.map(|cap| cap.saturating_mul(answers))
+    }
+
+    /// True if the value of a node has to be read: a string or a number. False if what is within it is read, or nothing.
+    pub(super) fn reads(&mut self, node: u16, found: Type) -> Result<bool, Unjudgeable> {
+        let kind = self.node(node).kind;
+        let is_read = match (kind, found) {
+            (Kind::Model, Type::Null) => {
+                self.model = Model::Null;
+                false
+            }
+            (_, Type::Null) => false,
+            (Kind::Model | Kind::OtherModel, Type::Text) => true,
+            (Kind::MaxOutput | Kind::Answers, Type::Number) => true,
+            (Kind::Container, Type::Object) => false,
+            (Kind::Model | Kind::MaxOutput | Kind::Answers, _) => return Err(self.wrong_type(node)),
+            (Kind::Container, _) if self.node(node).strict & self.needed != 0 => {
+                return Err(self.wrong_type(node));
+            }
+            (Kind::Prompt, Type::Text | Type::Array | Type::Object) => {
+                self.prompts = self.prompts.saturating_add(1);
+                false
+            }
+            (Kind::Unbounded(list), Type::Text) if !self.places.harmless(list).is_empty() => true,
+            (Kind::Unbounded(_), _) => return Err(self.unbounded(node)),
+            (Kind::Container | Kind::OtherModel | Kind::Prompt, _) => false,
+        };
+        Ok(is_read)
+    }
+
+    /// Enters a container that is the value of a node. True if it leads on to a place.
+    pub(super) fn enter(&mut self, node: u16, is_array: bool) -> bool {
+        if is_array {
+            return self.element(node).is_some();
+        }
+        let Self { places, seen, needed, .. } = self;
+        let mut leads_on = false;
+        for member in &places.nodes()[usize::from(node)].members {
+            seen[usize::from(*member)] = false;
+            leads_on |= places.nodes()[usize::from(*member)].purposes & *needed != 0;
+        }
+        leads_on
+    }
+
+    /// The node of the elements of an array.
+    pub(super) fn element(&self, array: u16) -> Option<u16> {
+        self.node(array).elements.filter(|elements| self.purposes(*elements) != 0)
     }
 
     /// The node of a key of an object. Without `is_whole`, it goes on.
@@ -82,68 +156,82 @@ impl Findings {
         if is_field_like(field, "_charset_") || field == "_charset_" {
             return Err(Unjudgeable::CharsetField);
         }
-        if let Some(node) = self.child(ROOT, |name| name == field) {
-            if self.kind(node) == Kind::Object {
-                return Err(self.not_an_object(node));
+        if let Some(node) = self.child(WHOLE, |name| name == field) {
+            let Place { kind, strict, .. } = self.node(node);
+            if *kind == Kind::Container {
+                let refused = (strict | purposes::OTHER_MODELS) & self.purposes(node) != 0;
+                return if refused { Err(self.not_an_object(node)) } else { Ok(None) };
             }
             return self.see(node);
         }
-        self.refuse_like(self.child(ROOT, |name| is_field_like(field, name)))
+        self.refuse_like(self.child(WHOLE, |name| is_field_like(field, name)))
     }
 
-    /// The value of a place is null.
-    pub(super) fn null(&mut self, node: u16) {
-        if self.kind(node) == Kind::Model {
-            self.model = Model::Null;
+    /// The text of a place: a string, the digits of a number, or the value of a field.
+    pub(super) fn set(&mut self, node: u16, text: &str) -> Result<(), Unjudgeable> {
+        match self.node(node).kind {
+            Kind::Model => {
+                self.model = Model::Name(model_name(text)?.into());
+                Ok(())
+            }
+            Kind::OtherModel if self.other_models.len() == MAX_OTHER_MODELS => {
+                Err(Unjudgeable::TooManyModels { name: self.shown(node) })
+            }
+            Kind::OtherModel => {
+                self.other_models.push(model_name(text)?.into());
+                Ok(())
+            }
+            Kind::MaxOutput => {
+                let value = self.whole_number(node, text)?;
+                if self.max_output.is_some_and(|known| known != value) {
+                    return Err(Unjudgeable::TwoMaxOutputs);
+                }
+                self.max_output = Some(value);
+                Ok(())
+            }
+            Kind::Answers => {
+                self.answers = self.answers.max(self.whole_number(node, text)?);
+                Ok(())
+            }
+            Kind::Prompt => {
+                self.prompts = self.prompts.saturating_add(1);
+                Ok(())
+            }
+            Kind::Unbounded(list) if self.places.harmless(list).iter().any(|glob| glob.matches(text)) => {
+                Ok(())
+            }
+            Kind::Unbounded(_) => Err(self.unbounded(node)),
+            Kind::Container => Err(self.not_an_object(node)),
         }
     }
 
-    /// The text of a place, in a form.
-    pub(super) fn set_text(&mut self, node: u16, text: &str) -> Result<(), Unjudgeable> {
-        match self.kind(node) {
-            Kind::Model => self.set_model(text),
-            Kind::MaxOutput => self.set_max_output(node, text),
-            Kind::Object => Err(self.not_an_object(node)),
-        }
-    }
-
-    /// The value of the model.
-    pub(super) fn set_model(&mut self, name: &str) -> Result<(), Unjudgeable> {
-        if name.len() > MAX_MODEL {
-            return Err(Unjudgeable::LongModel);
-        }
-        if name.contains(char::is_control) {
-            return Err(Unjudgeable::ModelText);
-        }
-        self.model = Model::Name(name.into());
-        Ok(())
-    }
-
-    /// The text of a cap.
-    pub(super) fn set_max_output(&mut self, node: u16, text: &str) -> Result<(), Unjudgeable> {
+    fn whole_number(&self, node: u16, text: &str) -> Result<u64, Unjudgeable> {
         let is_canonical = text == "0" || !text.starts_with('0');
         let is_good = is_canonical && text.bytes().all(|byte| byte.is_ascii_digit());
         let value = is_good.then(|| text.parse().ok()).flatten();
-        let value = value.ok_or_else(|| self.wrong_type(node))?;
-        if self.max_output.is_some_and(|known| known != value) {
-            return Err(Unjudgeable::TwoMaxOutputs);
-        }
-        self.max_output = Some(value);
-        Ok(())
+        value.ok_or_else(|| self.wrong_type(node))
     }
 
     /// The error of a place whose value has another type.
     pub(super) fn wrong_type(&self, node: u16) -> Unjudgeable {
-        match self.kind(node) {
-            Kind::Object => self.not_an_object(node),
-            Kind::Model => Unjudgeable::ModelType,
-            Kind::MaxOutput => Unjudgeable::MaxOutput { name: self.shown(node) },
+        match self.node(node).kind {
+            Kind::Container | Kind::Prompt => self.not_an_object(node),
+            Kind::Model | Kind::OtherModel => Unjudgeable::ModelType,
+            Kind::MaxOutput | Kind::Answers => Unjudgeable::MaxOutput { name: self.shown(node) },
+            Kind::Unbounded(_) => self.unbounded(node),
         }
     }
 
     /// The error of a text with more than [`MAX_MODEL`] bytes.
     pub(super) fn too_long(&self, node: u16) -> Unjudgeable {
-        if self.kind(node) == Kind::Model { Unjudgeable::LongModel } else { self.wrong_type(node) }
+        match self.node(node).kind {
+            Kind::Model | Kind::OtherModel => Unjudgeable::LongModel,
+            _ => self.wrong_type(node),
+        }
+    }
+
+    fn unbounded(&self, node: u16) -> Unjudgeable {
+        Unjudgeable::Unbounded { name: self.shown(node) }
     }
 
     /// The error of a field that is no plain text.
@@ -159,20 +247,18 @@ impl Findings {
         self.node(node).shown.clone()
     }
 
-    fn node(&self, node: u16) -> &Node {
+    fn node(&self, node: u16) -> &Place {
         &self.places.nodes()[usize::from(node)]
     }
 
-    fn is_needed(&self, node: &Node) -> bool {
-        (self.needs.model && node.has_model) || (self.needs.max_output && node.has_max_output)
+    /// The needs for which a node is read.
+    fn purposes(&self, node: u16) -> u8 {
+        self.node(node).purposes & self.needed
     }
 
     fn child(&self, parent: u16, is_it: impl Fn(&str) -> bool) -> Option<u16> {
-        let mut children = self.node(parent).children.iter().copied();
-        children.find(|child| {
-            let node = self.node(*child);
-            self.is_needed(node) && is_it(&node.name)
-        })
+        let mut members = self.node(parent).members.iter().copied();
+        members.find(|member| self.purposes(*member) != 0 && is_it(&self.node(*member).name))
     }
 
     fn see(&mut self, node: u16) -> Result<Option<u16>, Unjudgeable> {
@@ -185,4 +271,15 @@ impl Findings {
     fn refuse_like(&self, like: Option<u16>) -> Result<Option<u16>, Unjudgeable> {
         like.map_or(Ok(None), |node| Err(Unjudgeable::LookAlike { name: self.shown(node) }))
     }
+}
+
+/// A name of a model, if no parser takes it for another.
+fn model_name(text: &str) -> Result<&str, Unjudgeable> {
+    if text.len() > MAX_MODEL {
+        return Err(Unjudgeable::LongModel);
+    }
+    if text.contains(char::is_control) {
+        return Err(Unjudgeable::ModelText);
+    }
+    Ok(text)
 }

@@ -8,9 +8,9 @@ mod strings;
 
 use super::{
     MAX_DEPTH, MAX_KEY, MAX_MODEL, Unjudgeable,
-    findings::Findings,
-    places::{Kind, ROOT},
+    findings::{Findings, Type},
 };
+use crate::language::compile::metering::places::WHOLE;
 
 use number::Stage;
 use strings::Escapes;
@@ -99,7 +99,7 @@ impl Json {
         Self {
             state: State::Value,
             used: Use::Skipped,
-            next: Some(ROOT),
+            next: Some(WHOLE),
             depth: 0,
             arrays: [0; MAX_DEPTH / 64],
             tracked: Vec::new(),
@@ -124,9 +124,9 @@ impl Json {
         while at < text.len() {
             at = match self.state {
                 State::Text => self.plain(piece, at, findings)?,
-                State::Escape => self.escape(piece, at)?,
+                State::Escape => self.escape(piece, at, findings)?,
                 State::Number(stage) => self.number(stage, piece, at, findings)?,
-                State::Literal(rest) => self.literal(rest, piece, at, findings)?,
+                State::Literal(rest) => self.literal(rest, piece, at)?,
                 _ if matches!(piece.byte(at), b' ' | b'\t' | b'\r' | b'\n') => at + 1,
                 State::Value | State::FirstElement => self.value(piece, at, findings)?,
                 State::FirstKey | State::Key => self.key(piece, at)?,
@@ -134,7 +134,7 @@ impl Json {
                     self.state = State::Value;
                     at + 1
                 }
-                State::After => self.after(piece, at)?,
+                State::After => self.after(piece, at, findings)?,
                 State::Colon | State::Done => return Err(piece.not_json(at)),
             };
         }
@@ -147,47 +147,41 @@ impl Json {
         if self.state == State::Done { Ok(()) } else { Err(Unjudgeable::Incomplete) }
     }
 
-    fn value(&mut self, piece: Piece<'_>, at: usize, findings: &Findings) -> Result<usize, Unjudgeable> {
+    fn value(&mut self, piece: Piece<'_>, at: usize, findings: &mut Findings) -> Result<usize, Unjudgeable> {
         let byte = piece.byte(at);
         if byte == b']' && self.state == State::FirstElement {
             self.close();
             return Ok(at + 1);
         }
-        let kind = self.next.map(|node| findings.kind(node));
-        let is_taken = match byte {
-            b'"' => kind != Some(Kind::Object) && kind != Some(Kind::MaxOutput),
-            b'{' => !matches!(kind, Some(Kind::Model | Kind::MaxOutput)),
-            b'-' | b'0'..=b'9' => kind != Some(Kind::Object) && kind != Some(Kind::Model),
-            b'[' | b't' | b'f' => kind.is_none(),
-            b'n' => true,
+        let (found, state) = match byte {
+            b'"' => (Type::Text, State::Text),
+            b'{' => (Type::Object, State::FirstKey),
+            b'[' => (Type::Array, State::FirstElement),
+            b'-' | b'0'..=b'9' => (Type::Number, State::Number(Stage::START)),
+            b't' => (Type::Boolean, State::Literal(b"rue")),
+            b'f' => (Type::Boolean, State::Literal(b"alse")),
+            b'n' => (Type::Null, State::Literal(b"ull")),
             _ => return Err(piece.not_json(at)),
         };
-        if let Some(node) = self.next.filter(|_| !is_taken) {
-            return Err(findings.wrong_type(node));
+        self.used = match self.next {
+            Some(node) if findings.reads(node, found)? => Use::Value(node),
+            Some(_) | None => Use::Skipped,
+        };
+        self.clear_text();
+        self.state = state;
+        if matches!(found, Type::Object | Type::Array) {
+            self.open(found == Type::Array, findings)?;
         }
-        self.used = self.next.map_or(Use::Skipped, Use::Value);
-        match byte {
-            b'"' => self.open_text(),
-            b'{' => self.open(false)?,
-            b'[' => self.open(true)?,
-            b't' => self.state = State::Literal(b"rue"),
-            b'f' => self.state = State::Literal(b"alse"),
-            b'n' => self.state = State::Literal(b"ull"),
-            _ => {
-                self.clear_text();
-                self.state = State::Number(Stage::START);
-                // The first byte belongs to the number.
-                return Ok(at);
-            }
-        }
-        Ok(at + 1)
+        // The first byte of a number belongs to it.
+        Ok(if found == Type::Number { at } else { at + 1 })
     }
 
     fn key(&mut self, piece: Piece<'_>, at: usize) -> Result<usize, Unjudgeable> {
         match piece.byte(at) {
             b'"' => {
                 self.used = if self.is_on_the_way() { Use::Key } else { Use::SkippedKey };
-                self.open_text();
+                self.clear_text();
+                self.state = State::Text;
             }
             b'}' if self.state == State::FirstKey => self.close(),
             _ => return Err(piece.not_json(at)),
@@ -195,9 +189,12 @@ impl Json {
         Ok(at + 1)
     }
 
-    fn after(&mut self, piece: Piece<'_>, at: usize) -> Result<usize, Unjudgeable> {
+    fn after(&mut self, piece: Piece<'_>, at: usize, findings: &Findings) -> Result<usize, Unjudgeable> {
         match (piece.byte(at), self.is_in_array()) {
-            (b',', true) => self.state = State::Value,
+            (b',', true) => {
+                self.next = self.element(findings);
+                self.state = State::Value;
+            }
             (b',', false) => self.state = State::Key,
             (b']', true) | (b'}', false) => self.close(),
             _ => return Err(piece.not_json(at)),
@@ -205,39 +202,37 @@ impl Json {
         Ok(at + 1)
     }
 
-    fn literal(
-        &mut self,
-        rest: &'static [u8],
-        piece: Piece<'_>,
-        at: usize,
-        findings: &mut Findings,
-    ) -> Result<usize, Unjudgeable> {
+    fn literal(&mut self, rest: &'static [u8], piece: Piece<'_>, at: usize) -> Result<usize, Unjudgeable> {
         let Some((_, rest)) = rest.split_first().filter(|(first, _)| **first == piece.byte(at)) else {
             return Err(piece.not_json(at));
         };
         self.state = State::Literal(rest);
         if rest.is_empty() {
-            if let Use::Value(node) = self.used {
-                findings.null(node);
-            }
             self.value_ended();
         }
         Ok(at + 1)
     }
 
-    fn open(&mut self, is_array: bool) -> Result<(), Unjudgeable> {
+    fn open(&mut self, is_array: bool, findings: &mut Findings) -> Result<(), Unjudgeable> {
         if self.depth == MAX_DEPTH {
             return Err(Unjudgeable::TooDeep);
         }
-        if let Some(node) = self.next.take() {
+        if let Some(node) = self.next.take()
+            && findings.enter(node, is_array)
+        {
             self.tracked.push(node);
         }
         let bit = 1 << (self.depth % 64);
         let bits = &mut self.arrays[self.depth / 64];
         *bits = if is_array { *bits | bit } else { *bits & !bit };
         self.depth += 1;
-        self.state = if is_array { State::FirstElement } else { State::FirstKey };
+        self.next = if is_array { self.element(findings) } else { None };
         Ok(())
+    }
+
+    /// The node of the elements of the innermost array.
+    fn element(&self, findings: &Findings) -> Option<u16> {
+        self.tracked.last().filter(|_| self.is_on_the_way()).and_then(|array| findings.element(*array))
     }
 
     fn close(&mut self) {

@@ -15,7 +15,11 @@
 //!   it was sent: space at its ends, and its case, stay.
 //! - A cap is a whole number from 0 on, in digits; null is none. Of several places, those that have a value agree, since
 //!   upstreams differ in which one they prefer.
-//! - A value that was found stays: what would change it is refused, however late it comes.
+//! - Of several answers or prompts, each may have the cap: it is multiplied by their numbers.
+//! - Models besides the first are strings at their places. A value of another type is none.
+//! - Where the cap has to hold, a value that it does not bound is refused: whatever is at its place, but for strings that the api
+//!   file says are harmless.
+//! - A model that was found stays, and so does a cap: what would change it is refused, however late it comes.
 //!
 //! Read next: [`Places`] for what is judged; `findings` for the rules of keys and values; `json`, `multipart`, `urlencoded`;
 //! [`query_names_model`] for the query.
@@ -26,13 +30,13 @@ mod media;
 mod multipart;
 mod name;
 mod parameters;
-mod places;
 mod unjudgeable;
 mod urlencoded;
 mod utf8;
 
 use std::sync::Arc;
 
+use crate::language::compile::metering::places::{Places, purposes};
 use findings::Findings;
 use json::Json;
 use media::Media;
@@ -41,7 +45,6 @@ use urlencoded::UrlEncoded;
 use utf8::Utf8;
 
 pub use name::query_names_model;
-pub use places::{Places, PlacesProblem};
 pub use unjudgeable::Unjudgeable;
 
 /// The greatest depth of nesting of JSON.
@@ -51,13 +54,41 @@ pub const MAX_MODEL: usize = 512;
 /// The most bytes of a key that are compared, and of a field's name.
 pub const MAX_KEY: usize = 1 << 10;
 
+/// The most models besides the first that a body may name.
+pub const MAX_OTHER_MODELS: usize = 64;
+
 /// What has to be known of a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The model.
     pub model: bool,
+    /// The models besides it.
+    pub other_models: bool,
     /// The cap on the output.
     pub max_output: bool,
+    /// The cap and the size have to hold: all of the body is needed, and nothing may stand there that they do not bound.
+    pub bound: bool,
+}
+
+impl Needs {
+    /// True if something is needed.
+    pub fn any(self) -> bool {
+        let Self { model, other_models, max_output, bound } = self;
+        model || other_models || max_output || bound
+    }
+
+    fn purposes(self) -> u8 {
+        let Self { model, other_models, max_output, bound } = self;
+        [
+            (model, purposes::MODEL),
+            (other_models, purposes::OTHER_MODELS),
+            (max_output, purposes::MAX_OUTPUT),
+            (bound, purposes::UNBOUNDED),
+        ]
+        .into_iter()
+        .filter(|(is_needed, _)| *is_needed)
+        .fold(0, |all, (_, purpose)| all | purpose)
+    }
 }
 
 /// The state of what is needed.
@@ -148,7 +179,12 @@ impl Judge {
         self.findings.model().filter(|_| self.refused.is_none())
     }
 
-    /// The cap on the output. None so long as it has not come, if it is absent or null, and of a body that was refused.
+    /// The models besides it that have come.
+    pub fn other_models(&self) -> &[Box<str>] {
+        self.findings.other_models()
+    }
+
+    /// The cap on all output. None so long as it has not come, if it is absent or null, and of a body that was refused.
     pub fn max_output(&self) -> Option<u64> {
         self.findings.max_output().filter(|_| self.refused.is_none())
     }

@@ -174,7 +174,7 @@ impl Multipart {
         if let Some(node) = self.node {
             let text = str::from_utf8(text);
             let text = text.map_err(|_| Unjudgeable::NotUtf8 { at: self.before + (at + end - 1) as u64 })?;
-            findings.set_text(node, text)?;
+            findings.set(node, text)?;
         }
         self.state = State::Delimiter;
         Ok(at + end)

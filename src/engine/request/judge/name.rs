@@ -4,7 +4,7 @@
 //! (Unicode simple folding, or the upper and lower case of each character), or ends strings at NUL; in forms and queries, also
 //! by none that trims names, reads brackets as arrays, or replaces characters by `_`.
 
-use super::places::Places;
+use crate::language::compile::metering::places::Places;
 
 /// True if some parsers take the key of an object for that name. The same name is none: compare it before.
 pub(super) fn is_like(key: &str, name: &str) -> bool {
@@ -22,10 +22,10 @@ pub(super) fn is_field_like(field: &str, name: &str) -> bool {
 
 /// True if the query names the model: it could be read in place of the body's.
 pub fn query_names_model(query: Option<&str>, places: &Places) -> bool {
-    let (Some(query), Some(name)) = (query, places.model_name()) else { return false };
+    let Some(query) = query else { return false };
     query.split(['&', ';', '?']).any(|pair| {
         let field = decoded(pair.split('=').next().unwrap_or_default());
-        field == name || is_field_like(&field, name)
+        places.model_keys().any(|name| field == name || is_field_like(&field, name))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the judge: the harness here. Each table is judged whole and in every way of cutting the bytes in two.
 
+mod bounds;
 mod corpus;
 mod forms;
 mod hostile;
@@ -10,35 +11,28 @@ mod places;
 mod properties;
 
 use super::*;
-use crate::language::compile::metering::{Map, MapBuilder, Metering, Target, WhenMissing};
+use crate::language::compile::metering::{Map, MapBuilder, Target};
 
-/// The metering of an endpoint whose request has these places.
-fn metering(model: &[&str], max_output: &[&str]) -> Metering {
+/// The pointers of requests.
+fn map<'p>(pointers: impl IntoIterator<Item = (&'p str, Target)>) -> Map {
     let mut builder = MapBuilder::new();
-    let models = model.iter().map(|pointer| (pointer, Target::Model));
-    for (pointer, target) in models.chain(max_output.iter().map(|pointer| (pointer, Target::MaxOutput))) {
+    for (pointer, target) in pointers {
         builder.add(pointer, target).unwrap();
     }
-    Metering {
-        request: Arc::new(builder.build().unwrap()),
-        body: Arc::new(Map::default()),
-        event: Arc::new(Map::default()),
-        framings: Vec::new(),
-        when_missing: WhenMissing::Estimate,
-        ask: None,
-        model_capture: None,
-    }
+    builder.build().unwrap()
 }
 
 fn places(model: &str, max_output: &[&str]) -> Arc<Places> {
-    Arc::new(Places::of(&metering(&[model], max_output)).unwrap())
+    let caps = max_output.iter().map(|pointer| (*pointer, Target::MaxOutput));
+    Arc::clone(map([(model, Target::Model)].into_iter().chain(caps)).places().unwrap())
 }
 
-const ALL: Needs = Needs { model: true, max_output: true };
-const MODEL: Needs = Needs { model: true, max_output: false };
-const MAX_OUTPUT: Needs = Needs { model: false, max_output: true };
+const NOTHING: Needs = Needs { model: false, other_models: false, max_output: false, bound: false };
+const MODEL: Needs = Needs { model: true, ..NOTHING };
+const MAX_OUTPUT: Needs = Needs { max_output: true, ..NOTHING };
+const ALL: Needs = Needs { model: true, max_output: true, ..NOTHING };
 
-/// A judgement: the model and the cap, or the cause of the refusal.
+/// A judgement: the model with those besides it, and the cap, or the cause of the refusal.
 type Judged = Result<(Option<String>, Option<u64>), Unjudgeable>;
 
 /// One way of judging: places, content type, needs.
@@ -70,7 +64,9 @@ impl Case<'_> {
             }
         }
         judge.end()?;
-        Ok((judge.model().map(str::to_owned), judge.max_output()))
+        let others = judge.other_models().iter().map(|model| format!("+{model}"));
+        let models: Vec<_> = judge.model().map(str::to_owned).into_iter().chain(others).collect();
+        Ok(((!models.is_empty()).then(|| models.join(" ")), judge.max_output()))
     }
 
     /// The progress after each byte, up to an error.

@@ -75,6 +75,20 @@ pub enum Unjudgeable {
         "The body has two different limits of its output, so that it could be read in two ways: send one"
     )]
     TwoMaxOutputs,
+    /// There are too many models besides the first.
+    #[error("The body has more than {} models at `{name}`: send fewer", super::MAX_OTHER_MODELS)]
+    TooManyModels {
+        /// Their pointer, without the first slash.
+        name: Box<str>,
+    },
+    /// A value lets the request use more tokens than its size and the bounds of its answer say.
+    #[error(
+        "The body has `{name}`, whose tokens are bounded by neither its size nor the limits that it sets"
+    )]
+    Unbounded {
+        /// Its pointer, without the first slash.
+        name: Box<str>,
+    },
     /// The form is broken, or unusual, at this byte.
     #[error("The form is not well formed at byte {at}: send it as browsers do")]
     NotAForm {
@@ -120,6 +134,8 @@ impl Unjudgeable {
             Self::ModelText => "model_text",
             Self::MaxOutput { .. } => "max_output",
             Self::TwoMaxOutputs => "two_max_outputs",
+            Self::TooManyModels { .. } => "too_many_models",
+            Self::Unbounded { .. } => "unbounded",
             Self::NotAForm { .. } => "not_a_form",
             Self::PartHead => "part_head",
             Self::LongName => "long_name",

@@ -99,7 +99,7 @@ impl UrlEncoded {
         }
         if let Part::Value(node) = std::mem::take(&mut self.part) {
             let value = self.decoded()?;
-            findings.set_text(node, &value)?;
+            findings.set(node, &value)?;
         }
         self.text.clear();
         Ok(())

@@ -13,10 +13,13 @@ use crate::{
     base::fault::{Fault, FaultKind},
     language::{
         bind,
-        compile::{Allow, CallFacts, Limit, Limits, metering::Metering},
+        compile::{
+            Allow, CallFacts, Limit, Limits, Measure,
+            metering::{Metering, places::Places},
+        },
         syntax::{OverValue, ReserveValue},
     },
-    request::judge::{Judge, Needs, Places, Unjudgeable, query_names_model},
+    request::judge::{Judge, Needs, Unjudgeable, query_names_model},
 };
 
 /// The limits and rules for a call.
@@ -33,12 +36,21 @@ pub struct Selected {
 pub struct BodyFacts {
     /// The model, from the path or the body.
     pub model: Option<String>,
-    /// The greatest number of tokens of the answer that the body allows.
+    /// The models that the upstream may call besides it, or in its place.
+    pub other_models: Vec<String>,
+    /// The greatest number of tokens of all answers that the body allows.
     pub cap: Option<u64>,
     /// The size of the body without a content coding, in bytes: as far as it is known.
     pub bytes: u64,
     /// True if the body is not larger than `bytes`.
     pub is_exact: bool,
+}
+
+impl BodyFacts {
+    /// The models that the upstream may call, the first one first.
+    pub fn models(&self) -> impl Iterator<Item = &str> + Clone {
+        self.model.iter().chain(&self.other_models).map(String::as_str)
+    }
 }
 
 impl Selected {
@@ -72,14 +84,21 @@ impl Selected {
         let metering = endpoint.metering.as_ref();
         Needs {
             model: path_model.is_none() && model && metering.is_some_and(|one| one.names_model()),
+            other_models: model && metering.is_some_and(|one| one.names_other_models()),
             max_output: self.limits.iter().any(|limit| limit.needs_cap())
                 && metering.is_some_and(|one| one.has_cap()),
+            bound: self.has_bound(),
         }
     }
 
     /// True if a limit reserves what the size of the body says.
     pub fn needs_size(&self) -> bool {
         self.limits.iter().any(|limit| limit.measure.needs_usage() && limit.reserve != ReserveValue::None)
+    }
+
+    /// True if a limit is never exceeded, so that the request has to be bounded.
+    pub fn has_bound(&self) -> bool {
+        self.limits.iter().any(|limit| limit.needs_bound())
     }
 
     /// True if a body that could be read in two ways has to be refused: a rule on models, or a limit that refuses, needs it.
@@ -90,7 +109,7 @@ impl Selected {
                 .limits
                 .iter()
                 .filter(|limit| rejects(limit))
-                .any(|limit| limit.needs_model() || limit.needs_cap())
+                .any(|limit| limit.needs_model() || limit.needs_cap() || limit.needs_bound())
     }
 
     /// What a body says that is known as a whole. A fault if it could be read in two ways, unless all that needs it only warns. It was
@@ -105,18 +124,57 @@ impl Selected {
         let needs = self.needs(endpoint, path_model);
         let judged = judge(endpoint.metering.as_deref(), content_type, query, needs).and_then(|mut judge| {
             judge.feed(body).and_then(|_| judge.end()).map_err(|problem| unjudgeable(&problem))?;
-            Ok((judge.model().map(str::to_owned), judge.max_output()))
+            Ok((judge.model().map(str::to_owned), other_models(&judge), judge.max_output()))
         });
-        let (model, cap) = match judged {
-            Err(_) if !self.is_strict() => (None, None),
+        let (model, other_models, cap) = match judged {
+            Err(_) if !self.is_strict() => (None, Vec::new(), None),
             judged => judged?,
         };
         let model = path_model.map(str::to_owned).or(model);
-        Ok(BodyFacts { model, cap, bytes: body.len() as u64, is_exact: true })
+        Ok(BodyFacts { model, other_models, cap, bytes: body.len() as u64, is_exact: true })
     }
 
-    /// Fails if no rule allows the model of the call, or if a limit needs a model and the call names none.
-    pub fn check_model(
+    /// Fails if no rule allows the models of the call, or if a limit needs a model and the call names none.
+    pub fn check_models(
+        &self,
+        call: &CallFacts<'_>,
+        endpoint: &bind::Endpoint,
+        body: &BodyFacts,
+    ) -> Result<(), Fault> {
+        self.check_model(call, endpoint, body.models().next())?;
+        body.models().skip(1).try_for_each(|model| self.check_rules(model))
+    }
+
+    /// Fails unless the upstream may call this model too, which came in the body after the call was admitted. `admitted`: what was
+    /// known then.
+    pub fn check_late_model(&self, admitted: &BodyFacts, model: &str) -> Result<(), Fault> {
+        self.check_rules(model)?;
+        let is_for = |limit: &Limit, model| limit.filter.matches_model(Some(model));
+        let would_count = |limit: &&Arc<Limit>| {
+            limit.over == OverValue::Reject
+                && is_for(limit, model)
+                && (!admitted.models().any(|known| is_for(limit, known))
+                    || limit.needs_bound() && matches!(limit.measure, Measure::Cost(_)))
+        };
+        let Some(limit) = self.limits.iter().find(would_count) else { return Ok(()) };
+        let message = format!(
+            "The body names the model `{}` late, and the limit `{}` needs to know it before the request is sent: send it first",
+            shortened(model),
+            limit.id
+        );
+        Err(Fault::new(FaultKind::BodyTooLargeToJudge, message))
+    }
+
+    fn check_rules(&self, model: &str) -> Result<(), Fault> {
+        match self.rules.as_ref().filter(|_| self.rules_on_models()) {
+            Some(rules) if !rules.iter().any(|rule| rule.models.matches(model)) => {
+                Err(model_not_allowed(rules, model))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_model(
         &self,
         call: &CallFacts<'_>,
         endpoint: &bind::Endpoint,
@@ -129,11 +187,9 @@ impl Selected {
         if model.is_none() && names_model && !asks_nothing {
             self.check_missing()?;
         }
-        let Some(rules) = self.rules.as_ref().filter(|_| self.rules_on_models()) else { return Ok(()) };
         match model {
-            Some(model) if rules.iter().any(|rule| rule.models.matches(model)) => Ok(()),
-            Some(model) => Err(model_not_allowed(rules, model)),
-            None if asks_nothing => Ok(()),
+            Some(model) => self.check_rules(model),
+            None if asks_nothing || !self.rules_on_models() => Ok(()),
             None if names_model => {
                 let message =
                     "The request names no model, and you may call some models alone: name one of them";
@@ -152,9 +208,13 @@ impl Selected {
         Err(Fault::new(FaultKind::ModelMissing, message))
     }
 
-    /// The limits for a model, by id.
-    pub fn for_model<'s>(&'s self, model: Option<&'s str>) -> impl Iterator<Item = &'s Arc<Limit>> {
-        self.limits.iter().filter(move |limit| limit.filter.matches_model(model))
+    /// The limits for a call with such a body, by id: those for one of its models.
+    pub fn for_body<'s>(&'s self, body: &'s BodyFacts) -> impl Iterator<Item = &'s Arc<Limit>> {
+        self.limits.iter().filter(|limit| {
+            let mut models = body.models();
+            let first = models.next();
+            limit.filter.matches_model(first) || models.any(|model| limit.filter.matches_model(Some(model)))
+        })
     }
 
     /// True if the model decides whether a rule allows the call.
@@ -207,28 +267,39 @@ pub fn judge(
     needs: Needs,
 ) -> Result<Judge, Fault> {
     let places = match metering {
-        Some(metering) => Places::of(metering).map_err(|problem| {
+        Some(metering) => metering.request.places().cloned().map_err(|problem| {
             let message = format!(
                 "A limit or a rule needs what the body says, and the api file of this endpoint names no place that can be judged: \
                  {problem}. Ask the operator of this tollgate"
             );
             Fault::new(FaultKind::UnjudgeableBody, message)
         })?,
-        None => Places::none(),
+        None => Arc::new(Places::none()),
     };
-    if needs.model && query_names_model(query, &places) {
+    if (needs.model || needs.other_models) && query_names_model(query, &places) {
         let message = "The query names a model, and so does the body: send it in the body alone";
         return Err(Fault::new(FaultKind::UnjudgeableBody, message));
     }
-    Judge::new(Arc::new(places), content_type, needs).map_err(|problem| unjudgeable(&problem))
+    Judge::new(places, content_type, needs).map_err(|problem| unjudgeable(&problem))
 }
 
-/// The fault of a body that could be read in two ways.
+/// The models besides the first that a judge found.
+pub fn other_models(judge: &Judge) -> Vec<String> {
+    judge.other_models().iter().map(|model| model.to_string()).collect()
+}
+
+/// The fault of a body that could be read in two ways, or that its bounds do not bound.
 pub fn unjudgeable(problem: &Unjudgeable) -> Fault {
-    Fault::new(
-        FaultKind::UnjudgeableBody,
-        format!("{problem}. A limit or a rule of this tollgate needs that"),
-    )
+    match problem {
+        Unjudgeable::Unbounded { .. } => {
+            let message = format!("{problem}. A limit of this tollgate reserves the most: leave it out");
+            Fault::new(FaultKind::UnboundedRequest, message)
+        }
+        _ => {
+            let message = format!("{problem}. A limit or a rule of this tollgate needs that");
+            Fault::new(FaultKind::UnjudgeableBody, message)
+        }
+    }
 }
 
 /// A name of the client's, for a message: bounded, and without characters that could be taken for others.

@@ -74,7 +74,7 @@ impl Selected {
         extra: impl Fn(&Limit) -> i128,
     ) -> Result<Vec<Take>, Fault> {
         let mut takes = Vec::with_capacity(self.limits().len());
-        for limit in self.for_model(body.model.as_deref()) {
+        for limit in self.for_body(body) {
             let Some(amount) = limit.amount_of(call.user_name) else { continue };
             let asked = match asked(limit, call, body, reckoning) {
                 // A limit that only warns refuses nothing, whatever it does not know.
@@ -86,7 +86,7 @@ impl Selected {
             // What was learned of other calls keeps no call out for ever.
             let asked = if limit.reserve == ReserveValue::Max { asked } else { asked.min(terms.amount) };
             takes.push(Take {
-                key: key(limit, call, body.model.as_deref()),
+                key: key(limit, call, body.models().find(|model| limit.filter.matches_model(Some(model)))),
                 terms,
                 limit: Arc::clone(limit),
                 asked,
@@ -138,41 +138,70 @@ fn asked(
     let side = match limit.measure {
         Measure::Requests | Measure::Concurrent => return Ok(Some(1)),
         Measure::Bytes => return Ok(Some(0)),
+        Measure::Cost(_) => return cost_asked(limit, call, body, reckoning),
         Measure::InputTokens => Side::Input,
         Measure::OutputTokens => Side::Output,
-        Measure::Tokens | Measure::Cost(_) => Side::Both,
+        Measure::Tokens => Side::Both,
     };
-    let price = match limit.measure {
-        Measure::Cost(_) => match price(limit, call, body, reckoning)? {
-            Priced::At(price) => Some(price),
-            // The answer may name a model.
-            Priced::Later => return Ok(Some(0)),
-            Priced::Free => return Ok(None),
-        },
-        _ => None,
-    };
-    if limit.reserve == ReserveValue::None {
+    let prompt = prompt(limit, call, body, reckoning.learned)?;
+    tokens(limit, call, body, reckoning.learned, (prompt, side)).map(Some)
+}
+
+/// What a call takes of a limit in money: as much as the dearest of its models may cost, since the upstream chooses the one that
+/// answers. None if the limit does not count it.
+fn cost_asked(
+    limit: &Limit,
+    call: &CallFacts<'_>,
+    body: &BodyFacts,
+    reckoning: Reckoning<'_>,
+) -> Result<Option<i128>, Fault> {
+    let Reckoning { prices, day, learned } = reckoning;
+    if body.models().next().is_none() {
+        // The answer may name a model.
         return Ok(Some(0));
     }
+    let mut greatest = None;
+    for model in body.models() {
+        let price = match price_of(limit.measure, call.provider.as_str(), model, prices, day) {
+            Some(price) => price,
+            None if limit.no_price == NoPriceValue::Free => continue,
+            None => return Err(no_price(limit, model)),
+        };
+        let prompt = prompt(limit, call, body, learned)?;
+        let output = tokens(limit, call, body, learned, (prompt, Side::Output))?;
+        let output = u64::try_from(output).unwrap_or(u64::MAX);
+        greatest = greatest.max(Some(cost(price, limit.reserve, prompt, output)));
+    }
+    Ok(greatest)
+}
+
+/// The tokens of the prompt that a call reserves.
+fn prompt(limit: &Limit, call: &CallFacts<'_>, body: &BodyFacts, learned: &Learned) -> Result<u64, Fault> {
+    match limit.reserve {
+        ReserveValue::None => Ok(0),
+        ReserveValue::Max if !body.is_exact => Err(no_size(limit)),
+        ReserveValue::Max => Ok(body.bytes),
+        ReserveValue::Learned => {
+            let model = body.model.as_deref().unwrap_or_default();
+            Ok(learned.ratios.prompt_tokens(call.provider.as_str(), model, body.bytes))
+        }
+    }
+}
+
+/// The tokens of one side that a call reserves, or of both.
+fn tokens(
+    limit: &Limit,
+    call: &CallFacts<'_>,
+    body: &BodyFacts,
+    learned: &Learned,
+    (prompt, side): (u64, Side),
+) -> Result<i128, Fault> {
     let model = body.model.as_deref().unwrap_or_default();
-    let (provider, learned) = (call.provider.as_str(), reckoning.learned);
-    let prompt = match limit.reserve {
-        ReserveValue::Max if !body.is_exact => return Err(no_size(limit)),
-        ReserveValue::Max => body.bytes,
-        ReserveValue::Learned | ReserveValue::None => {
-            learned.ratios.prompt_tokens(provider, model, body.bytes)
-        }
+    let p90 = match limit.reserve {
+        ReserveValue::Learned => learned.outputs.p90(call.provider.as_str(), model).min(MAX_OUTPUT_TOKENS),
+        ReserveValue::None | ReserveValue::Max => 0,
     };
-    let p90 = learned.outputs.p90(provider, model).min(MAX_OUTPUT_TOKENS);
-    let reserved = |side| reserve_tokens(reserve(limit.reserve), prompt, body.cap, p90, side);
-    let reserved = match price {
-        None => reserved(side).map_err(|NoCap| no_cap(limit))?,
-        Some(price) => {
-            let output = reserved(Side::Output).map_err(|NoCap| no_cap(limit))?;
-            cost(price, limit.reserve, prompt, u64::try_from(output).unwrap_or(u64::MAX))
-        }
-    };
-    Ok(Some(reserved))
+    reserve_tokens(reserve(limit.reserve), prompt, body.cap, p90, side).map_err(|NoCap| no_cap(limit))
 }
 
 fn reserve(value: ReserveValue) -> Reserve {
@@ -183,37 +212,15 @@ fn reserve(value: ReserveValue) -> Reserve {
     }
 }
 
-/// The price of a call in the currency of a limit.
-enum Priced<'p> {
-    At(&'p Price),
-    /// The call names no model so far.
-    Later,
-    /// The model has no price, and the limit counts nothing then.
-    Free,
-}
-
-/// The price of the call's model in the currency of a limit.
-fn price<'p>(
-    limit: &Limit,
-    call: &CallFacts<'_>,
-    body: &BodyFacts,
-    reckoning: Reckoning<'p>,
-) -> Result<Priced<'p>, Fault> {
-    let Some(model) = body.model.as_deref() else { return Ok(Priced::Later) };
-    let found = price_of(limit.measure, call.provider.as_str(), model, reckoning.prices, reckoning.day);
-    if let Some(price) = found {
-        return Ok(Priced::At(price));
-    }
-    if limit.no_price == NoPriceValue::Free {
-        return Ok(Priced::Free);
-    }
+/// The fault of a model without a price.
+fn no_price(limit: &Limit, model: &str) -> Fault {
     let message = format!(
         "The model `{}` has no price here, and the limit `{}` admits models with a price alone: call another one, or ask the \
          operator of this tollgate for a price",
         shortened(model),
         limit.id
     );
-    Err(Fault::new(FaultKind::NoPrice, message))
+    Fault::new(FaultKind::NoPrice, message)
 }
 
 /// The price of a model in the currency that a limit counts.

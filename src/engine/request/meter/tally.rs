@@ -288,6 +288,8 @@ impl Tally {
                 | Target::Content
                 | Target::Prompt(_)
                 | Target::Parameter(_) => {}
+                // They have no node.
+                Target::OtherModel | Target::Answers | Target::Prompts | Target::Unbounded(_) => {}
             }
         }
     }
@@ -335,6 +337,10 @@ impl Tally {
             | Target::Plus(_)
             | Target::Error
             | Target::MaxOutput
+            | Target::OtherModel
+            | Target::Answers
+            | Target::Prompts
+            | Target::Unbounded(_)
             | Target::Stream
             | Target::Text
             | Target::Other

@@ -69,7 +69,7 @@ fn metering(framings: &[Framing], request: &str, body: &str, event: &str) -> Met
         framings: framings.to_vec(),
         when_missing: WhenMissing::Estimate,
         ask: None,
-        model_capture: None,
+        path_model: None,
     }
 }
 

@@ -328,7 +328,7 @@ fn documented([provider, gateway, api]: &[String; 3]) -> Vec<Arc<Provider>> {
 const METERED: &str = r#"
 title = "Metered"
 error.body = { error = "{message}" }
-request = { model = "/model", max_output = "/max" }
+request = { model = "/model", max_output = "/max", other_models = ["/models/*"], unbounded = [{ at = "/tool", except = ["own"] }] }
 text = { prompt = ["/prompt"], body = ["/text"] }
 content = { prompt = { prompt = "/prompt" }, parameters = { max = "/max" }, body = ["/text"] }
 [usage]
@@ -371,6 +371,15 @@ fn metering_is_compared_in_all_parts() {
         "max_output = \"/max\"",
         "stream = \"/max\"",
         &["-Metering chat: max_output in request", "+Metering chat: stream in request"],
+    );
+    // What limits and rules no longer see, they no longer refuse.
+    check(", other_models = [\"/models/*\"]", "", &["!-Metering chat: other_models in request"]);
+    check("[\"/models/*\"]", "[\"/m/*\"]", &["!~Metering chat: other_models in request"]);
+    check("[\"own\"]", "[\"own\", \"theirs\"]", &["!~Metering chat: unbounded in request"]);
+    check(
+        "max_output = \"/max\"",
+        "max_output = \"/max\", answers = \"/n\"",
+        &["+Metering chat: answers in request"],
     );
     check("\"sse\"", "[\"sse\", \"ndjson\"]", &["~Metering chat"]);
     check(

@@ -188,7 +188,12 @@ impl Explained<'_> {
             *body = found.map_err(|fault| (fault, None))?;
         } else {
             let size = selected.needs_size();
-            let parts = [(needs.model, "model"), (needs.max_output, "max_output"), (size, "size")];
+            let parts = [
+                (needs.model, "model"),
+                (needs.other_models, "other_models"),
+                (needs.max_output, "max_output"),
+                (size, "size"),
+            ];
             let needed = parts.iter().filter(|(is_needed, _)| *is_needed);
             depends_on.extend(needed.map(|(_, part)| (*part).to_owned()));
             if !depends_on.is_empty() {
@@ -196,14 +201,13 @@ impl Explained<'_> {
             }
         }
         let rule = || context.table.limits.rules(&self.facts).next().map(|rule| rule.at.clone());
-        let model = body.model.as_deref();
-        selected.check_model(&self.facts, endpoint, model).map_err(|fault| (fault, rule()))?;
+        selected.check_models(&self.facts, endpoint, body).map_err(|fault| (fault, rule()))?;
         let day = Day::of_seconds(caller.calling.now_ms / 1000);
         let takes = counting.takes(selected, &self.facts, body, (&context.table.prices, day));
         takes.map_err(|fault| {
             // The limit is named in the message alone.
             let named = |limit: &&std::sync::Arc<Limit>| fault.message.contains(&format!("`{}`", limit.id));
-            let at = selected.for_model(body.model.as_deref()).find(named).map(|limit| limit.at.clone());
+            let at = selected.for_body(body).find(named).map(|limit| limit.at.clone());
             (fault, at)
         })
     }

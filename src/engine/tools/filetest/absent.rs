@@ -53,6 +53,10 @@ fn name(target: &Target) -> Option<String> {
         Target::MaxOutput => Some("`max_output`".to_owned()),
         Target::Plus(_)
         | Target::Error
+        | Target::OtherModel
+        | Target::Answers
+        | Target::Prompts
+        | Target::Unbounded(_)
         | Target::Stream
         | Target::Text
         | Target::Other

@@ -207,7 +207,7 @@ impl LimitTests {
 
     /// Admits the calls of a test one after another. None if the budget is exceeded.
     fn admit_all(&self, test: &LimitTest, call: &Call<'_>, count: u32, budget: &Budget) -> Option<Observed> {
-        let limits = call.selected.for_model(call.body.model.as_deref()).map(|one| one.id.clone()).collect();
+        let limits = call.selected.for_body(&call.body).map(|one| one.id.clone()).collect();
         let mut observed = Observed { admitted: 0, first: None, last: None, limits };
         let (mut states, mut learned) = (States::default(), Learned::default());
         let calls = &test.spec.calls;
@@ -322,7 +322,7 @@ fn prepare<'t>(
     let endpoint = hit.endpoint();
     let path_model = hit.captured_model(head.uri.path());
     let body = selected.body_facts(endpoint, path_model.as_deref(), (None, head.uri.query()), body)?;
-    selected.check_model(&facts, endpoint, body.model.as_deref())?;
+    selected.check_models(&facts, endpoint, &body)?;
     Ok(Some(Call { facts, selected, body }))
 }
 

@@ -197,7 +197,7 @@ fn finding_is_located_at_the_test() {
 const CHAT: &str = r#"
 title = "Chat"
 error.body = {}
-request = { model = "/model", max_output = "/max" }
+request = { model = "/model", max_output = "/max", other_models = "/models/*", answers = "/n", unbounded = ["/earlier"] }
 usage.stream = ["sse", "json-array"]
 usage.body = { input = { at = "/usage/in", minus = ["cache_read"] }, cache_read = "/usage/cached", output = "/usage/out", model = "/model", id = "/id", error = "/error" }
 usage.ask = { at = "/ask", value = true, when = "/stream", extra = { at = "/usage", empty = "/texts", with = ["/id"] } }
@@ -208,6 +208,7 @@ title = "Demo"
 path_prefix = "/demo"
 base_url = "https://api.example.com"
 endpoint.chat = { method = "POST", path = "/chat", api = "chat" }
+endpoint.at = { method = "POST", path = "/at/{place}", api = "chat", model = "{place}" }
 endpoint.free = { method = "POST", path = "/free", api = "chat", metered = false }
 endpoint.ask = { method = "POST", path = "/ask", api = "chat", when_missing = "ask" }
 response = [{ when = { status = 403 }, reply = { status = 502, message = "no" } }]
@@ -231,6 +232,35 @@ fn usage(request: &str, answer: &str, expect: &str, expected: &str) {
         format!("{}{help}", one.message.trim_start_matches("test `case` fails: "))
     };
     assert_eq!(outcome.diagnostics.iter().map(line).collect::<String>(), expected, "\n{test}");
+}
+
+#[test]
+fn what_limits_and_rules_read() {
+    let check = |path: &str, body: &str, judged: &str, expected: &str| {
+        let request = format!("{{ method = \"POST\", path = \"/demo/{path}\", body = {{ {body} }} }}");
+        usage(&request, "{ body = {} }", &format!("{{ judged = {judged} }}"), expected);
+    };
+    let read = "{ model = \"m\", max_output = 18, other_models = [\"o\", \"p\"] }";
+    check("chat", "model = \"m\", max = 9, n = 2, models = [\"o\", \"p\"]", read, "");
+    check("chat", "model = \"m\"", "{}", "");
+    check(
+        "chat",
+        "model = \"a\", max = 9",
+        read,
+        "the model that rules read is `a`, expected `m` | also: `other_models` is `none`, expected `o, p`\n      the cap that limits read is `9`, expected `18`",
+    );
+    check("chat", "model = \"m\", models = [\"o\"]", "{}", "`other_models` is `o`, expected `none`");
+    check("chat", "earlier = 1", "{ refused = \"unbounded\" }", "");
+    check("chat", "earlier = 1", "{ model = \"m\" }", "`refused` is `unbounded`, expected `none`");
+    check("chat", "model = \"m\"", "{ refused = \"twice\" }", "`refused` is `none`, expected `twice`");
+    check("chat?model=x", "model = \"m\"", "{ refused = \"query\" }", "");
+    check("at/place", "model = \"m\"", "{ model = \"place\" }", "");
+    check(
+        "free",
+        "model = \"m\"",
+        "{}",
+        "limits and rules read nothing of the request: its endpoint has no `api` with `usage`",
+    );
 }
 
 const CHAT_REQUEST: &str =

@@ -10,8 +10,9 @@ use crate::{
         usage::Counter,
     },
     language::{
+        compile::Glob,
         compile::metering::{
-            Ask, Combine, CounterRule, ExtraEvent, Framing, Map, MapBuilder, Metering, Pointer,
+            Ask, Combine, CounterRule, ExtraEvent, Framing, Map, MapBuilder, Metering, PathModel, Pointer,
             PointerProblem, Target, WhenMissing,
         },
         syntax::{self, Count, Parsed, Pointers, UsageMap, pointer_step},
@@ -26,7 +27,7 @@ pub(super) fn compile(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>)
         return None;
     };
     reader.report_without_effect(usage);
-    let (model_capture, request) = reader.request(usage);
+    let (path_model, request) = reader.request(usage);
     let (body, event) = reader.answers(usage);
     let when_missing = usage.when_missing.map(when_missing).unwrap_or_default();
     let ask = usage.ask.as_ref().and_then(|ask| reader.ask(ask, event.as_ref())).map(Arc::new);
@@ -38,7 +39,7 @@ pub(super) fn compile(parsed: &Parsed<syntax::Api>, found: &mut Vec<Diagnostic>)
     reader.report_framings(usage);
     let framings = usage.stream.iter().flat_map(syntax::Framings::all).copied().map(framing).collect();
     let (request, body, event) = (Arc::new(request?), Arc::new(body?), Arc::new(event?));
-    Some(Metering { request, body, event, framings, when_missing, ask, model_capture })
+    Some(Metering { request, body, event, framings, when_missing, ask, path_model })
 }
 
 /// The case of an endpoint's or a format's `when_missing`.
@@ -68,11 +69,6 @@ fn combine(written: syntax::Combine) -> Combine {
         syntax::Combine::Count => Combine::Count,
         syntax::Combine::Length => Combine::Length,
     }
-}
-
-/// A capture's name in braces.
-fn capture(text: &str) -> Option<&str> {
-    text.strip_prefix('{')?.strip_suffix('}')
 }
 
 /// There is a finding about it.
@@ -155,19 +151,20 @@ impl Reader<'_> {
 
     // === documents ===
 
-    /// The capture that holds the model, and the pointers into the request.
-    fn request(&mut self, usage: &syntax::ApiUsage) -> (Option<Box<str>>, Option<Map>) {
+    /// The model in the path, and the pointers into the request.
+    fn request(&mut self, usage: &syntax::ApiUsage) -> (Option<PathModel>, Option<Map>) {
         let document = &self.parsed.document;
         let mut builder = MapBuilder::new();
         let request = document.request.clone().unwrap_or_default();
         let model = request.model.as_deref();
-        let model_capture = model.and_then(capture).map(Into::into);
-        for text in model.iter().filter(|_| model_capture.is_none()) {
+        let path_model = model.filter(|text| text.starts_with('{')).and_then(PathModel::parse);
+        for text in model.iter().filter(|_| path_model.is_none()) {
             self.add(&mut builder, "/request/model", text, Target::Model);
         }
         if let Some(pointers) = &request.max_output {
             self.pointers(&mut builder, "/request/max_output", pointers, || Target::MaxOutput);
         }
+        self.bounds(&mut builder, &request);
         if let Some(text) = &request.stream {
             self.add(&mut builder, "/request/stream", text, Target::Stream);
         }
@@ -181,7 +178,53 @@ impl Reader<'_> {
             self.named(&mut builder, "/content/prompt", content.prompt.as_ref(), Target::Prompt);
             self.named(&mut builder, "/content/parameters", content.parameters.as_ref(), Target::Parameter);
         }
-        (model_capture, self.build("/request", builder))
+        let map = self.build("/request", builder);
+        self.check_judged(map.as_ref());
+        (path_model, map)
+    }
+
+    /// What limits and rules read besides the model and its cap.
+    fn bounds(&mut self, builder: &mut MapBuilder, request: &syntax::ApiRequest) {
+        let lists = [
+            ("other_models", &request.other_models, Target::OtherModel),
+            ("answers", &request.answers, Target::Answers),
+            ("prompts", &request.prompts, Target::Prompts),
+        ];
+        for (key, pointers, target) in lists {
+            if let Some(pointers) = pointers {
+                self.pointers(builder, &format!("/request/{key}"), pointers, || target.clone());
+            }
+        }
+        for (index, unbounded) in request.unbounded.iter().flatten().enumerate() {
+            let place = format!("/request/unbounded/{index}");
+            match unbounded {
+                syntax::Unbounded::At(text) => {
+                    self.add(builder, &place, text, Target::Unbounded(Box::default()));
+                }
+                syntax::Unbounded::Except(syntax::UnboundedExcept { at, except }) => {
+                    self.globs(&format!("{place}/except"), except);
+                    let except = except.iter().map(|text| text.as_str().into()).collect();
+                    self.add(builder, &format!("{place}/at"), at, Target::Unbounded(except));
+                }
+            }
+        }
+    }
+
+    fn globs(&mut self, place: &str, globs: &[String]) {
+        for (index, text) in globs.iter().enumerate() {
+            if let Err(problem) = Glob::check(text) {
+                let at = self.value(&format!("{place}/{index}"));
+                self.report(Code::BadValue, at, format!("`{}` {problem}", text.escape_debug()), "shorten it");
+            }
+        }
+    }
+
+    /// Reports places of the request of which some cannot be judged, so that limits and rules would refuse all requests.
+    fn check_judged(&mut self, request: Option<&Map>) {
+        let Some(Err(problem)) = request.map(Map::places) else { return };
+        let message = format!("limits and rules cannot judge the request: {problem}");
+        let at = self.key("/request");
+        self.report(Code::BadValue, at, message, "name other places, or leave the key out");
     }
 
     /// The pointers into an answer that is no stream, and into an event.

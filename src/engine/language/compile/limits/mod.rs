@@ -233,6 +233,11 @@ impl Limit {
             && self.reserve != syntax::ReserveValue::None
     }
 
+    /// True if it is never exceeded, so that a request has to be bounded by its size and its cap.
+    pub fn needs_bound(&self) -> bool {
+        self.measure.needs_usage() && self.reserve == syntax::ReserveValue::Max
+    }
+
     /// The time that its amount is for, for people: `a month in Europe/Berlin`, `60 s`, `all time`. Empty without one.
     pub fn window_text(&self) -> String {
         match &self.window {

@@ -102,7 +102,7 @@ fn equal_maps_have_equal_shapes() {
         framings: vec![Framing::Sse],
         when_missing: WhenMissing::None,
         ask: None,
-        model_capture: None,
+        path_model: None,
     };
     let shape = |pointer: &str, combine: Combine| metering(map(pointer, combine)).shape();
     assert_eq!(shape("/a", Combine::Last), shape("/a", Combine::Last));

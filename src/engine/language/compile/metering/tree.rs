@@ -99,7 +99,8 @@ pub(super) fn build(
     entries: &[Entry],
     rules: &BTreeMap<Counter, CounterRule>,
 ) -> Result<Vec<Node>, PointerProblem> {
-    let all = (0_u16..).zip(entries).map(|(index, _)| index).collect();
+    let metered = (0_u16..).zip(entries).filter(|(_, entry)| entry.target.is_metered());
+    let all = metered.map(|(index, _)| index).collect();
     let mut builder = Builder { entries, known: BTreeMap::new(), open: Vec::new() };
     let mut nodes = vec![Node::default()];
     builder.number((0, all))?;
@@ -163,6 +164,8 @@ fn finished(mut node: Node, entries: &[Entry], rules: &BTreeMap<Counter, Counter
         Target::Model | Target::Id | Target::FinishReason => reads::LABEL,
         Target::Prompt(_) | Target::Parameter(_) => reads::JSON,
         Target::Other | Target::Error | Target::MaxOutput | Target::Stream | Target::Mark(_) => reads::SCALAR,
+        // They have no node.
+        Target::OtherModel | Target::Answers | Target::Prompts | Target::Unbounded(_) => 0,
     });
     node.reads = uses.fold(0, |all, one| all | one);
     node

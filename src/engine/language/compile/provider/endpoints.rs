@@ -65,6 +65,7 @@ fn merge_one(own: syntax::Endpoint, base: syntax::Endpoint) -> syntax::Endpoint 
         upgrade: own.upgrade.or(base.upgrade),
         api: own.api.or(base.api),
         operation: own.operation.or(base.operation),
+        model: own.model.or(base.model),
         when_missing: own.when_missing.or(base.when_missing),
         metered: own.metered.or(base.metered),
         query: own.query.or(base.query),

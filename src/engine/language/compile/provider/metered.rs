@@ -11,7 +11,7 @@ use crate::{
     language::{
         compile::{
             Api, api,
-            metering::{Metering, WhenMissing},
+            metering::{Metering, PathModel, WhenMissing},
         },
         syntax::{self, Method},
     },
@@ -37,22 +37,33 @@ impl Compiler<'_> {
             self.report_unmetered(pointer, &without, "`metered` is `false`");
             return None;
         }
-        let metering = metering?;
-        self.check_model(pointer, metering, api?, captures);
-        let Some(written) = spec.when_missing else { return Some(metering.clone()) };
-        let when_missing = api::when_missing(written);
-        if when_missing == WhenMissing::Ask && metering.ask.is_none() {
-            let message = format!("api `{}` has no key to ask with", api?.name);
+        let (metering, api) = (metering?, api?);
+        let own_model = spec.model.as_deref().and_then(PathModel::parse);
+        match &own_model {
+            Some(model) => self.check_own_model(pointer, &model.capture, captures),
+            None => self.check_model(pointer, metering, api, captures),
+        }
+        if spec.when_missing.is_none() && own_model.is_none() {
+            return Some(metering.clone());
+        }
+        let when_missing = spec.when_missing.map_or(metering.when_missing, api::when_missing);
+        if spec.when_missing.is_some() && when_missing == WhenMissing::Ask && metering.ask.is_none() {
+            let message = format!("api `{}` has no key to ask with", api.name);
             let help = "add `ask` to its `[usage]`, or write \"estimate\" or \"none\"";
             let at = self.value(&format!("{pointer}/when_missing"));
             self.report_with_help(Code::Condition, at, message, help);
         }
-        Some(Arc::new(Metering { when_missing, ..Metering::clone(metering) }))
+        let path_model = own_model.or_else(|| metering.path_model.clone());
+        Some(Arc::new(Metering { when_missing, path_model, ..Metering::clone(metering) }))
     }
 
     /// Reports the endpoint's keys about metering if nothing is metered there.
     fn report_unmetered(&mut self, pointer: &str, spec: &syntax::Endpoint, reason: &str) {
-        let keys = [("metered", spec.metered.is_some()), ("when_missing", spec.when_missing.is_some())];
+        let keys = [
+            ("metered", spec.metered.is_some()),
+            ("model", spec.model.is_some()),
+            ("when_missing", spec.when_missing.is_some()),
+        ];
         for (key, _) in keys.into_iter().filter(|(_, is_written)| *is_written) {
             let message = format!("`{key}` has no effect: {reason}");
             let at = self.key(&format!("{pointer}/{key}"));
@@ -60,10 +71,23 @@ impl Compiler<'_> {
         }
     }
 
+    /// Reports a capture of the model that the endpoint's path does not have.
+    fn check_own_model(&mut self, pointer: &str, name: &str, captures: &[String]) {
+        if captures.iter().any(|known| known == name) {
+            return;
+        }
+        let known = if captures.is_empty() { "none".to_owned() } else { backticked(captures) };
+        let message = format!("the path has no capture `{name}`; its captures are: {known}");
+        let at = self.value(&format!("{pointer}/model"));
+        let path = self.value(&format!("{pointer}/path"));
+        let help = "name the capture that holds the model, or drop the key";
+        self.add(Diagnostic::new(Code::Reference, at, message).related(path, "the path").help(help));
+    }
+
     /// Reports an api that reads the model from a capture that the endpoint's path does not have.
     fn check_model(&mut self, pointer: &str, metering: &Metering, api: &Api, captures: &[String]) {
-        let Some(name) = metering.model_capture.as_deref() else { return };
-        if captures.iter().any(|known| known == name) {
+        let Some(PathModel { capture: name, .. }) = &metering.path_model else { return };
+        if captures.iter().any(|known| **known == **name) {
             return;
         }
         let known = if captures.is_empty() { "none".to_owned() } else { backticked(captures) };

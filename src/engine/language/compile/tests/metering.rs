@@ -280,6 +280,74 @@ fn models_in_paths() {
     );
 }
 
+#[test]
+fn models_in_paths_of_endpoints() {
+    let endpoint = |keys: &str, expected: &str| provider(&format!("endpoint.x = {{ {keys} }}"), expected);
+    endpoint("method = \"POST\", path = \"/d/{place}/run\", api = \"metered\", model = \"{place}\"", "");
+    endpoint("method = \"POST\", path = \"/d/{place}/run\", api = \"captured\", model = \"{place}\"", "");
+    let help = "name the capture that holds the model, or drop the key";
+    endpoint(
+        "method = \"POST\", path = \"/d\", api = \"metered\", model = \"{place}\"",
+        &format!(
+            "TG025 1:71 the path has no capture `place`; its captures are: none | {help} ~ 1:40 the path"
+        ),
+    );
+    endpoint(
+        "method = \"POST\", path = \"/d/{id}\", api = \"metered\", model = \"{place}\"",
+        &format!(
+            "TG025 1:76 the path has no capture `place`; its captures are: `id` | {help} ~ 1:40 the path"
+        ),
+    );
+    endpoint(
+        "method = \"GET\", path = \"/d/{place}\", api = \"metered\", model = \"{place}\"",
+        "TG028 1:70 `model` has no effect: answers to GET are never metered | drop it",
+    );
+    endpoint(
+        "method = \"POST\", path = \"/d\", api = \"metered\", model = \"/model\"",
+        "TG013 1:71 `model` is not written in the form that it has to have | for example: \"{deployment}\"",
+    );
+}
+
+#[test]
+fn places_that_limits_and_rules_read() {
+    let request = |keys: &str, expected: &str| {
+        places(&format!("usage.body.input = \"/in\"\nrequest = {{ {keys} }}"), expected);
+    };
+    request("other_models = [\"/models/*\", \"/tools/*/model\"], answers = \"/n\", prompts = \"/p/*\"", "");
+    request("unbounded = [\"/a\", { at = \"/tools/*/type\", except = [\"function\", \"x_*\"] }]", "");
+    request(
+        "other_models = \"models\"",
+        "TG013 4:28 `models` cannot be read: a JSON pointer starts with `/`",
+    );
+    request(
+        "answers = []",
+        "TG028 4:23 an empty list has no place | name at least one JSON pointer, or drop the key",
+    );
+    request("unbounded = [\"/a\", \"b\"]", "TG013 4:32 `b` cannot be read: a JSON pointer starts with `/`");
+    request(
+        "unbounded = [{ at = \"/a\", except = [\"*********\"] }]",
+        "TG013 4:49 `*********` has more than 8 `*` | shorten it",
+    );
+    request(
+        "unbounded = [{ at = \"/a\" }]",
+        "TG012 4:26 entry 1 of `unbounded` has no `except` | for example: except = [\"function\", \"custom\"]",
+    );
+    request(
+        "unbounded = [7]",
+        "TG011 4:26 entry 1 of `unbounded` is an integer, but has to be a string or a table",
+    );
+    let judged = |keys: &str, problem: &str| {
+        let help = "name other places, or leave the key out";
+        request(keys, &format!("TG013 4:1 limits and rules cannot judge the request: {problem} | {help}"));
+    };
+    judged("model = \"/a/*/b\"", "`/a/*/b` may point into an array: only members of objects can be judged");
+    judged("answers = \"/n/*\"", "`/n/*` may point into an array: only members of objects can be judged");
+    judged(
+        "model = \"/a\", max_output = \"/a\"",
+        "`/a` is also another place, or lies within one: each place needs a value of its own",
+    );
+}
+
 /// Equal files have equal metering; each key that can change it changes its shape.
 #[test]
 fn keys_change_the_metering() {
@@ -303,6 +371,11 @@ fn keys_change_the_metering() {
         "request.model = \"{model}\"",
         "request.stream = \"/stream\"",
         "request.max_output = \"/max\"",
+        "request.other_models = \"/models/*\"",
+        "request.answers = \"/n\"",
+        "request.prompts = \"/prompt/*\"",
+        "request.unbounded = [\"/earlier\"]",
+        "request.unbounded = [{ at = \"/earlier\", except = [\"x\"] }]",
         "text.prompt = [\"/p\"]",
         "text.body = [\"/b\"]",
         "content.prompt.p = \"/p\"",

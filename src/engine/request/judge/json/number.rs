@@ -74,7 +74,7 @@ impl Json {
             if self.is_long {
                 return Err(findings.wrong_type(node));
             }
-            findings.set_max_output(node, &self.text)?;
+            findings.set(node, &self.text)?;
         }
         self.value_ended();
         Ok(at)

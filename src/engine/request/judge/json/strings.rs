@@ -50,11 +50,6 @@ fn plain_end(bytes: &[u8], from: usize) -> usize {
 }
 
 impl Json {
-    pub(super) fn open_text(&mut self) {
-        self.clear_text();
-        self.state = State::Text;
-    }
-
     /// The rest of a plain run, and the byte that ends it.
     pub(super) fn plain(
         &mut self,
@@ -63,7 +58,7 @@ impl Json {
         findings: &mut Findings,
     ) -> Result<usize, Unjudgeable> {
         let end = plain_end(piece.text.as_bytes(), at);
-        self.keep_text(&piece.text[at..end])?;
+        self.keep_text(&piece.text[at..end], findings)?;
         if end == piece.text.len() {
             return Ok(end);
         }
@@ -79,7 +74,12 @@ impl Json {
     }
 
     /// The next byte of an escape, or of the second half of a pair.
-    pub(super) fn escape(&mut self, piece: Piece<'_>, at: usize) -> Result<usize, Unjudgeable> {
+    pub(super) fn escape(
+        &mut self,
+        piece: Piece<'_>,
+        at: usize,
+        findings: &Findings,
+    ) -> Result<usize, Unjudgeable> {
         let byte = piece.byte(at);
         let Escapes { stage, unit, high } = self.escapes;
         let is_good = match (stage, byte) {
@@ -92,14 +92,14 @@ impl Json {
                 true
             }
             (Stage::Sign, _) if high.is_none() => match simple(byte) {
-                Some(one) => self.escaped(one)?,
+                Some(one) => self.escaped(one, findings)?,
                 None => false,
             },
             (Stage::Digits(count), _) => match hex(byte) {
                 Some(digit) => {
                     self.escapes.unit = unit << 4 | u16::from(digit);
                     self.escapes.stage = Stage::Digits(count + 1);
-                    count < 3 || self.unit(self.escapes.unit)?
+                    count < 3 || self.unit(self.escapes.unit, findings)?
                 }
                 None => false,
             },
@@ -109,7 +109,7 @@ impl Json {
     }
 
     /// A whole `\u` escape. False for a half of a pair that stands alone.
-    fn unit(&mut self, unit: u16) -> Result<bool, Unjudgeable> {
+    fn unit(&mut self, unit: u16, findings: &Findings) -> Result<bool, Unjudgeable> {
         let high = self.escapes.high.take();
         if high.is_none() && (0xD800..0xDC00).contains(&unit) {
             self.escapes = Escapes { stage: Stage::Backslash, unit: 0, high: Some(unit) };
@@ -117,25 +117,25 @@ impl Json {
         }
         let mut decoded = char::decode_utf16(high.into_iter().chain([unit]));
         match (decoded.next(), decoded.next()) {
-            (Some(Ok(one)), None) => self.escaped(one),
+            (Some(Ok(one)), None) => self.escaped(one, findings),
             _ => Ok(false),
         }
     }
 
-    fn escaped(&mut self, one: char) -> Result<bool, Unjudgeable> {
+    fn escaped(&mut self, one: char, findings: &Findings) -> Result<bool, Unjudgeable> {
         self.state = State::Text;
-        self.keep_text(one.encode_utf8(&mut [0; 4]))?;
+        self.keep_text(one.encode_utf8(&mut [0; 4]), findings)?;
         Ok(true)
     }
 
-    fn keep_text(&mut self, part: &str) -> Result<(), Unjudgeable> {
+    fn keep_text(&mut self, part: &str, findings: &Findings) -> Result<(), Unjudgeable> {
         match self.used {
             Use::Skipped | Use::SkippedKey => {}
             Use::Key => self.keep(part, MAX_KEY),
-            Use::Value(_) => {
+            Use::Value(node) => {
                 self.keep(part, MAX_MODEL);
                 if self.is_long {
-                    return Err(Unjudgeable::LongModel);
+                    return Err(findings.too_long(node));
                 }
             }
         }
@@ -152,8 +152,8 @@ impl Json {
                 }
                 self.state = State::Colon;
             }
-            Use::Value(_) => {
-                findings.set_model(&self.text)?;
+            Use::Value(node) => {
+                findings.set(node, &self.text)?;
                 self.value_ended();
             }
         }

@@ -153,7 +153,7 @@ fn progress_says_that_all_is_found() {
     check(MODEL, body, 11);
     check(MAX_OUTPUT, body, 21);
     check(ALL, body, 21);
-    check(ALL, r#"{"other":1,"model":null}"#, 22);
+    check(ALL, r#"{"other":1,"model":null}"#, 19);
     check(ALL, r#"{"max":null,"model":"m"}"#, 24);
     check(MODEL, r#"{"a":1}"#, 7);
 }

@@ -149,6 +149,7 @@ fn a_query_with_the_name_of_the_model_is_found() {
         check(query, false);
     }
     assert!(!query_names_model(None, &places("/model", &[])));
-    let without = Places::of(&metering(&[], &["/max"])).unwrap();
-    assert!(!query_names_model(Some("model=x"), &without));
+    let without = map([("/max", Target::MaxOutput)]);
+    let without = without.places().unwrap();
+    assert!(!query_names_model(Some("model=x"), without));
 }

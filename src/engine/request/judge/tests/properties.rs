@@ -5,7 +5,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::*;
-use crate::request::meter::Meter;
+use crate::{
+    language::compile::metering::{Metering, WhenMissing},
+    request::meter::Meter,
+};
 
 #[derive(Deserialize)]
 struct Typed {
@@ -144,9 +147,22 @@ fn is_limit(error: &serde_json::Error) -> bool {
     text.contains("recursion limit") || text.contains("number out of range")
 }
 
+fn metering() -> Metering {
+    Metering {
+        request: Arc::new(map([("/model", Target::Model), ("/max", Target::MaxOutput)])),
+        body: Arc::new(Map::default()),
+        event: Arc::new(Map::default()),
+        framings: Vec::new(),
+        when_missing: WhenMissing::Estimate,
+        ask: None,
+        path_model: None,
+    }
+}
+
 fn check(body: &[u8]) {
-    let metering = metering(&["/model"], &["/max"]);
-    let case = Case { places: Arc::new(Places::of(&metering).unwrap()), content_type: None, needs: ALL };
+    let metering = metering();
+    let places = Arc::clone(metering.request.places().unwrap());
+    let case = Case { places, content_type: None, needs: ALL };
     let Ok((model, max_output)) = case.pieces([body], None) else { return };
     let shown = String::from_utf8_lossy(body);
     match serde_json::from_slice::<Value>(body) {
@@ -200,8 +216,8 @@ fn form() -> impl Strategy<Value = String> {
 
 /// The lenient scanner of forms reads what the judge reads.
 fn check_form(body: &str) {
-    let metering = metering(&["/model"], &["/max"]);
-    let places = Arc::new(Places::of(&metering).unwrap());
+    let metering = metering();
+    let places = Arc::clone(metering.request.places().unwrap());
     let case = Case { places, content_type: Some(FORM), needs: ALL };
     let judged = case.every_cut(body.as_bytes());
     let Ok((model, max_output)) = judged else { return };

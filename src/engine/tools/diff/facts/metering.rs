@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Fact, Key, Listing};
 use crate::{
+    base::suggest::backticked,
     language::compile::metering::{
         Ask, Combine, CounterRule, Entry, ExtraEvent, Framing, Map, Metering, Target, WhenMissing,
     },
@@ -16,17 +17,18 @@ use crate::{
 const INSERTS: &str = "a key that no client sent is inserted into the bodies of requests";
 const TAKES_OUT: &str = "an event is taken out of the answers that clients get";
 const EXPORTS: &str = "exporters get more of requests and answers";
+const UNJUDGED: &str = "limits and rules see less of what requests ask for";
 
 impl Listing<'_> {
     pub(super) fn metering(&mut self, endpoint: &str, owner: &Key, metering: &Metering) {
-        let Metering { request, body, event, framings, when_missing, ask, model_capture } = metering;
+        let Metering { request, body, event, framings, when_missing, ask, path_model } = metering;
         let mut value = format!("when missing: {}", when_missing.name());
         if !framings.is_empty() {
             let names: Vec<&str> = framings.iter().map(|framing| Framing::name(*framing)).collect();
             let _ = write!(value, ", streams: {}", names.join(", "));
         }
-        if let Some(name) = model_capture {
-            let _ = write!(value, ", model: `{{{name}}}`");
+        if let Some(model) = path_model {
+            let _ = write!(value, ", model: `{model}`");
         }
         self.metered(endpoint.to_owned(), owner, Fact::of(value));
         self.places(endpoint, owner, "request", request);
@@ -48,9 +50,10 @@ impl Listing<'_> {
 
     fn places(&mut self, endpoint: &str, owner: &Key, document: &str, map: &Map) {
         for (name, place) in places(map) {
-            let Place { value, is_content } = place;
+            let Place { value, is_content, is_judged } = place;
             let reason = Some(EXPORTS).filter(|_| is_content);
-            let fact = Fact { added: reason, changed: reason, ..Fact::of(value) };
+            let judged = Some(UNJUDGED).filter(|_| is_judged);
+            let fact = Fact { added: reason, changed: reason.or(judged), removed: judged, ..Fact::of(value) };
             self.metered(format!("{endpoint}: {name} in {document}"), owner, fact);
         }
     }
@@ -80,6 +83,8 @@ struct Place {
     value: String,
     /// True if exporters get the values.
     is_content: bool,
+    /// True if limits and rules alone read the values.
+    is_judged: bool,
 }
 
 /// The places of a map, by the name of their use.
@@ -90,12 +95,18 @@ fn places(map: &Map) -> BTreeMap<String, Place> {
         let (name, is_content) = used(target);
         let place = places.entry(name).or_default();
         place.is_content |= is_content;
+        place.is_judged |= !target.is_metered();
         let (separator, plus) = match (&*place.value, target) {
             ("", _) => ("", ""),
             (_, Target::Plus(_)) => (" ", "plus "),
             (..) => (", ", ""),
         };
         let _ = write!(place.value, "{separator}{plus}`{pointer}`");
+        if let Target::Unbounded(except) = target
+            && !except.is_empty()
+        {
+            let _ = write!(place.value, " but for {}", backticked(except));
+        }
     }
     for (counter, CounterRule { combine, minus }) in rules {
         let place = places.entry(counter.to_string()).or_default();
@@ -119,6 +130,10 @@ fn used(target: &Target) -> (String, bool) {
         Target::FinishReason => "finish_reason",
         Target::Error => "error",
         Target::MaxOutput => "max_output",
+        Target::OtherModel => "other_models",
+        Target::Answers => "answers",
+        Target::Prompts => "prompts",
+        Target::Unbounded(_) => "unbounded",
         Target::Stream => "stream",
         Target::Text => "text",
         Target::Other => "other parts of the prompt",
