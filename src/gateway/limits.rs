@@ -16,19 +16,17 @@ use crate::{
     access_record::{AccessRecord, Usage},
     accounts::Caller,
     call_limits::{
-        call::{BodyFacts, Selected},
+        call::{BodyFacts, CallOf, Selected, token_kind},
         refuse::exceeded,
         take::{Learned, Reckoning, used},
     },
     clock::now_ms,
     compile::{CallFacts, KeyOwner},
     day::Day,
-    decide::TokenKind,
     fault::{Fault, FaultKind, LimitRefusal},
     judge::{MAX_MODEL, Needs},
     limits::{Admitted, Refusal},
     name::Owner,
-    syntax::TokenKindValue,
     table::{Hit, Table},
     upstream::{ReadChecked, Upload},
 };
@@ -78,26 +76,14 @@ pub(super) fn select<'r>(
 }
 
 fn facts<'r>(caller: &'r Caller, hit: &'r Hit, owner: Option<&Owner>) -> CallFacts<'r> {
-    let token_kind = match (&caller.token.paste, caller.token.kind) {
-        (Some(_), _) => TokenKindValue::Paste,
-        (None, TokenKind::Both | TokenKind::Manage | TokenKind::Session) => TokenKindValue::Both,
-        (None, TokenKind::Proxy) => TokenKindValue::Proxy,
-    };
-    CallFacts {
-        user: &caller.id,
-        user_name: &caller.name,
+    let token = &caller.token;
+    let call = CallOf {
+        user: (&caller.id, &caller.name),
         group: caller.group.as_ref(),
-        token: &caller.token.id,
-        token_kind,
-        provider: &hit.provider.name,
-        endpoint: &hit.endpoint().name,
-        is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
-        key: match owner {
-            Some(Owner::User(_)) => KeyOwner::Own,
-            Some(Owner::Group(_) | Owner::Everybody) => KeyOwner::Shared,
-            None => KeyOwner::Nobody,
-        },
-    }
+        token: (&token.id, token_kind(token.kind, token.paste.is_some())),
+        key: KeyOwner::of(owner),
+    };
+    call.to(hit)
 }
 
 impl Limiting<'_> {

@@ -10,16 +10,23 @@ use std::{borrow::Cow, sync::Arc};
 use http::Method;
 
 use crate::{
-    base::fault::{Fault, FaultKind},
+    base::{
+        fault::{Fault, FaultKind},
+        name::{GroupName, TokenId, UserId},
+    },
     language::{
         bind,
         compile::{
-            Allow, CallFacts, Limit, Limits, Measure,
+            Allow, CallFacts, KeyOwner, Limit, Limits, Measure,
             metering::{Metering, places::Places},
         },
-        syntax::{OverValue, ReserveValue},
+        syntax::{OverValue, ReserveValue, TokenKindValue},
     },
-    request::judge::{Judge, Needs, Unjudgeable, query_names_model},
+    request::{
+        decide::TokenKind,
+        judge::{Judge, Needs, Unjudgeable, query_names_model},
+        table::Hit,
+    },
 };
 
 /// The limits and rules for a call.
@@ -29,6 +36,19 @@ pub struct Selected {
     limits: Vec<Arc<Limit>>,
     /// The rules for the caller that allow the endpoint. None if no rule is for the caller.
     rules: Option<Vec<Arc<Allow>>>,
+}
+
+/// The caller of a call, and the owner of the credential that it is sent with.
+#[derive(Debug, Clone, Copy)]
+pub struct CallOf<'c> {
+    /// The user's id, and name.
+    pub user: (&'c UserId, &'c str),
+    /// The user's group.
+    pub group: Option<&'c GroupName>,
+    /// The token, and its kind.
+    pub token: (&'c TokenId, TokenKindValue),
+    /// The owner of the credential.
+    pub key: KeyOwner,
 }
 
 /// What is known of a call's body.
@@ -50,6 +70,34 @@ impl BodyFacts {
     /// The models that the upstream may call, the first one first.
     pub fn models(&self) -> impl Iterator<Item = &str> + Clone {
         self.model.iter().chain(&self.other_models).map(String::as_str)
+    }
+}
+
+impl<'c> CallOf<'c> {
+    /// What is known of the call of an endpoint, but for its body.
+    pub fn to(self, hit: &'c Hit) -> CallFacts<'c> {
+        let Self { user: (user, user_name), group, token: (token, token_kind), key } = self;
+        let endpoint = hit.endpoint();
+        CallFacts {
+            user,
+            user_name,
+            group,
+            token,
+            token_kind,
+            provider: &hit.provider.name,
+            endpoint: &endpoint.name,
+            is_metered: endpoint.metering.as_ref().is_some_and(|metering| metering.counts_any()),
+            key,
+        }
+    }
+}
+
+/// The kind of a token that calls a provider, as limits name it.
+pub const fn token_kind(kind: TokenKind, is_paste: bool) -> TokenKindValue {
+    match kind {
+        _ if is_paste => TokenKindValue::Paste,
+        TokenKind::Both | TokenKind::Manage | TokenKind::Session => TokenKindValue::Both,
+        TokenKind::Proxy => TokenKindValue::Proxy,
     }
 }
 

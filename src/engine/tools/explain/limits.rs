@@ -13,15 +13,12 @@ use crate::{
     },
     language::{
         compile::{Allow, CallFacts, KeyOwner, Limit, Prices},
-        syntax::{OverValue, TokenKindValue},
+        syntax::OverValue,
     },
-    request::{
-        decide::TokenKind,
-        limits::{
-            call::{BodyFacts, Selected},
-            take::{Learned, Reckoning, Take},
-            terms::Balance,
-        },
+    request::limits::{
+        call::{BodyFacts, CallOf, Selected, token_kind},
+        take::{Learned, Reckoning, Take},
+        terms::Balance,
     },
 };
 
@@ -102,25 +99,16 @@ pub(super) fn limits(explainer: &Explainer<'_>, owner: Option<&Owner>, sends_non
     let token = token.clone().or_else(|| TokenId::new(&stand_in(TokenId::PREFIX)));
     let (Some(user), Some(token)) = (user, token) else { return CallLimits::default() };
     let hit = explainer.hit;
-    let facts = CallFacts {
-        user: &user,
-        user_name: &caller.user,
+    let call = CallOf {
+        user: (&user, &caller.user),
         group: group.as_ref(),
-        token: &token,
-        token_kind: match (&caller.access.paste, caller.access.kind) {
-            (Some(_), _) => TokenKindValue::Paste,
-            (None, TokenKind::Both | TokenKind::Manage | TokenKind::Session) => TokenKindValue::Both,
-            (None, TokenKind::Proxy) => TokenKindValue::Proxy,
-        },
-        provider: &hit.provider.name,
-        endpoint: &hit.endpoint().name,
-        is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
+        token: (&token, token_kind(caller.access.kind, caller.access.paste.is_some())),
         key: match owner {
-            Some(Owner::Group(_) | Owner::Everybody) => KeyOwner::Shared,
-            None if sends_none => KeyOwner::Nobody,
-            Some(Owner::User(_)) | None => KeyOwner::Own,
+            None if !sends_none => KeyOwner::Own,
+            owner => KeyOwner::of(owner),
         },
     };
+    let facts = call.to(hit);
     let path_model = hit.captured_model(explainer.head.uri.path());
     Explained { explainer, facts, path_model }.all()
 }

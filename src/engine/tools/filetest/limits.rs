@@ -33,7 +33,7 @@ use crate::{
         decide::{self, Begun, CallerFacts, Listener},
         limits::{
             admit::{Held, admit_call},
-            call::{BodyFacts, Selected},
+            call::{BodyFacts, CallOf, Selected},
             concurrent::Concurrent,
             counter::{Counter, Slot},
             refuse::exceeded,
@@ -154,21 +154,17 @@ impl LimitTests {
         let (Some(user), Some(token)) = (UserId::new(&user), TokenId::new(&token)) else {
             return Err("its caller has no id".to_owned());
         };
-        let facts = CallFacts {
-            user: &user,
-            user_name: caller.user.as_deref().unwrap_or("test"),
+        let call = CallOf {
+            user: (&user, caller.user.as_deref().unwrap_or("test")),
             group: group.as_ref(),
-            token: &token,
-            token_kind: caller.token.unwrap_or(TokenKindValue::Proxy),
-            provider: &hit.provider.name,
-            endpoint: &hit.endpoint().name,
-            is_metered: hit.endpoint().metering.as_ref().is_some_and(|metering| metering.counts_any()),
+            token: (&token, caller.token.unwrap_or(TokenKindValue::Proxy)),
             key: match caller.key {
                 Some(KeyValue::Shared) => KeyOwner::Shared,
                 None if hit.provider.auth.is_empty() => KeyOwner::Nobody,
                 Some(KeyValue::Own) | None => KeyOwner::Own,
             },
         };
+        let facts = call.to(&hit);
         if !budget.work(CALL_STEPS + body.len() + self.table.limits.all().len()) {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! The requests that limits and rules are for: names and globs, all of which have to match.
 
 use crate::{
-    base::name::{FileName, GroupName, TokenId, UserId},
+    base::name::{FileName, GroupName, Owner, TokenId, UserId},
     language::{
         compile::Glob,
         syntax::{KeyValue, TokenKindValue},
@@ -57,6 +57,17 @@ pub enum KeyOwner {
     Shared,
     /// None is sent.
     Nobody,
+}
+
+impl KeyOwner {
+    /// That of a stored credential; `Nobody` if none is sent.
+    pub const fn of(owner: Option<&Owner>) -> Self {
+        match owner {
+            Some(Owner::User(_)) => Self::Own,
+            Some(Owner::Group(_) | Owner::Everybody) => Self::Shared,
+            None => Self::Nobody,
+        }
+    }
 }
 
 impl NameFilter {
