@@ -18,21 +18,39 @@ pub(super) fn changes(old: &Limits, new: &Limits) -> Vec<Change> {
 
 fn limits(old: &Limits, new: &Limits) -> Vec<Change> {
     let ids: BTreeSet<&str> = old.all().iter().chain(new.all()).map(|limit| limit.id.as_str()).collect();
+    let renamed = renamed(old, new);
+    let new_names: BTreeSet<&str> = renamed.values().copied().collect();
     let mut changes = Vec::new();
     for id in ids {
         let (was, is) = (old.get(id), new.get(id));
         let [old, new] = [was, is].map(|one| one.map(|limit| words(limit)));
-        if old == new {
+        if old == new || new_names.contains(id) {
             continue;
         }
-        let widens = match (was, is) {
-            (Some(_), None) => Some("nothing has this limit any more".to_owned()),
-            (Some(was), Some(is)) => loosened(was, is),
-            (None, _) => None,
+        let (new, widens) = match (was, is) {
+            (Some(_), None) => match renamed.get(id) {
+                Some(name) => (
+                    old.as_ref().map(|words| format!("`{name}`: {words}")),
+                    Some("renamed: what was used begins again".to_owned()),
+                ),
+                None => (new, Some("nothing has this limit any more".to_owned())),
+            },
+            (Some(was), Some(is)) => (new, loosened(was, is)),
+            (None, _) => (new, None),
         };
         changes.push(Change { subject: Subject::Limit, name: id.to_owned(), old, new, widens });
     }
     changes
+}
+
+/// The new ids of limits that are gone while another came that says the same, by the old ids. What was used belongs to the id.
+fn renamed<'l>(old: &'l Limits, new: &'l Limits) -> BTreeMap<&'l str, &'l str> {
+    let mut came: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for limit in new.all().iter().rev().filter(|limit| old.get(limit.id.as_str()).is_none()) {
+        came.entry(words(limit)).or_default().push(limit.id.as_str());
+    }
+    let gone = old.all().iter().filter(|limit| new.get(limit.id.as_str()).is_none());
+    gone.filter_map(|limit| Some((limit.id.as_str(), came.get_mut(&words(limit))?.pop()?))).collect()
 }
 
 /// The reason for which a limit holds less than before.

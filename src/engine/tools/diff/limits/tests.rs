@@ -75,12 +75,37 @@ fn limits_that_come_and_go() {
     check("", "", "");
     check("", &text, "+limit a");
     check(&text, "", "-limit a ! nothing has this limit any more");
-    check(&text, &text.replace("\"a\"", "\"b\""), "-limit a ! nothing has this limit any more\n+limit b");
+    let more = text.replace("= 1", "= 2").replace("\"a\"", "\"b\"");
+    check(&text, &more, "-limit a ! nothing has this limit any more\n+limit b");
     // The order of keys and spelling say nothing.
     check(
         &format!("{text}warn_at = [0.5, 0.25]\nper = [\"user\"]\n"),
         &format!("{text}over = \"reject\"\nper = \"user\"\nwarn_at = [0.25, 0.5]\n"),
         "",
+    );
+}
+
+#[test]
+fn a_renamed_limit_begins_again() {
+    let limit = |id: &str| format!("[[limit]]\nid = \"{id}\"\nrequests = 1\n{DAY}\n");
+    let both = |one: &str, other: &str| limit(one) + &limit(other);
+    let again = "! renamed: what was used begins again";
+    check(&limit("a"), &limit("b"), &format!("~limit a {again}"));
+    check(&both("a", "b"), &both("c", "b"), &format!("~limit a {again}"));
+    check(&both("a", "b"), &both("d", "c"), &format!("~limit a {again}\n~limit b {again}"));
+    check(
+        &both("a", "b"),
+        &limit("c"),
+        &format!("~limit a {again}\n-limit b ! nothing has this limit any more"),
+    );
+    check(&limit("a"), &both("c", "b"), &format!("~limit a {again}\n+limit c"));
+    // The old one is still there.
+    check(&limit("a"), &both("a", "b"), "+limit b");
+    let found = changes(&limit("a"), &limit("b"));
+    let shown = |one: &Option<String>| one.clone().unwrap_or_default();
+    assert_eq!(
+        [shown(&found.limits[0].old), shown(&found.limits[0].new)],
+        ["1 request a day (UTC) per user", "`b`: 1 request a day (UTC) per user"]
     );
 }
 
