@@ -349,7 +349,10 @@ fn diagnose(schema: &Value, error: &ValidationError<'_>, spans: &Spans, file: &A
                 options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let none = if options.len() == 1 { "not" } else { "none of" };
             let message = format!("{name} is {none} {}", backticked(&options));
-            let help = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let near = nearest(given, options.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            // One text among values of other types: those are shown.
+            let help =
+                near.or_else(|| example(schema, of_any_type(schema, error).filter(|_| options.len() == 1)));
             vec![with_help(Diagnostic::new(Code::BadValue, value_at(), message), help)]
         }
         ValidationErrorKind::Pattern { .. } => {
@@ -434,6 +437,12 @@ fn referrer<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
         "$ref" => root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?),
         _ => schema.pointer(&format!("/{step}")),
     })
+}
+
+/// The schema of a value of several types, one of whose types failed.
+fn of_any_type<'a>(schema: &'a Value, error: &ValidationError<'_>) -> Option<&'a Value> {
+    let path = error.schema_path().to_string();
+    schema.pointer(path.strip_suffix("/then/enum")?)
 }
 
 /// `for example: ...` in TOML, from an example of the schema.
