@@ -129,7 +129,7 @@ const BURST: &str =
 #[test]
 fn limits_of_a_request() {
     let none = &NothingCounted;
-    let allowed = "verdict   allowed by limits and rules";
+    let allowed = "verdict   allowed by limits and rules, as if nothing had been used so far";
     check("GET /demo/items", "bob", None, none, (&[BURST, allowed], ""));
     check("POST /demo/chat", "bob", Some(r#"{"model":"big"}"#), none, (&[BURST, allowed], ""));
     let plain = "limits    `burst`: 60 requests in any 1 min per user  (limits.d/team.toml:3)";
@@ -197,7 +197,7 @@ fn rules_of_a_caller() {
         Some(r#"{"model":"mini"}"#),
         "allows it",
         BURST,
-        "verdict   allowed by limits and rules",
+        "verdict   allowed by limits and rules, as if nothing had been used so far",
         "",
     );
     check(

@@ -168,7 +168,11 @@ fn call_limits(out: &mut fmt::Formatter<'_>, limits: &CallLimits) -> fmt::Result
             let parts: Vec<&str> = depends_on.iter().map(|part| part_of_body(part)).collect();
             format!("the body decides, and is not known: {}", parts.join(", "))
         }
-        (Verdict::Allowed | Verdict::Refused, None) => "allowed by limits and rules".to_owned(),
+        (Verdict::Allowed | Verdict::Refused, None) => {
+            let is_counted = limits.is_empty() || limits.iter().any(|limit| limit.left.is_some());
+            let so_far = if is_counted { "" } else { ", as if nothing had been used so far" };
+            format!("allowed by limits and rules{so_far}")
+        }
     };
     line(out, "verdict", &text, at.as_ref())
 }
