@@ -14,7 +14,7 @@ use crate::{
     numbers::counted,
     output::{self, Document},
     pipeline::{self, Loaded},
-    prove::{self, Breach, Outcome, RuleResult},
+    prove::{self, Breach, Note, Outcome, RuleResult},
     settings::{Places, Source},
 };
 
@@ -114,7 +114,7 @@ fn missing(args: &Args, source: &Source) -> String {
 fn human(sources: &Sources, verdicts: &[RuleResult]) -> Lines {
     let mut text = Lines::default();
     for verdict in verdicts {
-        let RuleResult { rule, concerns, breaches } = verdict;
+        let RuleResult { rule, concerns, breaches, notes } = verdict;
         let word = match verdict.outcome() {
             Outcome::Holds => "holds ",
             Outcome::Broken => "BROKEN",
@@ -127,6 +127,10 @@ fn human(sources: &Sources, verdicts: &[RuleResult]) -> Lines {
         text.push(format_args!("{word}  {} ({}): {concerns}", rule.name, prove::position(sources, &rule.at)));
         for breach in breaches {
             show(&mut text, sources, breach);
+        }
+        for Note { provider: _, at, what, help } in notes {
+            text.push(format_args!("  note: {what} ({})", prove::position(sources, at)));
+            text.push(format_args!("    help: {help}"));
         }
     }
     let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();
@@ -155,11 +159,13 @@ fn show(text: &mut Lines, sources: &Sources, breach: &Breach) {
 
 fn document(sources: &Sources, verdicts: &[RuleResult]) -> Value {
     let rules = verdicts.iter().map(|verdict| {
-        let RuleResult { rule, concerns, breaches } = verdict;
+        let RuleResult { rule, concerns, breaches, notes } = verdict;
+        let notes: Vec<Value> = notes.iter().map(|note| note_json(sources, note)).collect();
         let breaches: Vec<Value> = breaches.iter().map(|breach| breach_json(sources, breach)).collect();
         json!({
             "name": rule.name, "at": location_json(sources, &rule.at), "holds": breaches.is_empty(),
             "outcome": verdict.outcome().as_str(), "concerns": concerns, "breaches": breaches,
+            "notes": notes,
         })
     });
     let holds = verdicts.iter().all(|verdict| verdict.breaches.is_empty());
@@ -178,6 +184,10 @@ fn breach_json(sources: &Sources, breach: &Breach) -> Value {
         "provider": breach.provider.as_str(), "at": location_json(sources, &breach.at), "what": breach.what, "help": breach.help,
         "example": example,
     })
+}
+
+fn note_json(sources: &Sources, Note { provider, at, what, help }: &Note) -> Value {
+    json!({ "provider": provider.as_str(), "at": location_json(sources, at), "what": what, "help": help })
 }
 
 fn location_json(sources: &Sources, at: &Location) -> Value {

@@ -16,7 +16,7 @@ use crate::{
     bind::{self, VarOwner},
     budget::Budget,
     clock::now_ms,
-    compile::{self, ClientFile, PriceFile, Var, VarSource},
+    compile::{self, ClientFile, LimitFile, PriceFile, Var, VarSource},
     day::Day,
     diag::Diagnostic,
     lint::{self, Levels},
@@ -96,6 +96,16 @@ impl Compiler {
     /// The lints of files of clients beside the api files of `tree`.
     pub(super) fn lint_clients(&self, clients: &[Arc<ClientFile>], tree: &SourceTree) -> Vec<Diagnostic> {
         self.lints.apply(lint::clients(clients, &names(tree, Folder::Apis)))
+    }
+
+    /// The findings about files of limits beside each other, providers and prices.
+    pub(super) fn lint_limits(
+        &self,
+        limits: &[Arc<LimitFile>],
+        providers: &[Arc<compile::Provider>],
+        prices: &[Arc<PriceFile>],
+    ) -> Vec<Diagnostic> {
+        self.lints.apply(lint::limits(limits, providers, prices))
     }
 
     /// The steps of all judgements so far.

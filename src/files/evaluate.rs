@@ -20,7 +20,6 @@ use super::{
 use crate::{
     compile::Rejected,
     diag::{Diagnostic, Sources},
-    lint,
     name::FileName,
     pipeline,
     reconcile::{CurrentVersion, Good, LAST_GOOD, Reconciled, ReconciledIndependent, reconcile},
@@ -118,7 +117,11 @@ pub(super) fn evaluate(
     diagnostics.extend(compiler.lint_prices(&independent.prices.current(), tree));
     diagnostics.extend(compiler.lint_clients(&independent.clients.current(), tree));
     let serving: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
-    diagnostics.extend(lint::limits(&independent.limits.current(), &serving, &independent.prices.files()));
+    diagnostics.extend(compiler.lint_limits(
+        &independent.limits.current(),
+        &serving,
+        &independent.prices.files(),
+    ));
     pipeline::sort(&mut diagnostics);
     Evaluation { reconciled, diagnostics, blocked_by, independent, ..Evaluation::default() }
 }

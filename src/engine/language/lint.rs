@@ -94,6 +94,9 @@ pub struct Levels {
     /// A client that speaks a wire format without an api file [default: warn]
     #[schemars(example = &"deny")]
     pub unknown_api: Option<Level>,
+    /// What no api file counts, under a limit of tokens or cost [default: warn]
+    #[schemars(example = &"allow")]
+    pub uncounted_use: Option<Level>,
 }
 
 impl Levels {
@@ -115,6 +118,7 @@ impl Levels {
             Code::DoubleCount => self.double_count,
             Code::UntestedUsage => self.untested_usage,
             Code::UnknownApi => self.unknown_api,
+            Code::UncountedUse => self.uncounted_use,
             _ => None,
         }
     }

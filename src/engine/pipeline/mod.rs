@@ -52,8 +52,9 @@ pub fn check(loaded: &Loaded) -> (Compiled, filetest::Outcome, Vec<Diagnostic>) 
     all.extend(loaded.unused_gateways(compiled.providers.iter().map(|one| &**one), &compiled.rejected));
     all.extend(loaded.lint_prices(&compiled.prices, &loaded.provider_names()));
     all.extend(loaded.lint_clients(&compiled.clients, &loaded.api_names()));
-    all.extend(lint::limits(&compiled.limits, &compiled.providers, &compiled.prices));
-    all.extend(prove::check_policy(&loaded.files, &compiled).into_diagnostics());
+    let limits = lint::limits(&compiled.limits, &compiled.providers, &compiled.prices);
+    all.extend(loaded.levels.apply(limits));
+    all.extend(loaded.levels.apply(prove::check_policy(&loaded.files, &compiled).into_diagnostics()));
     report_budgets(&mut all, &compiled.budgets);
     sort(&mut all);
     (compiled, tests, all)

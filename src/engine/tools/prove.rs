@@ -36,6 +36,21 @@ pub struct RuleResult {
     pub concerns: usize,
     /// Places where it does not hold.
     pub breaches: Vec<Breach>,
+    /// What it does not speak of, also where it holds.
+    pub notes: Vec<Note>,
+}
+
+/// Calls that a rule does not speak of, although a reader may think so. It breaks no rule.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// The provider.
+    pub provider: FileName,
+    /// The first of the endpoints.
+    pub at: Location,
+    /// The message, a fragment.
+    pub what: String,
+    /// The way to mend it.
+    pub help: String,
 }
 
 /// A place where a rule does not hold.
@@ -119,12 +134,14 @@ pub struct PolicyFindings {
     pub policy: Vec<Diagnostic>,
     /// Findings of each provider that breaks it.
     pub broken: BTreeMap<FileName, Vec<Diagnostic>>,
+    /// What it does not speak of.
+    pub notes: Vec<Diagnostic>,
 }
 
 impl PolicyFindings {
     /// All findings.
     pub fn into_diagnostics(self) -> impl Iterator<Item = Diagnostic> {
-        self.policy.into_iter().chain(self.broken.into_values().flatten())
+        self.policy.into_iter().chain(self.broken.into_values().flatten()).chain(self.notes)
     }
 }
 
@@ -149,6 +166,7 @@ fn check_rules(files: &Files, compiled: &Compiled, is_wanted: impl Fn(&Rule) -> 
             let finding = breach.diagnostic(&verdict.rule);
             findings.broken.entry(breach.provider.clone()).or_default().push(finding);
         }
+        findings.notes.extend(verdict.notes.iter().map(|note| note.diagnostic(&verdict.rule)));
     }
     findings
 }
@@ -181,7 +199,12 @@ pub fn prove_with(
             }
         };
         let breaches = held.iter().flat_map(of).collect();
-        RuleResult { concerns: held.len(), breaches, rule }
+        let note = |provider: &&Arc<Provider>| match &rule.kind {
+            Claim::Limits(required) => required.note(provider, &budgets.of(&provider.at.file)),
+            _ => None,
+        };
+        let notes = held.iter().filter_map(note).collect();
+        RuleResult { concerns: held.len(), breaches, notes, rule }
     };
     rules.into_iter().map(one).collect()
 }
@@ -201,6 +224,15 @@ impl Breach {
         }
         let example = self.example.as_ref().map(|example| format!("for example: {}", example.line()));
         finding.help_lines(std::iter::once(self.help.clone()).chain(example))
+    }
+}
+
+impl Note {
+    /// The note as a finding about the rule.
+    pub fn diagnostic(&self, rule: &Rule) -> Diagnostic {
+        let message = format!("the policy \"{}\" does not see all calls: {}", rule.name, self.what);
+        let finding = Diagnostic::new(Code::UncountedUse, rule.at.clone(), message);
+        finding.related(self.at.clone(), "the first of them").help(self.help.clone())
     }
 }
 
@@ -228,7 +260,5 @@ pub fn position(sources: &Sources, at: &Location) -> String {
 
 #[cfg(test)]
 mod differential;
-#[cfg(test)]
-mod limit_tests;
 #[cfg(test)]
 mod tests;

@@ -602,6 +602,65 @@ requests = 1000
 window   = { every = "month" }
 # providers.d/example.toml"#,
     }
+    /// A limit of tokens or cost does not see what some calls use.
+    UncountedUse = "TG091", Warning, Some("uncounted_use") => {
+        why: "What no api file counts is free under every limit of tokens and cost: a price for it is never charged, and calls of \
+            an endpoint without usage pass. A limit of `requests` sees them.",
+        bad: r#"# limits.d/team.toml
+[[limit]]
+id       = "month"
+cost     = "100 USD"
+window   = { every = "month" }
+no_price = "reject"
+# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["example-1"], input = 2, images = 0.04 }]
+# providers.d/apis/chat.toml
+title   = "Chat"
+error   = { body = { error = "{message}" } }
+request = { model = "/model" }
+usage   = { body = { input = "/usage/input" } }
+[fixture]
+title       = "Demo"
+path_prefix = "/demo"
+base_url    = "https://api.example.com"
+endpoint.chat = { method = "POST", path = "/chat" }
+[[test]]
+name    = "an answer"
+request = { method = "POST", path = "/demo/chat" }
+answer  = { body = { usage = { input = 3 } } }
+expect  = { usage = { input = 3 } }
+# providers.d/example.toml
+endpoint.chat.api = "chat""#,
+        good: r#"# limits.d/team.toml
+[[limit]]
+id       = "month"
+cost     = "100 USD"
+window   = { every = "month" }
+no_price = "reject"
+# providers.d/prices/example.toml
+title    = "Example"
+currency = "USD"
+price    = [{ model = ["example-1"], input = 2, images = 0.04 }]
+# providers.d/apis/chat.toml
+title   = "Chat"
+error   = { body = { error = "{message}" } }
+request = { model = "/model" }
+usage   = { body = { input = "/usage/input", images = "/usage/images" } }
+[fixture]
+title       = "Demo"
+path_prefix = "/demo"
+base_url    = "https://api.example.com"
+endpoint.chat = { method = "POST", path = "/chat" }
+[[test]]
+name    = "an answer"
+request = { method = "POST", path = "/demo/chat" }
+answer  = { body = { usage = { input = 3, images = 1 } } }
+expect  = { usage = { input = 3, images = 1 } }
+# providers.d/example.toml
+endpoint.chat.api = "chat""#,
+    }
 }
 
 impl Code {

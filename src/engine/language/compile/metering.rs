@@ -83,7 +83,8 @@ impl Metering {
         !self.counted().is_empty()
     }
 
-    fn counted(&self) -> CounterSet {
+    /// What is counted.
+    pub fn counted(&self) -> CounterSet {
         [&self.body, &self.event, &self.request]
             .into_iter()
             .fold(CounterSet::default(), |all, map| all.or(map.counted()))

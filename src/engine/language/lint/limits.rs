@@ -1,5 +1,7 @@
-//! Limits that cannot count what they say, beside the providers and prices that they are about. All of it is an error: such a
-//! limit would hold nothing.
+//! Limits that cannot count what they say, beside the providers and prices that they are about: an error, since such a limit would
+//! hold nothing. Read next: `free`, for prices that no limit charges.
+
+mod free;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -32,6 +34,7 @@ pub fn limits(
         found.extend(beside.unknown(&rule.providers, &rule.endpoints, &rule.at));
     }
     found.truncate(MAX_FINDINGS + 1);
+    found.extend(free::prices(files.iter().flat_map(|file| &file.limits), providers, prices));
     found
 }
 
@@ -60,7 +63,7 @@ impl Beside<'_> {
                 );
                 return report(message, "name endpoints with an `api` that has `usage`, or limit `requests`");
             }
-            if !self.matched(limit).any(|endpoint| counts(endpoint, limit.measure)) {
+            if !self.matched(limit).any(|endpoint| endpoint.counts(limit.measure.kind())) {
                 let message =
                     format!("limit `{id}` counts {}, and no endpoint that it is for has them", limit.measure);
                 return report(message, "the `api` of an endpoint has to have `usage`; or limit `requests`");
@@ -138,20 +141,11 @@ impl Beside<'_> {
     /// A name or glob of endpoints of which none has the usage that a limit counts.
     fn uncounted<'g>(&self, globs: &'g [Glob], limit: &Limit) -> Option<&'g str> {
         let is_counted = |glob: &Glob| {
-            self.matched(limit).filter(|one| glob.matches(&one.name)).any(|one| counts(one, limit.measure))
+            self.matched(limit)
+                .filter(|one| glob.matches(&one.name))
+                .any(|one| one.counts(limit.measure.kind()))
         };
         globs.iter().find(|glob| !is_counted(glob)).map(Glob::as_str)
-    }
-}
-
-fn counts(endpoint: &Endpoint, measure: Measure) -> bool {
-    let Some(metering) = &endpoint.metering else { return false };
-    match measure {
-        Measure::InputTokens => metering.counts_prompt(),
-        Measure::OutputTokens => metering.counts_answer(),
-        Measure::Tokens => metering.counts_prompt() || metering.counts_answer(),
-        Measure::Cost(_) => metering.counts_any(),
-        Measure::Requests | Measure::Bytes | Measure::Concurrent => true,
     }
 }
 

@@ -3,17 +3,23 @@
 //! It is sound: a limit counts only if it is for every request of these callers to the provider, and refuses what is beyond it.
 //! Several limits that are for all of them only beside each other are a breach.
 
-use super::{Breach, Rule};
+use http::Method;
+
+use super::{Breach, Note, Rule};
 use crate::{
-    base::{budget::Budget, money::Currency, name::FileName},
+    base::{budget::Budget, money::Currency, name::FileName, suggest::backticked},
     language::{
-        compile::{Glob, Limit, LimitFile, Measure, NameFilter, Provider},
+        compile::{Endpoint, Glob, Limit, LimitFile, Measure, NameFilter, Provider},
         syntax::{LimitMeasure, NoPriceValue, OverValue},
     },
 };
 
 /// The work of comparing a limit with the callers of a provider, in steps.
 const LIMIT_STEPS: usize = 64;
+/// The most names of endpoints in a note.
+const SHOWN_ENDPOINTS: usize = 8;
+/// The bytes that are kept of a note, beside the names in it.
+const NOTE_BYTES: usize = 1024;
 
 /// The limit that callers must have.
 #[derive(Debug, Clone)]
@@ -66,6 +72,36 @@ impl Required {
         }
         };
         groups.into_iter().filter(|group| lacks(*group)).map(breach).collect()
+    }
+
+    /// The calls of a provider that no limit of the measure counts, whatever the limits are. None if all are counted.
+    pub(super) fn note(&self, provider: &Provider, budget: &Budget) -> Option<Note> {
+        if !budget.work(provider.endpoints.len()) {
+            return None;
+        }
+        // Without a body, a request asks no model for anything.
+        let asks =
+            |one: &Endpoint| one.upgrade.is_some() || !matches!(one.method, Method::GET | Method::HEAD);
+        let uncounted = |one: &&Endpoint| asks(one) && !one.counts(self.measure);
+        let uncounted: Vec<_> = provider.endpoints.iter().filter(uncounted).collect();
+        let first = uncounted.first()?;
+        let mut names = backticked(uncounted.iter().take(SHOWN_ENDPOINTS).map(|one| &one.name));
+        match uncounted.len().saturating_sub(SHOWN_ENDPOINTS) {
+            0 => {}
+            1 => names += " and another one",
+            more => names = format!("{names} and {more} others"),
+        }
+        let what = format!(
+            "no limit of `{}` counts calls of {names} of provider `{}`: no api file says where their answers have what it counts",
+            self.measure.name(),
+            provider.name
+        );
+        budget.keep(NOTE_BYTES + 2 * what.len()).then(|| Note {
+            provider: provider.name.clone(),
+            at: first.at.clone(),
+            what,
+            help: "name an `api` that has `usage`, or limit their `requests`, too".to_owned(),
+        })
     }
 
     fn lacking(&self, provider: &Provider, group: Option<&Glob>) -> String {

@@ -1,4 +1,5 @@
 mod fields;
+mod limits;
 
 use std::collections::BTreeMap;
 

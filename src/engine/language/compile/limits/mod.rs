@@ -17,7 +17,10 @@ use crate::{
         name::{FileName, LimitId},
         window::{Every, Window},
     },
-    language::syntax::{self, Per},
+    language::{
+        compile::{Endpoint, metering::Metering},
+        syntax::{self, LimitMeasure, Per},
+    },
 };
 
 pub(super) use document::compile;
@@ -133,17 +136,22 @@ pub struct LimitTest {
 }
 
 impl Measure {
+    /// What it is in a policy: without a currency.
+    pub const fn kind(self) -> LimitMeasure {
+        match self {
+            Self::Requests => LimitMeasure::Requests,
+            Self::Tokens => LimitMeasure::Tokens,
+            Self::InputTokens => LimitMeasure::InputTokens,
+            Self::OutputTokens => LimitMeasure::OutputTokens,
+            Self::Cost(_) => LimitMeasure::Cost,
+            Self::Bytes => LimitMeasure::Bytes,
+            Self::Concurrent => LimitMeasure::Concurrent,
+        }
+    }
+
     /// Its key in files, metrics and answers.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Tokens => "tokens",
-            Self::InputTokens => "input_tokens",
-            Self::OutputTokens => "output_tokens",
-            Self::Cost(_) => "cost",
-            Self::Bytes => "bytes",
-            Self::Concurrent => "concurrent",
-        }
+        self.kind().name()
     }
 
     /// The name of what is counted, with its unit: `tokens`, `cost USD`.
@@ -189,6 +197,20 @@ impl Measure {
         match self {
             Self::Cost(currency) => format!("{sign}{}", Money { pico: size, currency }.exact()),
             _ => format!("{sign}{size}"),
+        }
+    }
+}
+
+impl Endpoint {
+    /// True if a limit of this measure counts its calls.
+    pub fn counts(&self, measure: LimitMeasure) -> bool {
+        let has = |is_counted: fn(&Metering) -> bool| self.metering.as_deref().is_some_and(is_counted);
+        match measure {
+            LimitMeasure::InputTokens => has(Metering::counts_prompt),
+            LimitMeasure::OutputTokens => has(Metering::counts_answer),
+            LimitMeasure::Tokens => has(|one| one.counts_prompt() || one.counts_answer()),
+            LimitMeasure::Cost => has(Metering::counts_any),
+            LimitMeasure::Requests | LimitMeasure::Bytes | LimitMeasure::Concurrent => true,
         }
     }
 }

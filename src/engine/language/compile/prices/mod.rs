@@ -16,7 +16,7 @@ use crate::{
         diag::{Location, Span},
         money::{Currency, Money},
         name::FileName,
-        usage::{Counter, Counters},
+        usage::{Counter, CounterSet, Counters},
     },
     language::syntax,
 };
@@ -130,6 +130,16 @@ impl Price {
         };
         let pico = [0].into_iter().chain(thresholds).map(cost).max().unwrap_or(0);
         Money { pico, currency: self.currency }
+    }
+
+    /// The units that have a price and cost nothing where these are counted alone: nor does another counter with a price have them.
+    pub fn uncounted(&self, counted: CounterSet) -> CounterSet {
+        let rates = std::iter::once(&self.rates).chain(self.tiers.iter().map(|tier| &tier.rates));
+        let priced =
+            rates.flat_map(|rates| &rates.0).filter(|(_, rate)| *rate > 0).map(|(counter, _)| *counter);
+        let is_seen =
+            |counter| counted.has(counter) || stand_in(counter).is_some_and(|other| counted.has(other));
+        priced.filter(|counter| !is_seen(*counter)).fold(CounterSet::default(), CounterSet::with)
     }
 
     /// The threshold of the tier for a prompt of so many tokens, cached ones included; 0 if no tier applies.

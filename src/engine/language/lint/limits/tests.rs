@@ -1,6 +1,9 @@
 //! The findings about limits beside providers, apis and prices.
 
-use crate::{base::diag::Code, pipeline, shipped};
+use crate::{
+    base::diag::{Code, Diagnostic, Location},
+    pipeline, shipped,
+};
 
 /// An api with usage on both sides, a model and a cap.
 const FULL: &str = "request = { model = \"/model\", max_output = \"/max\" }\n\
@@ -33,14 +36,20 @@ fn found(files: &[(&str, &str)]) -> String {
     all.extend(files);
     let loaded = shipped::load_with(&all);
     let (_, _, found) = pipeline::check(&loaded);
-    let others: Vec<_> = found.iter().filter(|one| one.code != Code::Limit && one.is_error()).collect();
+    let is_about = |one: &&Diagnostic| matches!(one.code, Code::Limit | Code::UncountedUse);
+    let others: Vec<_> = found.iter().filter(|one| !is_about(one) && one.is_error()).collect();
     assert!(others.is_empty(), "{others:#?}");
-    let limits = found.iter().filter(|one| one.code == Code::Limit);
-    let shown = limits.map(|one| {
-        assert!(one.is_error());
-        let file = one.at.file.rsplit('/').next().unwrap();
+    let place = |at: &Location| {
+        format!("{}:{}", at.file.rsplit('/').next().unwrap(), loaded.sources.line_column(at).0)
+    };
+    let shown = found.iter().filter(is_about).map(|one| {
+        assert_eq!(one.is_error(), one.code == Code::Limit);
+        let warns = if one.is_error() { "" } else { "warning: " };
         let help = one.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
-        format!("{file}:{} {}{help}", loaded.sources.line_column(&one.at).0, one.message)
+        let related = one.related.iter().filter(|_| !one.is_error());
+        let related =
+            related.map(|(at, label)| format!(" ({}: {label})", place(at))).collect::<Vec<_>>().concat();
+        format!("{warns}{} {}{help}{related}", place(&one.at), one.message)
     });
     shown.collect::<Vec<_>>().join("\n")
 }
@@ -152,6 +161,65 @@ fn currencies_without_prices() {
     };
     check("", "cost = \"1 CHF\"\nno_price = \"free\"", &none("CHF"));
     check("provider = [\"prompts\"]", "cost = \"1 EUR\"\nno_price = \"reject\"", &none("EUR"));
+}
+
+/// Findings about a limit of cost of these keys, and these prices of `acme`, which counts tokens.
+fn priced(limit: &str, prices: &str, expected: &str) {
+    let limit = format!("[[limit]]\nid = \"a\"\n{WINDOW}cost = \"1 EUR\"\nno_price = \"reject\"\n{limit}\n");
+    let prices = format!("title = \"P\"\ncurrency = \"EUR\"\n{prices}\n");
+    let files = [("limits.d/team.toml", &*limit), ("prices/acme.toml", &*prices)];
+    assert_eq!(found(&files), expected, "{limit}{prices}");
+}
+
+#[test]
+fn prices_of_units_that_nobody_counts() {
+    let price = |keys: &str| format!("[[price]]\nmodel = [\"m\", \"n-*\"]\n{keys}");
+    let uncounted = |line: usize, unit: &str| {
+        format!(
+            "warning: acme.toml:{line} the price for `{unit}` is never charged, since no api of provider `acme` counts it: under a limit of cost it is free | name the place of `{unit}` in the api file (`usage`), or limit `requests` of these models, too (team.toml:2: such a limit)"
+        )
+    };
+    priced("", &price("input = 1"), "");
+    priced("", &price("input = 1\noutput = 1\ncache_read = 1\nreasoning = 1\naudio_output = 1"), "");
+    priced("", &price("images = 0"), "");
+    for unit in ["images", "characters", "seconds", "units"] {
+        priced("", &price(&format!("{unit} = 1")), &uncounted(3, unit));
+    }
+    let both = format!("{}\n{}", uncounted(3, "images"), uncounted(3, "seconds"));
+    priced("", &price("input = 1\nimages = 1\nseconds = 1"), &both);
+    // The first price of a file stands for all that have the unit.
+    priced(
+        "",
+        &format!(
+            "{}\n{}",
+            price("input = 1"),
+            price("images = 1").replace("\"m\"", "\"o\"").replace("n-", "p-")
+        ),
+        &uncounted(6, "images"),
+    );
+    let tier = price("input = 1\ntier = [{ over = 200_000, images = 1 }]");
+    priced("", &tier, &uncounted(3, "images"));
+    // Only if a limit of cost is for such calls.
+    priced(
+        "match = { provider = [\"acme\"], model = [\"n-1\"] }",
+        &price("images = 1"),
+        &uncounted(3, "images"),
+    );
+    priced(
+        "match = { model = [\"m\"] }",
+        &price("images = 1").replace(", \"n-*\"", ""),
+        &uncounted(3, "images"),
+    );
+    priced("match = { model = [\"o\"] }", &price("images = 1").replace(", \"n-*\"", ""), "");
+    let other =
+        format!("[[price]]\nprovider = [\"prompts\"]\nmodel = [\"m\"]\noutput = 1\n{}", price("input = 1"));
+    priced("match = { provider = [\"acme\"] }", &other, "");
+    priced("", &other, &uncounted(3, "output").replace("`acme`", "`prompts`"));
+    priced("", &other.replace("prompts", "*"), &uncounted(3, "output").replace("`acme`", "`blind`"));
+    // Nothing to say without a limit of cost in this currency.
+    let prices = format!("title = \"P\"\ncurrency = \"EUR\"\n{}\n", price("images = 1"));
+    let text = format!("[[limit]]\nid = \"a\"\nrequests = 1\n{WINDOW}");
+    assert_eq!(found(&[("limits.d/team.toml", &text), ("prices/acme.toml", &prices)]), "");
 }
 
 #[test]

@@ -5,26 +5,22 @@ use crate::{
     base::name::{GroupName, TokenId, UserId},
     language::{
         compile::{CallFacts, KeyOwner, Limits},
-        syntax::{self, TokenKindValue},
+        syntax::TokenKindValue,
     },
 };
 
 const PROVIDER: &str = "title = \"D\"\npath_prefix = \"/demo\"\nbase_url = \"https://a.example\"\n\
                         [endpoint.chat]\nmethod = \"POST\"\npath = \"/chat\"\n[endpoint.items]\nmethod = \"GET\"\npath = \"/items\"\n";
 
-fn parse<T: syntax::Document>(name: &str, text: &str) -> syntax::Parsed<T> {
-    let (slot, found) = syntax::parse(&format!("{name}.toml").into(), text);
-    assert_eq!(found, [], "{text}");
-    slot.unwrap()
-}
-
-fn name(name: &str) -> FileName {
-    FileName::new(name).unwrap()
-}
-
 fn compiled(limit: &str) -> Compiled {
+    compiled_with(limit, "")
+}
+
+/// The same, with further endpoints. The api `asking` counts prompts.
+fn compiled_with(limit: &str, endpoints: &str) -> Compiled {
     let mut files = Files::default();
-    files.providers.insert(name("demo"), Ok(parse("demo", PROVIDER)));
+    files.providers.insert(name("demo"), Ok(parse("demo", &format!("{PROVIDER}{endpoints}"))));
+    files.apis.insert(name("asking"), Ok(parse("asking", API)));
     let text = format!("[[limit]]\nid = \"a\"\n{}\n", limit.replace("; ", "\n"));
     files.limits.insert(name("team"), Ok(parse("limits.d/team", &text)));
     let compiled = crate::language::compile::compile(&files);
@@ -111,6 +107,45 @@ fn amounts_are_checked() {
         assert!(rules.is_none(), "{rule}");
         assert_eq!(found.iter().map(|one| one.message.as_str()).collect::<Vec<_>>(), [expected], "{rule}");
     }
+}
+
+/// What no limit of the measure counts is said, whether or not the rule holds.
+#[test]
+fn calls_that_count_no_usage_are_noted() {
+    let check = |endpoints: &str, rule: &str, expected: &[&str]| {
+        let compiled = compiled_with("tokens = 5; window = \"total\"", endpoints);
+        let results = prove_with(rules(rule), &compiled.providers, &compiled.limits, &compiled.budgets);
+        let notes: Vec<_> =
+            results.iter().flat_map(|one| &one.notes).map(|note| note.what.as_str()).collect();
+        assert_eq!(notes, expected, "{endpoints} | {rule}");
+        let diagnostics =
+            results.iter().flat_map(|one| one.notes.iter().map(|note| note.diagnostic(&one.rule)));
+        for one in diagnostics {
+            assert_eq!((one.code, one.is_error(), &*one.at.file), (Code::UncountedUse, false, "policy.toml"));
+            assert_eq!((one.related.len(), &*one.related[0].0.file), (1, "demo.toml"));
+        }
+    };
+    let post = |name: &str| format!("[endpoint.{name}]\nmethod = \"POST\"\npath = \"/{name}\"\n");
+    let ask = format!("{}api = \"asking\"\n", post("ask"));
+    let live = "[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n";
+    let says = |measure: &str, names: &str| {
+        format!(
+            "no limit of `{measure}` counts calls of {names} of provider `demo`: no api file says where their answers have what it counts"
+        )
+    };
+    // A request with `GET` asks no model for anything, but for one that becomes a WebSocket.
+    check("", "measure = \"cost\"", &[&says("cost", "`chat`")]);
+    check("", "measure = \"cost\"; except = [\"demo\"]", &[]);
+    check(&ask, "measure = \"tokens\"", &[&says("tokens", "`chat`")]);
+    check(&ask, "measure = \"input_tokens\"", &[&says("input_tokens", "`chat`")]);
+    check(&ask, "measure = \"output_tokens\"", &[&says("output_tokens", "`ask`, `chat`")]);
+    check(live, "measure = \"tokens\"", &[&says("tokens", "`chat`, `live`")]);
+    for measure in ["requests", "bytes", "concurrent"] {
+        check(live, &format!("measure = \"{measure}\""), &[]);
+    }
+    let many: String = (0..20).map(|number| post(&format!("e{number:02}"))).collect();
+    let names = "`chat`, `e00`, `e01`, `e02`, `e03`, `e04`, `e05`, `e06` and 13 others";
+    check(&many, "measure = \"cost\"", &[&says("cost", names)]);
 }
 
 /// If a rule holds, a limit of its measure is selected for each call that it is about.
