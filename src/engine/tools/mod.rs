@@ -16,3 +16,5 @@ pub mod diff;
 pub mod prove;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod limit_fixture;

@@ -8,31 +8,8 @@ use crate::{
         take::Take,
         terms::Balance,
     },
-    shipped,
+    tools::limit_fixture,
 };
-
-const PROVIDER: &str = r#"
-title = "Demo"
-path_prefix = "/demo"
-base_url = "https://api.example.com"
-credentials.field = [{ name = "key" }]
-auth = [{ field = "key", set = { x-key = "{secret}" } }]
-[endpoint.chat]
-method = "POST"
-path = "/chat"
-api = "demo"
-[endpoint.items]
-method = "GET"
-path = "/items"
-"#;
-
-const API: &str = r#"
-title = "A"
-error.body = { error = "{message}" }
-request.model = "/model"
-request.max_output = "/max_tokens"
-usage = { body = { input = "/usage/in", output = "/usage/out" } }
-"#;
 
 const LIMITS: &str = r#"
 [[limit]]
@@ -88,9 +65,9 @@ fn explained(
     body: Option<&str>,
     counting: &dyn Counting,
 ) -> (Vec<String>, String) {
-    let files = [("demo.toml", PROVIDER), ("apis/demo.toml", API), ("limits.d/team.toml", LIMITS)];
-    let loaded = shipped::load_with(&files);
-    let Assembled { table, providers, diagnostics } = pipeline::assemble(&loaded, |_| Ok(None));
+    let loaded = limit_fixture::loaded(&[("team", LIMITS)]);
+    let Assembled { table, providers, diagnostics } =
+        pipeline::assemble(&loaded, |_| Ok(Some("eu".to_owned())));
     assert!(!diagnostics.iter().any(crate::base::diag::Diagnostic::is_error), "{diagnostics:?}");
     let (method, path) = request.split_once(' ').unwrap();
     let request = http::Request::builder().method(method).uri(path).version(http::Version::HTTP_10);
@@ -103,7 +80,7 @@ fn explained(
     let sources: &Sources = &loaded.sources;
     let context =
         Context { files: &loaded.files, sources, table: &table, providers: &providers, fixture: None };
-    let explained = explain_counted(context, &head, &|_, _, _| Ok(None), &caller, counting);
+    let explained = explain_counted(context, &head, &|_, _, _| Ok(Some("eu".to_owned())), &caller, counting);
     let text = explained.to_string();
     let lines =
         text.lines().skip_while(|line| !line.starts_with("  rules ") && !line.starts_with("  limits "));
@@ -130,7 +107,7 @@ const BURST: &str =
 fn limits_of_a_request() {
     let none = &NothingCounted;
     let allowed = "verdict   allowed by limits and rules, as if nothing had been used so far";
-    check("GET /demo/items", "bob", None, none, (&[BURST, allowed], ""));
+    check("GET /demo/items/1", "bob", None, none, (&[BURST, allowed], ""));
     check("POST /demo/chat", "bob", Some(r#"{"model":"big"}"#), none, (&[BURST, allowed], ""));
     let plain = "limits    `burst`: 60 requests in any 1 min per user  (limits.d/team.toml:3)";
     let tokens = "`tokens`: 100 tokens of answers in all per user";
@@ -183,7 +160,7 @@ fn rules_of_a_caller() {
     let plain = "limits    `burst`: 60 requests in any 1 min per user  (limits.d/team.toml:3)";
     let refused = |code: &str| format!("verdict   refused: 403 {code}  (limits.d/team.toml:15)");
     let (endpoint, model) = (refused("endpoint_not_allowed"), refused("model_not_allowed"));
-    check("GET /demo/items", None, "does not allow it", plain, &endpoint, "endpoint_not_allowed");
+    check("GET /demo/items/1", None, "does not allow it", plain, &endpoint, "endpoint_not_allowed");
     check(
         "POST /demo/chat",
         Some(r#"{"model":"big"}"#),
@@ -214,9 +191,9 @@ fn rules_of_a_caller() {
 fn what_is_left_comes_from_the_counters() {
     let line = "limits    `burst`: 60 requests in any 1 min per user, reserves 1 request, left 7 requests  (limits.d/team.toml:3)";
     let allowed = "verdict   allowed by limits and rules";
-    check("GET /demo/items", "bob", None, &Left(true), (&[line, allowed], ""));
+    check("GET /demo/items/1", "bob", None, &Left(true), (&[line, allowed], ""));
     check(
-        "GET /demo/items",
+        "GET /demo/items/1",
         "bob",
         None,
         &Left(false),

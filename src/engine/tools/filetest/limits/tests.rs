@@ -1,36 +1,9 @@
 use super::*;
 use crate::{
     base::diag::{Code, Sources},
-    language::{compile, compile::Files},
-    tools::filetest::run,
+    language::compile,
+    tools::{filetest::run, limit_fixture},
 };
-
-const PROVIDER: &str = r#"
-title = "Demo"
-path_prefix = "/demo"
-base_url = "https://{zone}.example.com"
-vars.zone = { env = "ZONE" }
-credentials.field = [{ name = "key" }]
-auth = [{ field = "key", set = { x-key = "{secret}" } }]
-[endpoint.chat]
-method = "POST"
-path = "/chat"
-api = "demo"
-[endpoint.items]
-method = "GET"
-path = "/items/{id}"
-"#;
-
-const API: &str = r#"
-title = "A"
-error.body = { error = "{message}" }
-request.model = "/model"
-request.max_output = "/max_tokens"
-usage = { body = { input = "/usage/in", output = "/usage/out" } }
-"#;
-
-const PRICES: &str =
-    "title = \"Demo\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"big\"]\ninput = 100000\noutput = 100000\n";
 
 const OTHER: &str =
     "[[limit]]\nid = \"other\"\nmatch = { user = [\"bob\"] }\nrequests = 1\nwindow = \"total\"\n";
@@ -40,19 +13,7 @@ const CHAT: &str =
 const ITEM: &str = r#"request = { path = "/demo/items/1" }"#;
 
 fn compiled(text: &str) -> Compiled {
-    let name = |name: &str| FileName::new(name).unwrap();
-    let mut files = Files::default();
-    let mut limits = |file: &str, text: &str| {
-        let (slot, found) = syntax::parse(&format!("limits.d/{file}.toml").as_str().into(), text);
-        assert_eq!(found, [], "{text}");
-        files.limits.insert(name(file), slot);
-    };
-    limits("team", text);
-    limits("other", OTHER);
-    files.providers.insert(name("demo"), syntax::parse(&"demo.toml".into(), PROVIDER).0);
-    files.apis.insert(name("demo"), syntax::parse(&"apis/demo.toml".into(), API).0);
-    files.prices.insert(name("demo"), syntax::parse(&"prices/demo.toml".into(), PRICES).0);
-    let compiled = compile::compile(&files);
+    let compiled = compile::compile(&limit_fixture::loaded(&[("team", text), ("other", OTHER)]).files);
     assert_eq!(compiled.diagnostics, [], "{text}");
     compiled
 }
