@@ -641,6 +641,27 @@ fn the_greatest_reservation_needs_a_bound() {
     }
 }
 
+/// Answers without tokens need no cap.
+#[test]
+fn an_endpoint_without_tokens_of_answers_needs_no_cap() {
+    let limit = "[[limit]]\nid = \"t\"\ntokens = 200\nwindow = \"total\"\nreserve = \"max\"\n";
+    let mut world = World::limited(
+        limit,
+        "[endpoint.embed]\nmethod = \"POST\"\npath = \"/embed\"\napi = \"embeddings\"\n",
+        &[],
+    );
+    let usage = r#"{"model":"m","usage":{"prompt_tokens":7,"total_tokens":7}}"#;
+    let small = Exchange::post(r#"{"model":"m","input":"x"}"#).at("/t/embed", "/embed");
+    world.exchange(small.answer(Answer::ok().body(usage)));
+    let large = world.known(
+        Exchange::post(format!(r#"{{"model":"m","input":"{}"}}"#, "x".repeat(300))).at("/t/embed", "/embed"),
+    );
+    let mut client = world.client();
+    client.send(large.bytes());
+    assert_eq!(client.answer().unwrap().head.status(), 429);
+    world.upstream.saw_nothing();
+}
+
 /// An endpoint whose answers are not counted uses no tokens: it reserves none.
 #[test]
 fn what_is_not_counted_reserves_nothing() {

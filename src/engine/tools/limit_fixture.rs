@@ -24,12 +24,14 @@ title = "A"
 error.body = { error = "{message}" }
 request.model = "/model"
 request.max_output = "/max_tokens"
+request.other_models = ["/models/*"]
+request.answers = "/n"
+request.unbounded = ["/earlier"]
 usage = { body = { input = "/usage/in", output = "/usage/out" } }
 "#;
 
 /// A dollar for ten tokens.
-const PRICES: &str =
-    "title = \"Demo\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"big\"]\ninput = 100000\noutput = 100000\n";
+const PRICES: &str = "title = \"Demo\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"big\"]\ninput = 100000\noutput = 100000\n[[price]]\nmodel = [\"cheap\"]\ninput = 10000\noutput = 10000\n";
 
 /// All of them, with files of limits: each a name and a text.
 pub(super) fn loaded(limits: &[(&str, &str)]) -> Loaded {

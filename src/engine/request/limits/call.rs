@@ -87,6 +87,7 @@ impl<'c> CallOf<'c> {
             provider: &hit.provider.name,
             endpoint: &endpoint.name,
             is_metered: endpoint.metering.as_ref().is_some_and(|metering| metering.counts_any()),
+            counts_answer: endpoint.metering.as_ref().is_some_and(|metering| metering.counts_answer()),
             key,
         }
     }

@@ -201,7 +201,8 @@ fn tokens(
         ReserveValue::Learned => learned.outputs.p90(call.provider.as_str(), model).min(MAX_OUTPUT_TOKENS),
         ReserveValue::None | ReserveValue::Max => 0,
     };
-    reserve_tokens(reserve(limit.reserve), prompt, body.cap, p90, side).map_err(|NoCap| no_cap(limit))
+    let cap = if call.counts_answer { body.cap } else { Some(0) };
+    reserve_tokens(reserve(limit.reserve), prompt, cap, p90, side).map_err(|NoCap| no_cap(limit))
 }
 
 fn reserve(value: ReserveValue) -> Reserve {

@@ -177,8 +177,7 @@ impl Explained<'_> {
         } else {
             let size = selected.needs_size();
             let parts = [
-                (needs.model, "model"),
-                (needs.other_models, "other_models"),
+                (needs.model || needs.other_models, "model"),
                 (needs.max_output, "max_output"),
                 (size, "size"),
             ];

@@ -44,6 +44,8 @@ pub struct CallFacts<'c> {
     pub endpoint: &'c str,
     /// True if the usage of its answers is counted.
     pub is_metered: bool,
+    /// True if tokens of its answers are counted: without, no cap bounds them.
+    pub counts_answer: bool,
     /// The owner of the credential that is sent.
     pub key: KeyOwner,
 }

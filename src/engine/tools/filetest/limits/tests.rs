@@ -85,6 +85,46 @@ fn calls_come_at_their_times() {
     calls(1, "0s", "", "test `case` fails: it expects nothing");
 }
 
+/// The upstream may call any of the models, and give several answers.
+#[test]
+fn what_the_upstream_may_do_is_reserved() {
+    let one = |limit: &str, body: &str, expected: &str| {
+        let request = format!("{{ method = \"POST\", path = \"/demo/chat\", body = {{ {body} }} }}");
+        let limit = format!("[[limit]]\nid = \"a\"\nwindow = \"total\"\n{limit}\n");
+        check(&limit, &format!("calls = {{ request = {request} }}"), expected, "");
+    };
+    let admitted = "admitted = 1";
+    let refused = |code: &str| format!("last = {{ code = \"{code}\" }}");
+    let cost = |usd: u32| format!("cost = \"{usd} USD\"\nno_price = \"reject\"\nreserve = \"max\"");
+    // The bodies have 33 and 50 bytes: a dollar buys 100 tokens of the cheap model, and 10 of the big one.
+    one(&cost(1), "max_tokens = 10, model = \"cheap\"", admitted);
+    one(&cost(1), "max_tokens = 10, model = \"cheap\", models = [\"big\"]", &refused("limit_exceeded"));
+    one(&cost(7), "max_tokens = 10, model = \"cheap\", models = [\"big\"]", admitted);
+    one(&cost(7), "max_tokens = 10, model = \"cheap\", models = [\"unknown\"]", &refused("no_price"));
+    let free = "cost = \"1 USD\"\nno_price = \"free\"\nreserve = \"max\"";
+    one(free, "max_tokens = 10, model = \"unknown\", models = [\"unknown\"]", admitted);
+    one(free, "max_tokens = 10, model = \"unknown\", models = [\"big\"]", &refused("limit_exceeded"));
+    let tokens = "tokens = 100\nreserve = \"max\"";
+    one(tokens, "max_tokens = 50, model = \"cheap\"", admitted);
+    one(tokens, "max_tokens = 50, model = \"cheap\", n = 2", &refused("limit_exceeded"));
+    one(tokens, "max_tokens = 50, model = \"cheap\", earlier = \"x\"", &refused("unbounded_request"));
+    one("tokens = 100", "max_tokens = 50, model = \"cheap\", earlier = \"x\"", admitted);
+    one(
+        "input_tokens = 100\nreserve = \"max\"",
+        "model = \"cheap\", earlier = \"x\"",
+        &refused("unbounded_request"),
+    );
+    // A limit for a model counts a request that may be answered by it.
+    let big = "requests = 1\nmatch = { model = [\"big\"] }";
+    let twice = |body: &str, expected: &str| {
+        let request = format!("{{ method = \"POST\", path = \"/demo/chat\", body = {{ {body} }} }}");
+        let limit = format!("[[limit]]\nid = \"a\"\nwindow = \"total\"\n{big}\n");
+        check(&limit, &format!("calls = {{ count = 2, request = {request} }}"), expected, "");
+    };
+    twice("model = \"cheap\"", "admitted = 2");
+    twice("model = \"cheap\", models = [\"big\"]", "admitted = 1");
+}
+
 #[test]
 fn windows_of_the_calendar_begin_in_their_zone() {
     let limit =

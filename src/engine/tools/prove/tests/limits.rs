@@ -202,6 +202,7 @@ fn a_rule_that_holds_is_kept_by_every_call() {
                         provider: &name("demo"),
                         endpoint,
                         is_metered: true,
+                        counts_answer: true,
                         key,
                     };
                     assert!(

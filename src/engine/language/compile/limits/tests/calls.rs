@@ -58,6 +58,7 @@ impl Call {
             provider: &self.provider,
             endpoint: &self.endpoint,
             is_metered: true,
+            counts_answer: true,
             key: self.key,
         }
     }
