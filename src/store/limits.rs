@@ -2,9 +2,14 @@
 //!
 //! It knows no limit: ids and keys are text here. Read next: `limits`, which counts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use super::{Act, Query, Result, Store, from_db, invalidation::Invalidates, to_db};
+use super::{
+    Act, Result, Store, from_db,
+    invalidation::Invalidates,
+    statements::{Parameters, Statements, chunks, query, statements, values},
+    to_db,
+};
 use crate::name::{LimitId, UserId};
 
 /// What a user has beyond the amount of a limit, for now.
@@ -44,6 +49,16 @@ pub struct StoredCounter {
     pub rows: Vec<LimitRow>,
 }
 
+static UPSERT: Statements = LazyLock::new(|| statements(upsert));
+
+fn upsert(rows: usize) -> String {
+    format!(
+        "INSERT INTO limit_counters (limit_id, key, counted, updated_at) VALUES {}
+         ON CONFLICT (limit_id, key) DO UPDATE SET counted = excluded.counted, updated_at = excluded.updated_at",
+        values(rows, 4)
+    )
+}
+
 impl Store {
     /// Reads all counters. One that cannot be read is left out, with a line in the log.
     pub async fn limit_counters(&self, mut each: impl FnMut(StoredCounter)) -> Result<()> {
@@ -65,23 +80,25 @@ impl Store {
         Ok(())
     }
 
-    /// Replaces counters, all or none.
+    /// Replaces counters, all or none. Each comes once.
     pub async fn set_limit_counters(&self, counters: &[StoredCounter], now_ms: u64) -> Result<()> {
         let mut transaction = self.begin().await?;
-        for counter in counters {
-            let (limit, key) = (counter.limit.clone(), counter.key.clone());
-            let query: Query = if counter.rows.is_empty() {
-                sqlx::query("DELETE FROM limit_counters WHERE limit_id = $1 AND key = $2")
-                    .bind(limit)
-                    .bind(key)
-            } else {
-                let upsert =
-                    "INSERT INTO limit_counters (limit_id, key, counted, updated_at) VALUES ($1, $2, $3, $4)
-                     ON CONFLICT (limit_id, key)
-                     DO UPDATE SET counted = excluded.counted, updated_at = excluded.updated_at";
-                sqlx::query(upsert).bind(limit).bind(key).bind(text(&counter.rows)).bind(to_db(now_ms))
+        let (empty, counted): (Vec<_>, Vec<_>) = counters.iter().partition(|counter| counter.rows.is_empty());
+        for (sql, rows) in chunks(&UPSERT, &counted) {
+            let row = |parameters: &mut Parameters, counter: &&StoredCounter| {
+                let texts = [counter.limit.as_str(), counter.key.as_str(), &text(&counter.rows)];
+                for text in texts {
+                    parameters.text(Some(text.into()));
+                }
+                parameters.number(Some(to_db(now_ms)));
             };
-            self.step(&mut transaction, query).await?;
+            self.step(&mut transaction, query(sql, rows, row)).await?;
+        }
+        // One by one: of a list of pairs, `SQLite` searches all of the table.
+        for counter in empty {
+            let delete = sqlx::query("DELETE FROM limit_counters WHERE limit_id = ? AND key = ?");
+            let delete = delete.bind(counter.limit.clone()).bind(counter.key.clone());
+            self.step(&mut transaction, delete).await?;
         }
         self.commit(transaction, Invalidates::Nothing).await
     }

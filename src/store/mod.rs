@@ -30,6 +30,7 @@ mod revoked_makers;
 mod rows;
 mod schema;
 mod sessions;
+mod statements;
 mod tokens;
 mod usage;
 mod users;

@@ -652,7 +652,7 @@ fn an_endpoint_without_tokens_of_answers_needs_no_cap() {
     );
     let usage = r#"{"model":"m","usage":{"prompt_tokens":7,"total_tokens":7}}"#;
     let small = Exchange::post(r#"{"model":"m","input":"x"}"#).at("/t/embed", "/embed");
-    world.exchange(small.answer(Answer::ok().body(usage)));
+    world.exchange(small.answer(Answer::new("200 OK").body(usage)));
     let large = world.known(
         Exchange::post(format!(r#"{{"model":"m","input":"{}"}}"#, "x".repeat(300))).at("/t/embed", "/embed"),
     );

@@ -1,7 +1,4 @@
-//! Writing batches. A batch becomes a few statements, each for many rows.
-//!
-//! Their parameters have no numbers: of each numbered one, `SQLite` searches the name in a list of all. They are no JSON
-//! either: parsing it would be most of their cost.
+//! Writing batches. A batch becomes a few statements, each for many rows: `statements` makes them.
 
 use std::{
     borrow::Cow,
@@ -9,14 +6,18 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use foldhash::fast::RandomState;
-use sqlx::{Arguments as _, sqlite::SqliteArguments};
-
 use super::{
-    super::{Query, Result, Store, from_db, invalidation::Invalidates, to_db, writer::Transaction},
+    super::{
+        Result, Store, from_db,
+        invalidation::Invalidates,
+        statements::{Parameters, Statements, chunks, marks, query, statements, values},
+        to_db,
+        writer::Transaction,
+    },
     Exchange, MAX_CELL, UsageBatch, UsageKey, UsageSums,
 };
 use crate::usage::Counter;
+use foldhash::fast::RandomState;
 
 /// Single exchanges that the store keeps at most. Older ones make room, whatever their age.
 const MAX_EXCHANGES: i64 = 2_000_000;
@@ -32,30 +33,11 @@ const KEY: [&str; 8] =
 /// The numbers of keys. They are few: the ledger bounds the part that clients choose.
 type Ids<'b> = HashMap<&'b UsageKey, i64, RandomState>;
 
-/// Statements for so many rows of parameters each. Few numbers of rows have one, so that all stay prepared.
-type Statements = LazyLock<[(usize, String); 3]>;
-
 static FIND_KEYS: Statements = LazyLock::new(|| statements(find_keys));
 static UPSERT_KEYS: Statements = LazyLock::new(|| statements(upsert_keys));
 static UPSERT_HOURS: Statements = LazyLock::new(|| statements(|rows| upsert("usage_hours", "hour", rows)));
 static UPSERT_DAYS: Statements = LazyLock::new(|| statements(|rows| upsert("usage_days", "day", rows)));
 static INSERT_EXCHANGES: Statements = LazyLock::new(|| statements(insert_exchanges));
-
-fn statements(statement: impl Fn(usize) -> String) -> [(usize, String); 3] {
-    [64, 8, 1].map(|rows| (rows, statement(rows)))
-}
-
-/// Splits the rows over the statements.
-fn chunks<'r, T>(
-    statements: &'static Statements,
-    mut rest: &'r [T],
-) -> impl Iterator<Item = (&'static str, &'r [T])> {
-    statements.iter().flat_map(move |(rows, sql)| {
-        let (whole, more) = rest.split_at(rest.len() - rest.len() % rows);
-        rest = more;
-        whole.chunks_exact(*rows).map(|chunk| (sql.as_str(), chunk))
-    })
-}
 
 /// A statement that finds keys whose last day is not before the given one: parameters are the columns and the day.
 fn find_keys(rows: usize) -> String {
@@ -103,15 +85,6 @@ fn insert_exchanges(rows: usize) -> String {
         counters.join(", "),
         values(rows, 12 + counters.len())
     )
-}
-
-/// Rows of parameters.
-fn values(rows: usize, columns: usize) -> String {
-    vec![format!("({})", marks(columns)); rows].join(", ")
-}
-
-fn marks(columns: usize) -> String {
-    vec!["?"; columns].join(", ")
 }
 
 impl Store {
@@ -235,26 +208,7 @@ fn days(hours: &[((u64, i64), UsageSums)]) -> BTreeMap<(u64, i64), UsageSums> {
 }
 
 /// A statement with the parameters of all rows.
-fn query<T>(sql: &'static str, rows: &[T], mut row: impl FnMut(&mut Parameters, &T)) -> Query {
-    let mut parameters = Parameters(SqliteArguments::default());
-    for one in rows {
-        row(&mut parameters, one);
-    }
-    sqlx::query_with(sql, parameters.0)
-}
-
-/// The parameters of a statement.
-struct Parameters(SqliteArguments);
-
 impl Parameters {
-    fn number(&mut self, number: Option<i64>) {
-        self.0.add(number).expect("a number is a value of the database");
-    }
-
-    fn text(&mut self, text: Option<Arc<str>>) {
-        self.0.add(text).expect("a text is a value of the database");
-    }
-
     /// The columns of a roll-up, in the order of [`upsert`].
     fn sums(&mut self, ((period, id), sums): &((u64, i64), UsageSums)) {
         self.number(Some(to_db(*period)));
