@@ -17,4 +17,4 @@ pub mod prove;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
-mod limit_fixture;
+mod limit_tests;

@@ -8,7 +8,7 @@ use crate::{
         take::Take,
         terms::Balance,
     },
-    tools::limit_fixture,
+    tools::limit_tests,
 };
 
 const LIMITS: &str = r#"
@@ -65,7 +65,7 @@ fn explained(
     body: Option<&str>,
     counting: &dyn Counting,
 ) -> (Vec<String>, String) {
-    let loaded = limit_fixture::loaded(&[("team", LIMITS)]);
+    let loaded = limit_tests::loaded(&[("team", LIMITS)]);
     let Assembled { table, providers, diagnostics } =
         pipeline::assemble(&loaded, |_| Ok(Some("eu".to_owned())));
     assert!(!diagnostics.iter().any(crate::base::diag::Diagnostic::is_error), "{diagnostics:?}");

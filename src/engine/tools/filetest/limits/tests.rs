@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     base::diag::{Code, Sources},
     language::compile,
-    tools::{filetest::run, limit_fixture},
+    tools::{filetest::run, limit_tests},
 };
 
 const OTHER: &str =
@@ -13,7 +13,7 @@ const CHAT: &str =
 const ITEM: &str = r#"request = { path = "/demo/items/1" }"#;
 
 fn compiled(text: &str) -> Compiled {
-    let compiled = compile::compile(&limit_fixture::loaded(&[("team", text), ("other", OTHER)]).files);
+    let compiled = compile::compile(&limit_tests::loaded(&[("team", text), ("other", OTHER)]).files);
     assert_eq!(compiled.diagnostics, [], "{text}");
     compiled
 }

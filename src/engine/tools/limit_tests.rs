@@ -1,4 +1,4 @@
-//! For tests of tools: a provider with an api and prices, beside files of limits.
+//! What tests of tools have in common: a provider with an api and prices, beside files of limits.
 
 use crate::{pipeline::Loaded, shipped};
 
