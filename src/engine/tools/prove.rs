@@ -19,6 +19,7 @@ use crate::{
         budget::Budgets,
         diag::{Code, Diagnostic, Location, Sources},
         name::FileName,
+        numbers::counted,
         suggest::backticked,
     },
     language::compile::{Compiled, Files, LimitFile, Provider},
@@ -91,6 +92,18 @@ impl RuleResult {
             breaches if breaches.iter().all(|breach| breach.is_undecided) => Outcome::Undecided,
             _ => Outcome::Broken,
         }
+    }
+
+    /// What the rule does not speak of, as one finding about it: there may be a note of each provider.
+    pub fn noted(&self) -> Option<Diagnostic> {
+        let note = self.notes.first()?;
+        let mut message = format!("the policy \"{}\" does not see all calls: {}", self.rule.name, note.what);
+        if self.notes.len() > 1 {
+            let others = counted(self.notes.len() - 1, "further provider");
+            message = format!("{message}; likewise at {others}, which `tollgate prove` names");
+        }
+        let finding = Diagnostic::new(Code::UncountedUse, self.rule.at.clone(), message);
+        Some(finding.related(note.at.clone(), "the first of them").help(note.help.clone()))
     }
 }
 
@@ -166,7 +179,7 @@ fn check_rules(files: &Files, compiled: &Compiled, is_wanted: impl Fn(&Rule) -> 
             let finding = breach.diagnostic(&verdict.rule);
             findings.broken.entry(breach.provider.clone()).or_default().push(finding);
         }
-        findings.notes.extend(verdict.notes.iter().map(|note| note.diagnostic(&verdict.rule)));
+        findings.notes.extend(verdict.noted());
     }
     findings
 }
@@ -224,15 +237,6 @@ impl Breach {
         }
         let example = self.example.as_ref().map(|example| format!("for example: {}", example.line()));
         finding.help_lines(std::iter::once(self.help.clone()).chain(example))
-    }
-}
-
-impl Note {
-    /// The note as a finding about the rule.
-    pub fn diagnostic(&self, rule: &Rule) -> Diagnostic {
-        let message = format!("the policy \"{}\" does not see all calls: {}", rule.name, self.what);
-        let finding = Diagnostic::new(Code::UncountedUse, rule.at.clone(), message);
-        finding.related(self.at.clone(), "the first of them").help(self.help.clone())
     }
 }
 

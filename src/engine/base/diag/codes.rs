@@ -615,24 +615,12 @@ no_price = "reject"
 # providers.d/prices/example.toml
 title    = "Example"
 currency = "USD"
-price    = [{ model = ["example-1"], input = 2, images = 0.04 }]
-# providers.d/apis/chat.toml
-title   = "Chat"
-error   = { body = { error = "{message}" } }
-request = { model = "/model" }
-usage   = { body = { input = "/usage/input" } }
-[fixture]
-title       = "Demo"
-path_prefix = "/demo"
-base_url    = "https://api.example.com"
-endpoint.chat = { method = "POST", path = "/chat" }
-[[test]]
-name    = "an answer"
-request = { method = "POST", path = "/demo/chat" }
-answer  = { body = { usage = { input = 3 } } }
-expect  = { usage = { input = 3 } }
+price    = [{ model = ["example-1"], input = 2, output = 8, images = 0.04 }]
 # providers.d/example.toml
-endpoint.chat.api = "chat""#,
+[endpoint.chat]
+method = "POST"
+path   = "/v1/chat"
+api    = "chat-completions""#,
         good: r#"# limits.d/team.toml
 [[limit]]
 id       = "month"
@@ -642,24 +630,12 @@ no_price = "reject"
 # providers.d/prices/example.toml
 title    = "Example"
 currency = "USD"
-price    = [{ model = ["example-1"], input = 2, images = 0.04 }]
-# providers.d/apis/chat.toml
-title   = "Chat"
-error   = { body = { error = "{message}" } }
-request = { model = "/model" }
-usage   = { body = { input = "/usage/input", images = "/usage/images" } }
-[fixture]
-title       = "Demo"
-path_prefix = "/demo"
-base_url    = "https://api.example.com"
-endpoint.chat = { method = "POST", path = "/chat" }
-[[test]]
-name    = "an answer"
-request = { method = "POST", path = "/demo/chat" }
-answer  = { body = { usage = { input = 3, images = 1 } } }
-expect  = { usage = { input = 3, images = 1 } }
+price    = [{ model = ["example-1"], input = 2, output = 8 }]
 # providers.d/example.toml
-endpoint.chat.api = "chat""#,
+[endpoint.chat]
+method = "POST"
+path   = "/v1/chat"
+api    = "chat-completions""#,
     }
 }
 
