@@ -10,7 +10,7 @@ use crate::{
     compile,
     diag::{Location, Sources},
     escape::Lines,
-    files::{SourceTree, policy_path},
+    files::{SourceTree, policy_of},
     numbers::counted,
     output::{self, Document},
     pipeline::{self, Loaded},
@@ -20,14 +20,14 @@ use crate::{
 
 /// Prove or refute each rule of `policy.toml` over all provider files and all settings of their vars
 ///
-/// The policy is beside the providers directory. A rule that does not hold is shown with a counterexample: a request, the vars
+/// The policy is beside the providers directory, or beside that of limits if the providers are the built-in ones. A rule that does not hold is shown with a counterexample: a request, the vars
 /// to set, and its route to the upstream.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all rules hold, 1 one does not or cannot be decided, 2 nothing can be proved"
 )]
 pub struct Args {
-    /// The providers directory [default: that of the settings]
+    /// The directory of providers or of limits [default: that of the settings]
     #[arg(value_name = "DIR")]
     path: Option<PathBuf>,
     /// The policy file [default: `policy.toml` beside the directory]
@@ -62,7 +62,7 @@ pub fn main(args: &Args, places: &Places) -> ExitCode {
 /// Returns true if all rules hold.
 fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
     let source = match &args.path {
-        Some(dir) => Source::directory(dir.clone()),
+        Some(dir) => check::source_of(dir),
         None => places.providers()?,
     };
     let what = check::describe(&source);
@@ -102,12 +102,10 @@ fn run(args: &Args, places: &Places) -> anyhow::Result<bool> {
 }
 
 fn missing(args: &Args, source: &Source) -> String {
-    match (&args.policy, source) {
+    match (&args.policy, policy_of(source)) {
         (Some(path), _) => format!("`{}` does not exist", path.display()),
-        (None, Source::Directory { path: dir, .. }) => {
-            format!("write `{}`, or name one with `--policy`", policy_path(dir).display())
-        }
-        (None, Source::Embedded { .. }) => "the built-in files have none; name one with `--policy`".into(),
+        (None, Some(path)) => format!("write `{}`, or name one with `--policy`", path.display()),
+        (None, None) => "the built-in files have none; name one with `--policy`".into(),
     }
 }
 
@@ -128,9 +126,11 @@ fn human(sources: &Sources, verdicts: &[RuleResult]) -> Lines {
         for breach in breaches {
             show(&mut text, sources, breach);
         }
-        for Note { provider: _, at, what, help } in notes {
+        for Note { at, what, .. } in notes {
             text.push(format_args!("  note: {what} ({})", prove::position(sources, at)));
-            text.push(format_args!("    help: {help}"));
+        }
+        if let Some(note) = notes.first() {
+            text.push(format_args!("    help: {}", note.help));
         }
     }
     let broken = verdicts.iter().filter(|verdict| !verdict.breaches.is_empty()).count();

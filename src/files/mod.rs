@@ -63,5 +63,5 @@ pub use served::{ServedFile, ServedFiles};
 pub use snapshot::{CheckedText, FilePlace, ServingFiles};
 pub use source_file::{MAX_FILE_BYTES, SourceFile, Text, decode_utf8, read_foreign, read_text};
 pub use status::{FileState, FileStatus, Finding, RelatedLocation, Status, StatusCounts, Watching};
-pub use tree::{SourceTree, policy_path};
+pub use tree::{SourceTree, policy_of};
 pub use vars::var_value;

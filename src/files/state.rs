@@ -23,7 +23,7 @@ use super::{
     log,
     scan::{Changes, ScanReport},
     served::ServedInputs,
-    tree::{Inputs, folders_within, policy_path},
+    tree::{Inputs, folders_within, policy_of},
     vars::Vars,
     watch::WatchPaths,
 };
@@ -295,6 +295,9 @@ impl ReloadState {
     pub(super) fn watch_paths(&self) -> WatchPaths {
         let mut watch_paths = WatchPaths::default();
         watch_paths.add_directory(&self.config.source.limits());
+        if let Some(policy) = policy_of(&self.config.source) {
+            watch_paths.add_file(&policy);
+        }
         let Source::Directory { path: dir, .. } = &self.config.source else { return watch_paths };
         for folder in Folder::ALL.into_iter().filter(|folder| *folder != Folder::Limits) {
             let dir = dir.join(folder.name());
@@ -306,7 +309,6 @@ impl ReloadState {
         for (shown, _) in self.tree.0.iter().filter(|(_, text)| text.needs_own_watch) {
             watch_paths.add_file(Path::new(&**shown));
         }
-        watch_paths.add_file(&policy_path(dir));
         for file in self.compiler.vars().files() {
             watch_paths.add_file(&file);
         }

@@ -49,6 +49,9 @@ impl SourceTree {
                     tree.insert(&path, text);
                 }
                 tree.read_limits(source, before)?;
+                if let Some(policy) = policy_of(source) {
+                    tree.read_policy(&policy, before);
+                }
             }
             Source::Directory { path: dir, catalogue, .. } => {
                 catalogue.as_ref().map_or(Ok(()), known_names)?;
@@ -57,7 +60,9 @@ impl SourceTree {
                     tree.read_folder((folder, depth_of(folder)), &dir.join(folder.name()), &root, before)?;
                 }
                 tree.read_limits(source, before)?;
-                tree.read_policy(&policy_path(dir), before);
+                if let Some(policy) = policy_of(source) {
+                    tree.read_policy(&policy, before);
+                }
                 tree.fill_in(catalogue.as_ref());
             }
         }
@@ -307,9 +312,15 @@ fn is_wanted(name: &str) -> bool {
         && !name.split('/').any(|part| part.starts_with('.'))
 }
 
-/// The path of the policy file: beside the providers directory, whose links are not followed.
-pub fn policy_path(dir: &Path) -> PathBuf {
-    beside(dir, POLICY)
+/// The path of the policy file: beside the providers directory, or, of built-in providers, beside the directory of limits if there is
+/// one. Links to the directory are not followed.
+pub fn policy_of(source: &Source) -> Option<PathBuf> {
+    match source {
+        Source::Directory { path, .. } => Some(beside(path, POLICY)),
+        Source::Embedded { .. } => {
+            Some(source.limits()).filter(|dir| dir.is_dir()).map(|dir| beside(&dir, POLICY))
+        }
+    }
 }
 
 /// All built-in files, by path as shown. `filled_in`: a directory lacks them.
@@ -350,6 +361,28 @@ pub(super) fn display_path(root: &Path, folder: Folder, name: &FileName) -> Arc<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_is_beside_the_providers_or_the_limits() {
+        let root = tempfile::tempdir().unwrap();
+        let policy = root.path().join(POLICY);
+        fs::write(&policy, "[[bodies]]\nname = \"b\"\n").unwrap();
+        let (providers, limits) = (root.path().join("providers.d"), root.path().join("limits.d"));
+        let check = |source: &Source, expected: bool| {
+            let tree = SourceTree::read(source, &SourceTree::default()).unwrap();
+            let found = tree.policy().map(|(file, _)| PathBuf::from(&**file));
+            assert_eq!(found, expected.then(|| policy.clone()), "{source:?}");
+        };
+        let built_in = Source::Embedded { catalogue: Catalogue::All, limits: Some(limits.clone()) };
+        check(&built_in, false);
+        fs::create_dir(&limits).unwrap();
+        check(&built_in, true);
+        fs::create_dir(&providers).unwrap();
+        check(&Source::directory(&providers), true);
+        let elsewhere =
+            Source::Embedded { catalogue: Catalogue::All, limits: Some(providers.join("limits.d")) };
+        check(&elsewhere, false);
+    }
 
     #[test]
     fn a_built_in_text_is_known_wherever_it_was_read() {

@@ -100,10 +100,13 @@ fn locate(path: &Path) -> Result<Option<(Source, Option<String>)>, Failure> {
         })?;
         return Ok(settings_source(named, there).map(|source| (source, None)));
     }
-    if path.file_name().is_some_and(|name| name == "policy.toml")
-        && let Some(dir) = there
-    {
-        return Ok(Some((Source::directory(dir), None)));
+    if path.file_name().is_some_and(|name| name == "policy.toml") {
+        let limits = path.with_file_name(Folder::Limits.name());
+        match there {
+            Some(dir) => return Ok(Some((Source::directory(dir), None))),
+            None if limits.is_dir() => return Ok(Some((beside_limits(&limits), None))),
+            None => {}
+        }
     }
     let (source, shown) = split_file_path(path);
     Ok(Some((source, Some(shown.to_string_lossy().into_owned()))))
