@@ -13,7 +13,7 @@ use super::{
     context::{Context, Report, find_user, table},
 };
 use crate::{
-    admin::{AllowRule, LimitBalance, LimitCounters, LimitsReport},
+    admin::{AllowRule, GrantOfLimit, LimitBalance, LimitCounters, LimitsReport},
     escape,
     money::{Currency, Money, parse_decimal},
     numbers::{counted, grouped},
@@ -217,11 +217,21 @@ fn whose(one: &LimitBalance) -> String {
 fn of(one: &LimitBalance) -> String {
     let amount = shown(&one.amount, one.currency.as_deref());
     let amount = if one.currency.is_some() { amount } else { format!("{amount} {}", one.measure) };
-    let grants = if one.grants.is_empty() { "" } else { " (granted)" };
+    let grants = granted(&one.grants);
     let over = if one.over == "warn" { ", warns" } else { "" };
     match &one.window {
         Some(window) => format!("{amount} {window}{grants}{over}"),
         None => format!("{amount}{grants}{over}"),
+    }
+}
+
+/// The end of grants, for people: that of the first to end.
+fn granted(grants: &[GrantOfLimit]) -> String {
+    // Times of this form have the order of their texts.
+    let Some(first) = grants.iter().map(|grant| grant.until.as_str()).min() else { return String::new() };
+    match grants.len() {
+        1 => format!(" (granted until {first})"),
+        number => format!(" ({number} grants, the first until {first})"),
     }
 }
 
@@ -276,6 +286,18 @@ fn rule(rule: &AllowRule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grants_say_when_they_end() {
+        let check = |ends: &[&str], expected: &str| {
+            let grant = |until: &&str| GrantOfLimit { amount: "5".to_owned(), until: (*until).to_owned() };
+            assert_eq!(granted(&ends.iter().map(grant).collect::<Vec<_>>()), expected);
+        };
+        let (first, second) = ("2030-01-01T00:00:00Z", "2030-02-01T00:00:00Z");
+        check(&[], "");
+        check(&[first], " (granted until 2030-01-01T00:00:00Z)");
+        check(&[second, first], " (2 grants, the first until 2030-01-01T00:00:00Z)");
+    }
 
     #[test]
     fn amounts_and_bars_are_for_people() {
