@@ -4,6 +4,7 @@
 
 mod announce;
 mod lifecycle;
+mod limit_names;
 mod listeners;
 mod origin_changes;
 mod outgoing_proxy;
@@ -171,7 +172,8 @@ async fn start(
     let changes = tokio::spawn(origin_changes::watch(live.clone(), store.clone(), key, stop.clone()));
     let corrections =
         tokio::spawn(price_changes::watch(live.clone(), store.clone(), limit_states, stop.clone()));
-    let control = [lookups, scrapes, changes, corrections].into_iter().chain(api_tasks).collect();
+    let names = tokio::spawn(limit_names::watch(live.clone(), store.clone(), stop.clone()));
+    let control = [lookups, scrapes, changes, corrections, names].into_iter().chain(api_tasks).collect();
     let addresses = (bound.address, bound.admin_address);
     let (heartbeats, watchdog) = systemd::watchdog(bound.listeners.len());
     let workers = start_workers(bound, heartbeats, recorders, &shared)?;

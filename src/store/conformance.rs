@@ -21,6 +21,7 @@ use crate::name::{AdminTokenId, FileName, GroupName, Owner, Scope, TokenId, User
 pub(super) async fn all(open: impl AsyncFn() -> Store) {
     users(open().await).await;
     names(open().await).await;
+    names_that_nobody_has(open().await).await;
     pages(open().await).await;
     tokens(open().await).await;
     rotation(open().await).await;
@@ -126,6 +127,19 @@ pub(super) async fn try_create(
     names: DuplicateNames,
 ) -> Result<UserCreation, StoreError> {
     store.create_user(user, InitialAccess { token, credentials: None }, names, &act()).await
+}
+
+async fn names_that_nobody_has(store: Store) {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let unknown =
+        async |users: &[&str], groups: &[&str]| store.unknown_names(list(users), list(groups)).await.unwrap();
+    assert_eq!(unknown(&[], &[]).await, (vec![], vec![]));
+    assert_eq!(unknown(&["user 1"], &["team"]).await, (list(&["user 1"]), list(&["team"])));
+    add(&store, 1, "tg_one").await;
+    let grouped = User { group: GroupName::new("team"), ..user(2) };
+    create(&store, &grouped, &token("tg_two"), DuplicateNames::Allow).await;
+    let found = unknown(&["user 3", "user 1", "user 2", "User 1", "5"], &["team", "teams", "user 1"]).await;
+    assert_eq!(found, (list(&["5", "User 1", "user 3"]), list(&["teams", "user 1"])));
 }
 
 async fn add(store: &Store, number: u64, token_text: &str) -> User {

@@ -94,6 +94,25 @@ impl Store {
         rows.iter().map(|row| Ok((self.get(row, "id")?, self.get(row, "name")?))).collect()
     }
 
+    /// The names that no user has, and those of groups that have no user.
+    pub async fn unknown_names(
+        &self,
+        users: Vec<String>,
+        groups: Vec<String>,
+    ) -> Result<(Vec<String>, Vec<String>)> {
+        let of_users =
+            "SELECT value FROM json_each($1) WHERE value NOT IN (SELECT name FROM users) ORDER BY value";
+        let of_groups = "SELECT value FROM json_each($1)
+             WHERE value NOT IN (SELECT group_name FROM users WHERE group_name IS NOT NULL) ORDER BY value";
+        let mut unknown = Vec::new();
+        for (query, names) in [(of_users, users), (of_groups, groups)] {
+            let rows = self.read(sqlx::query(query).bind(serde_json::json!(names).to_string())).await?;
+            unknown.push(rows.iter().map(|row| self.get(row, "value")).collect::<Result<Vec<String>>>()?);
+        }
+        let groups = unknown.pop().unwrap_or_default();
+        Ok((unknown.pop().unwrap_or_default(), groups))
+    }
+
     /// Changes a user. Returns `None` if no such user exists.
     pub async fn update_user(&self, id: &UserId, change: &UserChange, act: &Act) -> Result<Option<User>> {
         let mut transaction = self.begin_for(act).await?;

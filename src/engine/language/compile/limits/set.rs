@@ -1,11 +1,17 @@
 //! All limits and rules of a directory.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Allow, CallFacts, Limit, LimitFile};
-use crate::base::{
-    diag::{Code, Diagnostic},
-    name::LimitId,
+use super::{Allow, CallFacts, CallerFilter, Limit, LimitFile, NameFilter};
+use crate::{
+    base::{
+        diag::{Code, Diagnostic},
+        name::LimitId,
+    },
+    language::compile::Glob,
 };
 
 /// All limits, by id, and all rules.
@@ -62,6 +68,16 @@ impl Limits {
         &self.allows
     }
 
+    /// The users and the groups that limits and rules name, without globs.
+    pub fn named_callers(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
+        let of_limits = self.by_id.iter().map(|limit| &limit.filter.caller);
+        let callers: Vec<&CallerFilter> =
+            of_limits.chain(self.allows.iter().map(|rule| &rule.caller)).collect();
+        let exempt = self.by_id.iter().flat_map(|limit| limit.except.keys()).map(|name| &**name);
+        let users = callers.iter().flat_map(|caller| literals(&caller.user)).chain(exempt).collect();
+        (users, callers.iter().flat_map(|caller| literals(&caller.group)).collect())
+    }
+
     /// The limit of an id.
     pub fn get(&self, id: &str) -> Option<&Arc<Limit>> {
         let index = self.by_id.binary_search_by(|limit| limit.id.as_str().cmp(id)).ok()?;
@@ -84,6 +100,11 @@ impl Limits {
     pub fn rules<'l>(&'l self, call: &'l CallFacts<'l>) -> impl Iterator<Item = &'l Arc<Allow>> + Clone {
         self.allows.iter().filter(|rule| rule.is_for(call))
     }
+}
+
+/// The names of a filter that are no globs.
+fn literals(filter: &NameFilter) -> impl Iterator<Item = &str> {
+    filter.globs().iter().map(Glob::as_str).filter(|name| !name.contains('*'))
 }
 
 /// The files by name.

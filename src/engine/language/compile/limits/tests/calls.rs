@@ -224,3 +224,14 @@ fn a_user_may_have_another_amount() {
     let amounts = ["alice", "bob", "eve"].map(|user| limits.all()[0].amount_of(user));
     assert_eq!(amounts, [Some(2_000_000_000_000), None, Some(500_000_000_000)]);
 }
+
+#[test]
+fn names_of_callers_are_those_without_globs() {
+    let limits = limits(&format!(
+        "{HEAD}match = {{ user = [\"alice\", \"b*\"], group = [\"interns\", \"*\"] }}\nrequests = 1\n{DAY}except = {{ eve = \"none\", alice = 2 }}\n\
+         [[allow]]\nmatch = {{ user = [\"carol\"], group = [\"lab\", \"interns\"] }}\nmodels = [\"m\"]\n"
+    ));
+    let (users, groups) = limits.named_callers();
+    assert_eq!(users.into_iter().collect::<Vec<_>>(), ["alice", "carol", "eve"]);
+    assert_eq!(groups.into_iter().collect::<Vec<_>>(), ["interns", "lab"]);
+}
