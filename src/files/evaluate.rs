@@ -112,16 +112,10 @@ pub(super) fn evaluate(
     diagnostics.extend(reconciled.diagnostics.iter().cloned());
     let serving = reconciled.serving.values().map(|one| &*one.good.compiled);
     diagnostics.extend(judged.unused_gateways(serving, &reconciled.rejected));
-    let (independent, found) = independent.judge(tree, compiler, &reconciled.serving);
+    let (independent, found) = independent.judge(tree, compiler, &reconciled);
     diagnostics.extend(found);
     diagnostics.extend(compiler.lint_prices(&independent.prices.current(), tree));
     diagnostics.extend(compiler.lint_clients(&independent.clients.current(), tree));
-    let serving: Vec<_> = reconciled.serving.values().map(|one| one.good.compiled.clone()).collect();
-    diagnostics.extend(compiler.lint_limits(
-        &independent.limits.current(),
-        &serving,
-        &independent.prices.files(),
-    ));
     pipeline::sort(&mut diagnostics);
     Evaluation { reconciled, diagnostics, blocked_by, independent, ..Evaluation::default() }
 }

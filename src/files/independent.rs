@@ -1,14 +1,18 @@
 //! Files that no other file depends on, of prices, clients and limits: each is judged once for each text, and keeps its last good
-//! version. A file with errors goes on serving in that version; without one, what it has is absent.
+//! version. A file with errors goes on serving in that version; without one, what it has is absent. A new text of limits is also judged
+//! beside what serves.
 //!
 //! It guarantees that no such file takes a provider out of service: providers are compiled without them. They expose
 //! nothing, so that `max_stale` does not apply. Read next: `evaluate`, which judges; `state`, which takes the outcome over.
+
+mod beside;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use self::beside::Beside;
 use super::{
     SourceFile, SourceTree, compiler::Compiler, last_good_dir::LastGoodFiles, source_file::Hash,
     staleness::Staleness, tree::Inputs,
@@ -20,7 +24,7 @@ use crate::{
     filetest::LimitTests,
     name::FileName,
     pipeline::{self, FileJudgement, Folder, IndependentFile},
-    reconcile::{ReconciledFiles, ReconciledIndependent, Serving, ServingFile, reconcile_files},
+    reconcile::{Reconciled, ReconciledFiles, ReconciledIndependent, ServingFile, reconcile_files},
 };
 
 /// The independent files of all kinds.
@@ -35,28 +39,52 @@ pub(super) struct Independent {
 pub(super) type ServingPlace<'a> = (Folder, &'a FileName, &'a Arc<str>, bool);
 
 impl Independent {
-    /// Judges the independent files of a tree. Returns the outcome and all findings. `serving` are the providers that are to serve:
-    /// the tests of limits run against them, once for each text, so that no provider takes limits out of service.
+    /// Judges the independent files of a tree. Returns the outcome and all findings. Limits are judged beside the providers that are
+    /// to serve.
     pub(super) fn judge(
         &mut self,
         tree: &SourceTree,
         compiler: &mut Compiler,
-        serving: &BTreeMap<FileName, Serving>,
+        reconciled: &Reconciled,
     ) -> (ReconciledIndependent, Vec<Diagnostic>) {
-        let (prices, mut found) = self.prices.judge(tree, compiler);
-        let (clients, more) = self.clients.judge(tree, compiler);
-        found.extend(more);
-        let (mut limits, mut more) = self.limits.judge(tree, compiler);
-        let has_tests = |one: &JudgedFile<LimitFile>| {
-            one.is_untested() && one.judgement.good.as_ref().is_some_and(|file| !file.tests.is_empty())
-        };
-        if self.limits.judged.values().any(has_tests) {
-            let tests = limit_tests(serving, &prices, &limits);
-            self.limits.test(|file| tests.failing(file, &Budget::default()));
-            (limits, more) = self.limits.judge(tree, compiler);
-        }
-        found.extend(more);
+        self.prices.compile(tree, compiler);
+        self.clients.compile(tree, compiler);
+        self.limits.compile(tree, compiler);
+        let none = BTreeSet::new();
+        let (prices, clients) = (self.prices.outcome(&none), self.clients.outcome(&none));
+        let beside = Beside::new(compiler, reconciled, &prices);
+        let (limits, unfit) = self.judge_limits(&beside, |limits| limit_tests(reconciled, &prices, limits));
+        let mut found: Vec<Diagnostic> = beside.lints(&limits.current());
+        found.extend(unfit);
+        found.extend(self.prices.found().chain(self.clients.found()).chain(self.limits.found()).cloned());
         (ReconciledIndependent { prices, clients, limits }, found)
+    }
+
+    /// Judges files of limits beside each other and what serves, and runs their tests, once for each new text: neither a provider nor
+    /// another file takes limits out of service. Returns the outcome, and the reasons of texts that are not fit to serve there.
+    fn judge_limits(
+        &mut self,
+        beside: &Beside<'_>,
+        tests: impl Fn(&ReconciledFiles<LimitFile>) -> LimitTests,
+    ) -> (ReconciledFiles<LimitFile>, Vec<Diagnostic>) {
+        let (mut unfit, mut found) = (BTreeSet::new(), Vec::new());
+        // Each round takes a text out of service. Without it, others may be fit no more, or have its last good version beside them.
+        loop {
+            let limits = self.limits.outcome(&unfit);
+            let (names, more) = beside.unfit(&limits.files(), |file| self.limits.is_new(file));
+            found.extend(more);
+            if !names.is_empty() {
+                unfit.extend(names);
+                continue;
+            }
+            if !self.limits.untested(&unfit).any(|one| one.has_tests()) {
+                return (limits, found);
+            }
+            let tests = tests(&limits);
+            if !self.limits.test(&unfit, |file| tests.failing(file, &Budget::default())) {
+                return (limits, found);
+            }
+        }
     }
 
     /// The outcome of a scan that changes nothing. `tree`: none if the directory is missing.
@@ -103,12 +131,12 @@ impl Independent {
 
 /// The tests of limits beside the providers, prices and limits that are to serve.
 fn limit_tests(
-    serving: &BTreeMap<FileName, Serving>,
+    reconciled: &Reconciled,
     prices: &ReconciledFiles<PriceFile>,
     limits: &ReconciledFiles<LimitFile>,
 ) -> LimitTests {
     let (compiled, bound): (Vec<_>, Vec<_>) =
-        serving.values().map(|one| (one.good.compiled.clone(), one.good.bound.clone())).unzip();
+        reconciled.serving.values().map(|one| (one.good.compiled.clone(), one.good.bound.clone())).unzip();
     let table = pipeline::table(&compiled, bound, Vec::new())
         .with_prices(Arc::new(Prices::new(prices.files())))
         .with_limits(Arc::new(Limits::new(&limits.files())));
@@ -139,9 +167,9 @@ struct JudgedFile<T> {
     is_tested: bool,
 }
 
-impl<T> JudgedFile<T> {
-    fn is_untested(&self) -> bool {
-        !self.is_tested && self.judgement.good.is_some()
+impl JudgedFile<LimitFile> {
+    fn has_tests(&self) -> bool {
+        self.judgement.good.as_ref().is_some_and(|file| !file.tests.is_empty())
     }
 }
 
@@ -176,8 +204,8 @@ impl<T: IndependentFile> IndependentFiles<T> {
         }
     }
 
-    /// Judges the files of a tree: only those that changed are compiled. Returns the outcome and all findings.
-    fn judge(&mut self, tree: &SourceTree, compiler: &mut Compiler) -> (ReconciledFiles<T>, Vec<Diagnostic>) {
+    /// Judges the files of a tree, each by itself: only those that changed are compiled.
+    fn compile(&mut self, tree: &SourceTree, compiler: &mut Compiler) {
         let keys: BTreeMap<&FileName, (Hash, bool)> =
             named::<T>(tree).map(|(name, text)| (name, key(text))).collect();
         self.judged.retain(|name, known| keys.get(name) == Some(&known.key));
@@ -191,22 +219,46 @@ impl<T: IndependentFile> IndependentFiles<T> {
                 }
             }
         }
-        let current = self.judged.iter().map(|(name, one)| (name, one.judgement.good.clone()));
-        let outcome = reconcile_files(current, |name| self.good.get(name).map(|good| good.file.clone()));
-        let found = self.judged.values().flat_map(|one| one.judgement.found.iter().cloned()).collect();
-        (outcome, found)
     }
 
-    /// Tests the files that are new: one with a finding does not serve.
-    fn test(&mut self, failing: impl Fn(&T) -> Vec<Diagnostic>) {
-        for one in self.judged.values_mut().filter(|one| one.is_untested()) {
+    /// The outcome, if the texts of `unfit` do not serve.
+    fn outcome(&self, unfit: &BTreeSet<FileName>) -> ReconciledFiles<T> {
+        let good = |name, one: &JudgedFile<T>| one.judgement.good.clone().filter(|_| !unfit.contains(name));
+        let current = self.judged.iter().map(|(name, one)| (name, good(name, one)));
+        reconcile_files(current, |name| self.good.get(name).map(|good| good.file.clone()))
+    }
+
+    /// The findings of the files by themselves.
+    fn found(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.judged.values().flat_map(|one| &one.judgement.found)
+    }
+
+    /// True for a text that never served.
+    fn is_new(&self, file: &Arc<T>) -> bool {
+        let is_good = self.good.get(file.name()).is_some_and(|good| Arc::ptr_eq(&good.file, file));
+        !is_good && self.judged.get(file.name()).is_some_and(|one| !self.passed.contains(&one.key.0))
+    }
+
+    /// The files whose tests did not run.
+    fn untested<'s>(&'s self, unfit: &'s BTreeSet<FileName>) -> impl Iterator<Item = &'s JudgedFile<T>> {
+        let untested = |(name, one): &(&FileName, &JudgedFile<T>)| !one.is_tested && !unfit.contains(*name);
+        self.judged.iter().filter(untested).map(|(_, one)| one)
+    }
+
+    /// Tests the files that are new: one with a finding does not serve. True if there is one.
+    fn test(&mut self, unfit: &BTreeSet<FileName>, failing: impl Fn(&T) -> Vec<Diagnostic>) -> bool {
+        let mut any_fails = false;
+        for (_, one) in self.judged.iter_mut().filter(|(name, _)| !unfit.contains(*name)) {
+            let Some(file) = one.judgement.good.as_deref().filter(|_| !one.is_tested) else { continue };
+            let found = failing(file);
             one.is_tested = true;
-            let found = one.judgement.good.as_deref().map(&failing).unwrap_or_default();
             if found.iter().any(Diagnostic::is_error) {
                 one.judgement.good = None;
+                any_fails = true;
             }
             one.judgement.found.extend(found);
         }
+        any_fails
     }
 
     /// The outcome of a scan that changes nothing. `tree`: none if the directory is missing.

@@ -43,6 +43,16 @@ fn a_start_that_would_limit_nothing_is_refused() {
     check(&limits(1).replace("day", "year"), &[], &["limits.d/team.toml:4:", refused]);
     check(&limits(1).replace("day", "year"), &["--log-format", "json"], &["limits.d/team.toml:4:", refused]);
     check("limit = \n", &["--strict"], &["error[TG003]", "`--strict` is on"]);
+    let unknown = limits(1).replace("requests", "match.provider = [\"b\"]\nrequests");
+    check(&unknown, &[], &["error[TG090]", "no provider is named `b`", "limits.d/team.toml:2:", refused]);
+    fs::write(home.path("limits.d/other.toml"), limits(1)).unwrap();
+    check(
+        &limits(1),
+        &[],
+        &["error[TG090]", "another file has a limit `a`, too", "limits.d/team.toml:2:", refused],
+    );
+    fs::remove_file(home.path("limits.d/other.toml")).unwrap();
+    write(home, "limit = \n");
     fs::rename(home.path("limits.d"), home.path("caps")).unwrap();
     let said = home.run(&[SERVE, &["--limits", "caps"]].concat(), "");
     assert!(said.code == 1 && said.err.contains("a file of limits in `caps` has errors"), "{said:?}");
@@ -96,6 +106,86 @@ fn a_file_that_breaks_keeps_its_last_good_version() {
     fs::create_dir(site.home.path("limits.d")).unwrap();
     let status = site.reload();
     assert_eq!((state(&status), &status["ok"]), (&Value::Null, &json!(true)), "{status}");
+}
+
+/// What serves stays, and so does the next start.
+#[test]
+fn a_text_that_does_not_fit_what_serves_keeps_the_last_good_version() {
+    let mut site = Site::stopped("a=1");
+    write(&site.home, &limits(1));
+    site.start(&[]);
+    write(&site.home, &limits(2).replace("requests", "match.provider = [\"b\"]\nrequests"));
+    let status = site.reload();
+    assert_eq!((state(&status), &status["ok"]), (&json!("stale"), &json!(false)), "{status}");
+    assert!(status.to_string().contains("no provider is named `b`"), "{status}");
+    site.stop(Signal::TERM);
+    site.start(&[]);
+    assert_eq!(state(&site.status()), "stale");
+    // A provider that goes takes no limit with it, also at the next start.
+    site.write("b", "1");
+    assert_eq!(state(&site.reload()), "live");
+    fs::remove_file(site.file("b")).unwrap();
+    let status = site.reload();
+    assert_eq!((state(&status), &status["ok"]), (&json!("live"), &json!(false)), "{status}");
+    site.stop(Signal::TERM);
+    site.start(&[]);
+    assert_eq!(state(&site.status()), "live");
+}
+
+#[test]
+fn names_that_no_account_has_are_logged() {
+    let mut site = Site::stopped("a=1");
+    write(&site.home, &limits(1).replace("requests", "match.group = [\"enginers\"]\nrequests"));
+    site.start(&[]);
+    let told = site.logs(0, &["limits name users or groups that no account has", "`enginers`"]);
+    write(&site.home, &limits(1).replace("requests", "except = { alise = \"none\" }\nrequests"));
+    site.reload();
+    let line = site.logs(told + 1, &["limits name users or groups that no account has", "`alise`"]);
+    assert!(!site.gateway().log()[line].contains("enginers"));
+}
+
+/// The built-in providers have no directory that a policy could be beside.
+#[test]
+fn a_policy_beside_limits_holds_for_the_built_in_providers() {
+    let home = Home::new(&[]);
+    fs::remove_dir(home.providers()).unwrap();
+    let run = |args: &[&str]| home.run_without_providers(args);
+    write(&home, &limits(1));
+    let policy = |measure: &str| {
+        let text = format!("[[limits]]\nname = \"all\"\nmeasure = \"{measure}\"\n");
+        fs::write(home.path("policy.toml"), text).unwrap();
+    };
+    policy("requests");
+    for args in [
+        &["check"][..],
+        &["check", "policy.toml"],
+        &["check", "limits.d"],
+        &["prove"],
+        &["prove", "limits.d"],
+    ] {
+        let said = run(args);
+        assert_eq!(said.code, 0, "{args:?}: {said:?}");
+    }
+    assert!(run(&["prove"]).out.contains("holds   all (policy.toml:2:8)"));
+    policy("concurrent");
+    for (args, expected) in [
+        (&["check"][..], "breaks the policy \"all\""),
+        (&["check", "policy.toml"], "breaks the policy \"all\""),
+        (&["prove"], "BROKEN  all"),
+    ] {
+        let said = run(args);
+        assert!(said.code == 1 && (said.out + &said.err).contains(expected), "{args:?}");
+    }
+    // What no limit of tokens sees is a note, and a warning of `check`.
+    policy("cost");
+    write(&home, "[[limit]]\nid = \"a\"\ncost = \"1 USD\"\nwindow = \"total\"\nno_price = \"reject\"\n");
+    let said = run(&["prove"]);
+    assert!(said.code == 0 && said.out.contains("  note: no limit of `cost` counts calls of"), "{said:?}");
+    let said = run(&["prove", "--format", "json"]);
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(document["rules"][0]["notes"][0]["provider"].is_string(), "{document}");
+    let said = run(&["check"]);
+    assert!(said.code == 0 && said.err.contains("warning[TG091]"), "{said:?}");
 }
 
 #[test]

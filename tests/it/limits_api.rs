@@ -56,7 +56,9 @@ struct Limited {
 
 impl Limited {
     fn new() -> Self {
-        let world = World::limited(LIMITS, "", &[]);
+        // The limit of cost needs an endpoint that counts usage, and a price.
+        let chat = "[endpoint.chat]\nmethod = \"POST\"\npath = \"/chat\"\napi = \"chat-completions\"\n";
+        let world = World::limited(LIMITS, chat, &[]);
         let admin = Api::admin(&world);
         let ada = admin.with(&world.token);
         Self { world, admin, ada }
@@ -318,7 +320,7 @@ fn the_command_line_shows_and_changes_the_same() {
     let shown = home.run(&["limits", "--as", "ada"], "");
     assert!(shown.err.contains("no tollgate serves from this data directory"), "{shown:?}");
     assert!(
-        shown.out.lines().any(|line| line.starts_with("burst") && line.contains("(granted)")),
+        shown.out.lines().any(|line| line.starts_with("burst") && line.contains("(granted until ")),
         "{shown:?}"
     );
     let ended = home.run(&["limits", "revoke", "ada", "burst"], "");

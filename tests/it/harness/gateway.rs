@@ -170,6 +170,13 @@ impl Home {
         run(self.command(), args, stdin)
     }
 
+    /// The same, where no setting names a providers directory.
+    pub fn run_without_providers(&self, args: &[&str]) -> CommandOutput {
+        let mut command = self.command();
+        command.env_remove("TOLLGATE_PROVIDERS");
+        run(command, args, "")
+    }
+
     /// Starts a command. The test waits for its end or causes it.
     pub fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command();

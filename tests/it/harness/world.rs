@@ -35,6 +35,10 @@ method = "POST"
 path = "/post"
 "#;
 
+/// A dollar for a million tokens.
+const PRICES: &str =
+    "title = \"Test\"\ncurrency = \"USD\"\nprice = [{ model = [\"*\"], input = 1, output = 1 }]\n";
+
 /// A provider file with this `base_url`.
 pub fn provider(base_url: &str, more: &str) -> String {
     format!("base_url = \"{base_url}\"\n{PROVIDER}\n{more}")
@@ -104,7 +108,7 @@ impl World {
         Self::of(None, more, args, env)
     }
 
-    /// With a file of limits, more in the provider's file, and more arguments to `serve`.
+    /// With a file of limits, prices, more in the provider's file, and more arguments to `serve`.
     pub fn limited(limits: &str, more: &str, args: &[&str]) -> Self {
         Self::of(Some(limits), more, args, &[])
     }
@@ -115,6 +119,7 @@ impl World {
         let home = Home::new(&[("t", &provider(&format!("http://{host}"), more))]);
         if let Some(limits) = limits {
             home.write_limits("t", limits);
+            home.write("prices/t", PRICES);
         }
         let token = home.user("ada");
         home.credential("ada", "providers.t.apiKey", KEY);

@@ -138,20 +138,64 @@ fn files_are_judged_each_by_itself() {
     check(&files.state, "a=2 b=5", Some(FileState::Live));
 }
 
+/// A limit `a` for a provider.
+fn limits_of(provider: &str, requests: u32) -> String {
+    limits(requests).replace("requests", &format!("match.provider = [\"{provider}\"]\nrequests"))
+}
+
 #[test]
-fn limits_that_cannot_count_are_errors_of_files_that_serve() {
-    let mut files = directory(&limits(1).replace("requests", "match.provider = [\"dmeo\"]\nrequests"));
+fn a_new_text_that_does_not_fit_what_serves_does_not_serve() {
+    let mut files = directory(&limits_of("demo", 1));
+    let codes = vec![Code::Limit.as_str().to_owned()];
+    write(&mut files, &limits_of("dmeo", 2));
+    check(&files.state, "a=1", Some(FileState::Stale));
+    assert_eq!(files.file("limits.d/team.toml"), (FileState::Stale, codes.clone()));
+    assert_eq!(files.scan(), 0, "the same outcome at each further scan");
+    check(&restarted(&mut files.state).unwrap(), "a=1", Some(FileState::Stale));
+    write(&mut files, &limits_of("demo", 3));
+    check(&files.state, "a=3", Some(FileState::Live));
+    // What comes later takes nothing from the other, whatever its name.
+    for name in ["a-team.toml", "z-team.toml"] {
+        write_in(&files.state, name, &limits(7));
+        files.scan();
+        check(&files.state, "a=3", Some(FileState::Live));
+        assert_eq!(files.file(&format!("limits.d/{name}")), (FileState::Rejected, codes.clone()));
+        assert!(refused(restarted(&mut files.state)).contains("another file has a limit `a`"));
+        // It serves once it fits, with the same text.
+        write(&mut files, &limits(4).replace("\"a\"", "\"b\""));
+        assert_eq!(serving(&files.state).0, "a=7 b=4");
+        assert_eq!(files.file(&format!("limits.d/{name}")), (FileState::Live, vec![]));
+        fs::remove_file(place(&files.state).join(name)).unwrap();
+        write(&mut files, &limits(3));
+        check(&files.state, "a=3", Some(FileState::Live));
+    }
+    // A text that reverts has its old limits, which another new one must not have.
+    write_in(&files.state, "a-team.toml", &limits(7));
+    write(&mut files, &limits_of("dmeo", 2).replace("\"a\"", "\"b\""));
+    check(&files.state, "a=3", Some(FileState::Stale));
+    assert_eq!(files.file("limits.d/a-team.toml"), (FileState::Rejected, codes));
+}
+
+#[test]
+fn nothing_that_changes_beside_it_takes_a_text_out_of_service() {
+    let mut files =
+        Directory::new(&[("demo.toml", &provider("demo", 1)), ("more.toml", &provider("more", 1))]);
+    write(&mut files, &limits_of("more", 1));
+    fs::remove_file(files.dir.join("more.toml")).unwrap();
+    files.scan();
     check(&files.state, "a=1", Some(FileState::Live));
     let codes = vec![Code::Limit.as_str().to_owned()];
     assert_eq!(files.file("limits.d/team.toml"), (FileState::Live, codes.clone()));
     assert!(!files.state.record.current().ok);
-    // Of two with one id, that of the first file counts.
-    write(&mut files, &limits(1));
-    write_in(&files.state, "a-team.toml", &limits(7));
+    check(&restarted(&mut files.state).unwrap(), "a=1", Some(FileState::Live));
+    // A new text has to fit.
+    write(&mut files, &limits_of("more", 2));
+    check(&files.state, "a=1", Some(FileState::Stale));
+    // A provider that is out of service may have what the limit is for: its error is the one to mend.
+    fs::write(files.dir.join("more.toml"), "title = \n").unwrap();
     files.scan();
-    assert_eq!(serving(&files.state).0, "a=7");
+    check(&files.state, "a=2", Some(FileState::Live));
     assert_eq!(files.file("limits.d/team.toml"), (FileState::Live, codes));
-    assert!(restarted(&mut files.state).is_ok());
 }
 
 #[test]
@@ -225,6 +269,7 @@ fn a_start_that_would_limit_nothing_is_refused() {
     check("team.toml", &[b'a', 0xff], "TG001");
     check("team.toml", &vec![b'#'; (1 << 20) + 1], "TG001");
     check("No Name.toml", limits(1).as_bytes(), "TG002");
+    check("team.toml", limits_of("dmeo", 1).as_bytes(), "TG090");
     // Hidden files and those of editors are none.
     write_in(&files.state, ".team.toml", BROKEN);
     write_in(&files.state, "team.toml~", BROKEN);
@@ -232,6 +277,7 @@ fn a_start_that_would_limit_nothing_is_refused() {
     // One good file does not make up for another one.
     write_in(&files.state, "good.toml", &limits(1));
     check("team.toml", BROKEN.as_bytes(), "TG003");
+    check("team.toml", limits(2).as_bytes(), "another file has a limit `a`, too: this one does not count");
     let state = started(config).unwrap();
     assert_eq!(serving(&state).0, "a=1");
 }
