@@ -14,7 +14,7 @@ use crate::{
         take::Take,
         terms::{Balance, Refused},
     },
-    compile::Limit,
+    compile::{Limit, Measure},
 };
 
 /// A call that all of its limits admitted. Dropped without [`settle`](Self::settle), it counts what it reserved.
@@ -113,9 +113,10 @@ fn admit_locked(
         if take.is_concurrent() {
             continue;
         }
-        if is_strict(&take.limit) {
-            entry.room.take(now_ms);
-            is_uncovered |= entry.room.is_used_up();
+        if take.limit.measure == Measure::Requests {
+            // Also while it refuses nothing: it may do so by the next call.
+            entry.room.take(&take.terms, now_ms);
+            is_uncovered |= is_strict(&take.limit) && entry.room.is_used_up();
         }
         report_share(entry, take, before.as_ref(), now_ms);
     }

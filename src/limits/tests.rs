@@ -19,13 +19,18 @@ use crate::{
 
 /// The limits of a file.
 fn limits(text: &str) -> Vec<Arc<Limit>> {
+    served(text).all().to_vec()
+}
+
+/// The limits of a file, as they serve.
+fn served(text: &str) -> compile::Limits {
     let (slot, found) = syntax::parse(&"limits.d/t.toml".into(), text);
     assert!(found.is_empty(), "{found:?}");
     let mut files = Files::default();
     files.limits.insert(FileName::new("t").unwrap(), slot);
     let compiled = compile::compile(&files);
     assert!(compiled.diagnostics.is_empty(), "{:?}", compiled.diagnostics);
-    compile::Limits::new(&compiled.limits).all().to_vec()
+    compile::Limits::new(&compiled.limits)
 }
 
 /// What a call with this key takes of each.
@@ -151,6 +156,74 @@ async fn a_kill_lets_no_call_more_pass_and_a_clean_end_loses_nothing() {
     let ended = LimitStates::default();
     drop(start(&store, &ended).await.unwrap());
     assert_eq!(admitted_after(&ended), 30);
+}
+
+/// Whatever a limit says meanwhile: a call that passes while it refuses is known to the store.
+#[tokio::test]
+async fn no_change_of_a_limit_lets_a_kill_lose_a_call() {
+    const TOTAL: &str = "[[limit]]\nid = \"a\"\nrequests = 160\nwindow = \"total\"\n";
+    let changes = [
+        TOTAL.to_owned(),
+        TOTAL.replace("160", "1600"),
+        TOTAL.replace("160", "16"),
+        format!("{TOTAL}over = \"warn\"\n"),
+        TOTAL.replace("\"total\"", "{ sliding = \"10s\" }"),
+        TOTAL.replace("\"total\"", "{ sliding = \"10m\" }"),
+        TOTAL.replace("\"total\"", "{ every = \"month\" }"),
+    ];
+    for (change, writes) in changes.iter().flat_map(|change| [(change, false), (change, true)]) {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let (states, now) = (LimitStates::default(), now_ms());
+        let (stop, task) = writer(&store, &states).await;
+        let mut sent = 0;
+        for text in [TOTAL, change, TOTAL] {
+            let limits = limits(text);
+            for _ in 0..5 {
+                let admitted = states.admit(takes(&limits, "k", 1), now).unwrap();
+                if let Some(covering) = admitted.covering() {
+                    assert!(covering.wait().await);
+                }
+                sent += 1;
+                if state::is_strict(&limits[0]) {
+                    let known = stored_of(&store, &limits[0], "k", now).await;
+                    assert!(known >= sent, "{known} of {sent} are known, with `{change}` meanwhile");
+                }
+                admitted.settle(|_, _| Some(1), now);
+            }
+            assert!(!writes || states.0.cover.ask().wait().await);
+        }
+        // A clean end leaves nothing of what was stored ahead, whatever the limit says by then.
+        states.admit(takes(&limits(change), "other", 1), now).unwrap().settle(|_, _| Some(1), now);
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(stored_of(&store, &limits(TOTAL)[0], "k", now).await, sent, "with `{change}`");
+    }
+}
+
+/// What is used of an amount, as after a kill.
+async fn stored_of(store: &Store, limit: &Arc<Limit>, key: &str, now: u64) -> i128 {
+    stored(store).await.unwrap().report(limit, key, limit.amount, now).balance.used
+}
+
+/// A user with a small amount of a large limit is not kept out by what is stored ahead.
+#[tokio::test]
+async fn what_is_stored_ahead_is_a_part_of_the_amount_of_the_caller() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let limits = limits("[[limit]]\nid = \"a\"\nrequests = 16000\nwindow = \"total\"\n");
+    for (key, amount, ahead) in [("small", 10, 1), ("middle", 160, 10), ("large", 32_000, 1_000)] {
+        let (states, now) = (LimitStates::default(), now_ms());
+        let (stop, task) = writer(&store, &states).await;
+        let mut takes = takes(&limits, key, 1);
+        takes[0].terms.amount = amount;
+        let admitted = states.admit(takes, now).unwrap();
+        assert!(admitted.covering().unwrap().wait().await);
+        assert_eq!(stored_of(&store, &limits[0], key, now).await, 1 + ahead, "{key}");
+        admitted.settle(|_, _| Some(1), now);
+        stop.cancel();
+        task.await.unwrap();
+    }
 }
 
 #[test]

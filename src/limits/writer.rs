@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LimitStates,
-    cover::ahead,
+    cover::{Ahead, Room},
     state::{Entry, LimitState, is_strict},
 };
 use crate::{
@@ -51,8 +51,8 @@ struct Read {
     state: Arc<LimitState>,
     key: Arc<str>,
     rows: Vec<Row>,
-    /// What is stored ahead of a strict limit, and the end of the window that has it.
-    ahead: Option<(i128, u64)>,
+    /// What is stored ahead of a strict limit.
+    ahead: Option<Ahead>,
 }
 
 /// Loads the counters, and makes the writer of them.
@@ -165,13 +165,13 @@ impl LimitWriter {
         is_written
     }
 
-    /// The next write takes back what is stored ahead of strict limits: no call comes any more.
+    /// The next write takes back what is stored ahead: no call comes any more. A limit that is no longer strict may have some,
+    /// too.
     fn take_back(&self) {
-        for state in
-            self.all.states().iter().filter(|state| state.limit().is_some_and(|limit| is_strict(&limit)))
-        {
+        for state in self.all.states() {
             for mut shard in state.shards() {
-                let keys: Vec<Arc<str>> = shard.entries.keys().cloned().collect();
+                let ahead = shard.entries.iter().filter(|(_, entry)| entry.room.is_ahead());
+                let keys: Vec<Arc<str>> = ahead.map(|(key, _)| Arc::clone(key)).collect();
                 for key in keys {
                     shard.changed(&key);
                 }
@@ -222,15 +222,15 @@ fn read(state: &Arc<LimitState>, index: usize, now_ms: u64, stores_ahead: bool, 
     for key in changed {
         let Some(entry) = shard.entries.get_mut(&key) else { continue };
         entry.is_changed = false;
-        entry.room.read();
         let mut rows: Vec<Row> = entry.counter.rows().collect();
-        let ahead = limit.as_ref().and_then(|limit| store_ahead(limit, &mut rows, now_ms));
+        let ahead = limit.as_ref().and_then(|limit| store_ahead(limit, entry.room, &mut rows, now_ms));
+        entry.room.read(ahead);
         read.push(Read { state: Arc::clone(state), key, rows, ahead });
     }
 }
 
-/// Adds some calls of the near future to what is stored of a strict limit. Returns their number, and the end of their window.
-fn store_ahead(limit: &Limit, rows: &mut Vec<Row>, now_ms: u64) -> Option<(i128, u64)> {
+/// Adds some calls of the near future to what is stored of a strict limit.
+fn store_ahead(limit: &Limit, room: Room, rows: &mut Vec<Row>, now_ms: u64) -> Option<Ahead> {
     let window = limit.window.as_ref()?;
     let present = slot_span(window, now_ms);
     // Slices of a sliding window leave one by one: those of the future are in the next one.
@@ -239,14 +239,12 @@ fn store_ahead(limit: &Limit, rows: &mut Vec<Row>, now_ms: u64) -> Option<(i128,
         Window::Calendar { .. } | Window::Total => present,
     };
     rows.iter().any(|row| row.used > 0).then_some(())?;
-    let ahead = ahead(limit.amount);
+    let (calls, mark) = (room.wanted(), window.mark());
     match rows.iter_mut().find(|row| row.start_ms == span.start_ms) {
-        Some(row) => row.used = row.used.saturating_add(ahead),
-        None => {
-            rows.push(Row { mark: window.mark(), start_ms: span.start_ms, end_ms: span.end_ms, used: ahead });
-        }
+        Some(row) => row.used = row.used.saturating_add(calls),
+        None => rows.push(Row { mark, start_ms: span.start_ms, end_ms: span.end_ms, used: calls }),
     }
-    Some((ahead, span.end_ms.unwrap_or(u64::MAX)))
+    Some(Ahead { calls, until_ms: span.end_ms.unwrap_or(u64::MAX), mark })
 }
 
 impl Read {
@@ -268,9 +266,7 @@ impl Read {
             return;
         }
         let Some(entry) = shard.entries.get_mut(&self.key) else { return };
-        if let Some((ahead, until_ms)) = self.ahead {
-            entry.room.stored(ahead, until_ms);
-        }
+        entry.room.stored(self.ahead);
         if entry.is_idle() {
             shard.entries.remove(&self.key);
         }
