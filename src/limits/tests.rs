@@ -125,6 +125,48 @@ fn a_call_without_a_settlement_counts_what_it_reserved() {
     assert!(states.admit(takes(&limits, "k", 0), 0).is_err());
 }
 
+/// A task that panics while its call runs holds no place any more, and what it reserved counts as used.
+#[tokio::test]
+async fn a_panic_gives_the_place_back() {
+    let text = "[[limit]]\nid = \"a\"\nconcurrent = 1\n[[limit]]\nid = \"b\"\nrequests = 9\nwindow = \"total\"\n\
+                [[limit]]\nid = \"c\"\ntokens = 100\nwindow = \"total\"\n";
+    let (states, limits) = (LimitStates::default(), limits(text));
+    let balances = |states: &LimitStates| -> Vec<(i128, i128)> {
+        let reports = limits.iter().map(|limit| states.report(limit, "k", limit.amount, 0).balance);
+        reports.map(|balance| (balance.used, balance.reserved)).collect()
+    };
+    for round in 1..=3 {
+        let (admitted, running) = (states.admit(takes(&limits, "k", 10), 0).unwrap(), states.clone());
+        let refused = running.admit(takes(&limits, "k", 10), 0).unwrap_err();
+        assert_eq!(refused.limit.id.as_str(), "a");
+        let task = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            let call = admitted;
+            assert!(call.limits().count() == 0, "the panic of this test");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!(balances(&states), [(0, 0), (round, 0), (10 * round, 0)], "round {round}");
+    }
+}
+
+/// A panic beside the counters, with their lock held, takes no limit out of service.
+#[test]
+fn a_panic_with_a_lock_held_stops_no_admission() {
+    let (states, limits) = (LimitStates::default(), limits(PAIR));
+    let running = states.admit(takes(&limits, "k", 1), 0).unwrap();
+    for limit in &limits {
+        let state = states.state(limit);
+        let panics = std::thread::spawn(move || {
+            let _held = state.shard_of("k");
+            panic!("the panic of this test");
+        });
+        assert!(panics.join().is_err());
+    }
+    running.settle(|_, _| Some(1), 0);
+    let again: Vec<_> = (0..4).map(|_| states.admit(takes(&limits, "k", 1), 0)).collect();
+    assert_eq!(again.iter().filter(|one| one.is_ok()).count(), 3);
+}
+
 /// A running writer, and what ends it.
 async fn writer(store: &Store, states: &LimitStates) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let (writer, stop) = (start(store, states).await.unwrap(), CancellationToken::new());
