@@ -57,20 +57,23 @@ impl PriceChange<'_> {
 }
 
 impl LimitStates {
-    /// Corrects the limits of cost. Returns the number of amounts that changed.
+    /// Corrects the limits of cost: all of them, or none. Returns the number of amounts that changed; none if the limits are no
+    /// longer those that serve once all is known, since their windows may be others by then.
     pub async fn correct(
         &self,
         store: &Store,
-        limits: &Limits,
+        (limits, are_current): (&Limits, impl Fn() -> bool),
         change: PriceChange<'_>,
         now_ms: u64,
-    ) -> Result<usize, StoreError> {
-        let mut corrected = 0;
+    ) -> Result<Option<usize>, StoreError> {
+        let mut all = Vec::new();
         for limit in limits.all().iter().filter(|limit| is_corrected(limit)) {
-            let costs = costs(store, limit, change, now_ms).await?;
-            corrected += self.apply(limit, &costs, now_ms);
+            all.push((limit, costs(store, limit, change, now_ms).await?));
         }
-        Ok(corrected)
+        if !are_current() {
+            return Ok(None);
+        }
+        Ok(Some(all.iter().map(|(limit, costs)| self.apply(limit, costs, now_ms)).sum()))
     }
 
     fn apply(&self, limit: &Arc<Limit>, costs: &HashMap<String, Costs>, now_ms: u64) -> usize {

@@ -13,7 +13,7 @@ use crate::{
     clock::now_ms,
     compile::{self, Files},
     name::FileName,
-    store::Store,
+    store::{Store, UsageBatch, UsageKey, UsageSums},
     syntax::{self, Per},
 };
 
@@ -266,6 +266,51 @@ async fn what_is_stored_ahead_is_a_part_of_the_amount_of_the_caller() {
         stop.cancel();
         task.await.unwrap();
     }
+}
+
+/// The prices of a file in which a million tokens of the model `m` cost so many dollars.
+fn prices(dollars: u64) -> compile::Prices {
+    let text = format!(
+        "title = \"V\"\ncurrency = \"USD\"\n[[price]]\nmodel = [\"m\"]\ninput = {dollars}\noutput = 0\n"
+    );
+    let (slot, found) = syntax::parse(&"prices/v.toml".into(), &text);
+    assert!(found.is_empty(), "{found:?}");
+    let mut files = Files::default();
+    files.prices.insert(FileName::new("v").unwrap(), slot);
+    compile::Prices::new(compile::compile(&files).prices)
+}
+
+/// A corrected price corrects all limits of cost once, or none if other limits serve by then: they may have other windows.
+#[tokio::test]
+async fn a_corrected_price_corrects_the_limits_that_serve() {
+    const USD: i128 = 1_000_000_000_000;
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let text = "[[limit]]\nid = \"a\"\ncost = \"90 USD\"\nno_price = \"free\"\nwindow = \"total\"\n\
+                [[limit]]\nid = \"b\"\nper = \"all\"\ncost = \"90 USD\"\nno_price = \"free\"\nwindow = { every = \"month\" }\n\
+                [[limit]]\nid = \"c\"\ncost = \"90 USD\"\nno_price = \"free\"\nwindow = { sliding = \"1h\" }\n";
+    let (all, states, now) = (limits(text), LimitStates::default(), now_ms());
+    let mut calls = takes(&all, "u", 2 * USD);
+    calls[1].key = "".into();
+    states.admit(calls, now).unwrap().settle(|_, _| Some(2 * USD), now);
+    let mut counters = crate::usage::Counters::ZERO;
+    counters.set(crate::usage::Counter::Input, 2_000_000);
+    let key = UsageKey { user: "u".into(), model: "m".into(), provider: "v".into(), ..UsageKey::default() };
+    let hours = vec![(now / 3_600_000, key, UsageSums { requests: 1, counters, ..UsageSums::default() })];
+    let batch = UsageBatch { number: 1, hours, exchanges: Vec::new() };
+    assert!(store.add_usage("w", &batch, now).await.unwrap());
+    let used = || {
+        let keys = ["u", "", "u"];
+        let reports = all.iter().zip(keys).map(|(limit, key)| states.report(limit, key, limit.amount, now));
+        reports.map(|report| report.balance.used / USD).collect::<Vec<_>>()
+    };
+    let (old, new) = (prices(1), prices(3));
+    let change = PriceChange { old: &old, new: &new };
+    let served = served(text);
+    let corrected = states.correct(&store, (&served, || false), change, now).await.unwrap();
+    assert_eq!((corrected, used()), (None, vec![2, 2, 2]));
+    let corrected = states.correct(&store, (&served, || true), change, now).await.unwrap();
+    assert_eq!((corrected, used()), (Some(2), vec![6, 6, 2]));
 }
 
 #[test]

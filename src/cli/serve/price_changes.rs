@@ -33,9 +33,12 @@ pub(super) async fn watch(live: Arc<Live>, store: Store, states: LimitStates, st
         if Arc::ptr_eq(&counted, &table.prices) || change.is_none() {
             continue;
         }
-        match states.correct(&store, &table.limits, change, now_ms()).await {
-            Ok(0) => {}
-            Ok(amounts) => tracing::info!(amounts, "prices changed: limits of cost were corrected"),
+        let are_current = || Arc::ptr_eq(&table, &live.snapshot());
+        match states.correct(&store, (&table.limits, are_current), change, now_ms()).await {
+            // The next poll has the limits of then.
+            Ok(None) => continue,
+            Ok(Some(0)) => {}
+            Ok(Some(amounts)) => tracing::info!(amounts, "prices changed: limits of cost were corrected"),
             // The next poll tries again.
             Err(error) => {
                 tracing::warn!(%error, "prices changed, and limits of cost cannot be corrected now");
