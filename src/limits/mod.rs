@@ -82,10 +82,10 @@ impl LimitStates {
         read(&self.0.learned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds estimates to the usage of an ended call, and learns from it.
+    /// Adds estimates to the usage of an ended call, and learns from it. `body_bytes`: the size of the request's body.
     pub fn learn(&self, provider: &str, usage: &mut Usage, body_bytes: u64) {
         let mut learned = self.0.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.estimate(provider, usage);
+        learned.estimate(provider, usage, body_bytes);
         learned.learn(provider, usage, body_bytes);
     }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    access_record::Sides,
     call_limits::take,
     clock::now_ms,
     compile::{self, Files},
@@ -311,6 +312,37 @@ async fn a_corrected_price_corrects_the_limits_that_serve() {
     assert_eq!((corrected, used()), (None, vec![2, 2, 2]));
     let corrected = states.correct(&store, (&served, || true), change, now).await.unwrap();
     assert_eq!((corrected, used()), (Some(2), vec![6, 6, 2]));
+}
+
+/// What is not counted is estimated by what reservations learned: of the whole body, and by the model of the request. The answer may
+/// name another one.
+#[test]
+fn estimates_are_by_the_bodies_and_models_of_requests() {
+    let states = LimitStates::default();
+    let call = |input: u64, output: u64| {
+        let mut usage = Usage {
+            request_model: Some("m".into()),
+            model: Some("m-2026-01-01".into()),
+            // The body has other text besides.
+            prompt_bytes: 100,
+            answer_bytes: 60,
+            ..Usage::default()
+        };
+        usage.counters.set(crate::usage::Counter::Input, input);
+        usage.counters.set(crate::usage::Counter::Output, output);
+        usage
+    };
+    for _ in 0..1_000 {
+        states.learn("v", &mut call(200, 30), 400);
+    }
+    // The size of a body with an image says little of its tokens: only its text counts.
+    for (prompt_has_other, prompt) in [(false, 200), (true, 50)] {
+        let to_estimate = Sides { prompt: true, answer: true };
+        let mut cut = Usage { to_estimate, prompt_has_other, ..call(0, 0) };
+        states.learn("v", &mut cut, 400);
+        assert_eq!((cut.counters.prompt_tokens(), cut.counters.tokens()), (prompt, prompt + 30));
+        assert_eq!(cut.prompt_bytes, 100);
+    }
 }
 
 #[test]

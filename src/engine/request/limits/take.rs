@@ -294,12 +294,12 @@ pub fn used(
 }
 
 impl Learned {
-    /// Adds estimates to the usage of a call whose answer carries no counts.
-    pub fn estimate(&self, provider: &str, usage: &mut Usage) {
-        self.ratios.estimate(provider, usage);
+    /// Adds estimates to the usage of a call whose answer carries no counts. `body_bytes`: the size of the request's body.
+    pub fn estimate(&self, provider: &str, usage: &mut Usage, body_bytes: u64) {
+        self.ratios.estimate_by_body(provider, usage, body_bytes);
     }
 
-    /// Learns from an ended call. `body_bytes`: the size of the request's body.
+    /// Learns from an ended call.
     pub fn learn(&mut self, provider: &str, usage: &Usage, body_bytes: u64) {
         let [_, answer] = Ratios::text(usage);
         let is_counted = usage.not_counted.is_none() && !usage.failed && usage.estimated.is_zero();

@@ -129,26 +129,30 @@ impl Ratios {
 
     /// Adds estimates to the counters of sides that need them. A second call changes nothing.
     pub fn estimate(&self, provider: &str, usage: &mut Usage) {
-        if usage.to_estimate == Sides::default() {
-            return;
+        if usage.to_estimate != Sides::default() {
+            let learned = self.of(provider, usage.charged_model());
+            learned.estimate(usage, usage.prompt_bytes);
         }
-        let model = usage.charged_model();
-        let learned = self.providers.get(provider).and_then(|models| models.get(model));
-        let learned = learned.copied().unwrap_or_default();
-        if usage.to_estimate.prompt {
-            let tokens = learned.prompt.tokens(usage.prompt_bytes);
-            raise(usage, Counter::Input, Counter::is_prompt, tokens);
+    }
+
+    /// The same by ratios that were learned of whole bodies, by the models of requests. `body_bytes`: the size of the request's
+    /// body. That of one with images says little of its tokens.
+    pub fn estimate_by_body(&self, provider: &str, usage: &mut Usage, body_bytes: u64) {
+        if usage.to_estimate != Sides::default() {
+            let model = usage.request_model.as_deref().filter(|model| !model.is_empty());
+            let learned = self.of(provider, model.unwrap_or_else(|| usage.charged_model()));
+            let prompt_bytes = if usage.prompt_has_other { 0 } else { body_bytes };
+            learned.estimate(usage, prompt_bytes.max(usage.prompt_bytes));
         }
-        if usage.to_estimate.answer {
-            let tokens = learned.answer.tokens(usage.answer_bytes);
-            raise(usage, Counter::Output, is_answer, tokens);
-        }
+    }
+
+    fn of(&self, provider: &str, model: &str) -> Learned {
+        self.providers.get(provider).and_then(|models| models.get(model)).copied().unwrap_or_default()
     }
 
     /// The tokens of a prompt of so many bytes.
     pub fn prompt_tokens(&self, provider: &str, model: &str, bytes: u64) -> u64 {
-        let learned = self.providers.get(provider).and_then(|models| models.get(model));
-        learned.copied().unwrap_or_default().prompt.tokens(bytes)
+        self.of(provider, model).prompt.tokens(bytes)
     }
 
     /// The number of models that something is known of.
@@ -190,6 +194,17 @@ impl Ratios {
             }
         }
         self.models -= 1;
+    }
+}
+
+impl Learned {
+    fn estimate(&self, usage: &mut Usage, prompt_bytes: u64) {
+        if usage.to_estimate.prompt {
+            raise(usage, Counter::Input, Counter::is_prompt, self.prompt.tokens(prompt_bytes));
+        }
+        if usage.to_estimate.answer {
+            raise(usage, Counter::Output, is_answer, self.answer.tokens(usage.answer_bytes));
+        }
     }
 }
 
