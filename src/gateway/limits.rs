@@ -178,7 +178,7 @@ impl Limiting<'_> {
             let reckoning = Reckoning { prices: &table.prices, day, learned };
             self.selected.takes(&self.facts, &body, reckoning, extra)
         };
-        let takes = if self.selected.needs_size() {
+        let mut takes = if self.selected.needs_size() {
             states.with_learned(takes)
         } else {
             // Nothing learned is asked for: no lock is taken.
@@ -186,6 +186,13 @@ impl Limiting<'_> {
         }?;
         if takes.is_empty() {
             return Ok(());
+        }
+        let served = worker.live.snapshot();
+        if !Arc::ptr_eq(&served, table) {
+            // The body took its time, and the files were reloaded meanwhile.
+            for take in &mut takes {
+                take.move_to_window_of(&served.limits);
+            }
         }
         let admitted = states.admit(takes, now).map_err(|refusal| {
             let Refusal { limit, refused, asked, amount } = &*refusal;

@@ -15,7 +15,7 @@ use crate::{
         usage::{Counter, Counters},
     },
     language::{
-        compile::{CallFacts, Limit, Measure, Price, Prices},
+        compile::{CallFacts, Limit, Limits, Measure, Price, Prices},
         syntax::{NoPriceValue, OverValue, Per, ReserveValue},
     },
     request::{
@@ -41,6 +41,16 @@ impl Take {
     /// True if it is a place among running calls.
     pub fn is_concurrent(&self) -> bool {
         self.limit.measure == Measure::Concurrent
+    }
+
+    /// Takes the call in the window that the limits of now have, which may be others than those that it was judged by: a window of
+    /// before would bring that one back for all calls.
+    pub fn move_to_window_of(&mut self, limits: &Limits) {
+        let present = limits.get(self.limit.id.as_str());
+        let present = present.filter(|limit| limit.counter_id == self.limit.counter_id);
+        if let Some(window) = present.and_then(|limit| limit.window.as_ref()) {
+            self.terms.window.clone_from(window);
+        }
     }
 }
 
