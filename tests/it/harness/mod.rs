@@ -30,6 +30,6 @@ pub use manager::Manager;
 pub use name_server::NameServer;
 pub use site::{Site, answered, eventually, pause, save};
 pub use upstream::{Next, Upstream};
-pub use vendor::Vendor;
+pub use vendor::{Bill, Vendor};
 pub use wire::{Broken, Framing, LIMIT, Message, Wire};
 pub use world::{KEY, PROVIDER, World, provider, provider_with_login};

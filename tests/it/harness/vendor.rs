@@ -1,8 +1,10 @@
 //! An upstream that answers by itself as a vendor of models does, and keeps its own sums of what it would bill. A request says
-//! what it costs: `p` tokens of its prompt, and `out` of its answer.
+//! what it costs, `p` tokens of its prompt and `out` of its answer, and how it ends (`end`): the vendor may break the stream off after
+//! `k` tokens, wait after them until the client leaves, or not answer until it does. A token of an answer is four letters.
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,7 +14,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::wire::{Message, Wire};
+use super::{
+    exchange::chunk,
+    wire::{Message, Wire},
+};
 
 /// A server that answers by itself.
 pub struct Vendor {
@@ -20,12 +25,23 @@ pub struct Vendor {
     seen: Arc<Seen>,
 }
 
+/// What a caller used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// Whole requests.
+    pub requests: u64,
+    /// Tokens of prompts.
+    pub prompt: u64,
+    /// Tokens of answers.
+    pub output: u64,
+}
+
 /// What came so far.
 #[derive(Default)]
 struct Seen {
     whole: AtomicUsize,
-    /// Tokens, by the header `x-caller`.
-    tokens: Mutex<BTreeMap<String, u64>>,
+    /// By the header `x-caller`.
+    bills: Mutex<BTreeMap<String, Bill>>,
 }
 
 impl Vendor {
@@ -43,8 +59,7 @@ impl Vendor {
                 wire.socket().set_read_timeout(None).expect("a socket takes no timeout");
                 std::thread::spawn(move || {
                     while let Ok(request) = wire.request() {
-                        seen.whole.fetch_add(1, Ordering::SeqCst);
-                        if wire.try_send(&seen.answer(&request)).is_err() {
+                        if seen.serve(&mut wire, &request).is_err() {
                             return;
                         }
                     }
@@ -70,34 +85,74 @@ impl Vendor {
         self.seen.whole.load(Ordering::SeqCst)
     }
 
-    /// The tokens that a caller used.
-    pub fn tokens(&self, caller: &str) -> u64 {
-        self.seen.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(caller).copied().unwrap_or(0)
+    /// What a caller used.
+    pub fn bill(&self, caller: &str) -> Bill {
+        self.seen
+            .bills
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(caller)
+            .copied()
+            .unwrap_or_default()
     }
 }
 
 impl Seen {
-    fn answer(&self, request: &Message) -> Vec<u8> {
-        if request.head.start.contains("/probe") {
-            return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec();
-        }
+    /// Bills a request, and then answers it. An error ends the connection.
+    fn serve(&self, wire: &mut Wire, request: &Message) -> io::Result<()> {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let (prompt, output) = (body["p"].as_u64().unwrap_or(0), body["out"].as_u64().unwrap_or(0));
-        let caller = request.head.get("x-caller").unwrap_or_default();
-        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner).entry(caller.into()).or_default() +=
-            prompt + output;
+        let number = |key: &str| body[key].as_u64().unwrap_or(0);
+        let is_probe = request.head.start.contains("/probe");
+        let (prompt, whole, part) =
+            if is_probe { (0, 0, 0) } else { (number("p"), number("out"), number("k")) };
+        let end = body["end"].as_str().unwrap_or_default();
+        let output = if matches!(end, "cut" | "left") { part } else { whole };
+        self.whole.fetch_add(1, Ordering::SeqCst);
+        {
+            let caller = request.head.get("x-caller").unwrap_or_default();
+            let mut bills = self.bills.lock().unwrap_or_else(PoisonError::into_inner);
+            let bill = bills.entry(caller.into()).or_default();
+            *bill = Bill {
+                requests: bill.requests + 1,
+                prompt: bill.prompt + prompt,
+                output: bill.output + output,
+            };
+        }
+        if is_probe {
+            return wire.try_send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+        let text = "word".repeat(usize::try_from(output).expect("a short answer"));
+        let word = json!({ "model": body["model"], "choices": [{ "delta": { "content": text } }] });
         let usage = json!({ "prompt_tokens": prompt, "completion_tokens": output });
-        let (kind, text) = if body["stream"] == true {
-            let word = json!({ "model": body["model"], "choices": [{ "delta": { "content": "hi" } }] });
-            let last = json!({ "model": body["model"], "choices": [], "usage": usage });
-            ("text/event-stream", format!("data: {word}\n\ndata: {last}\n\ndata: [DONE]\n\n"))
-        } else {
-            let choices = json!([{ "message": { "content": "hi" }, "finish_reason": "stop" }]);
-            let answer = json!({ "id": "c", "model": body["model"], "choices": choices, "usage": usage });
-            ("application/json", answer.to_string())
-        };
-        let length = text.len();
-        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{text}")
-            .into_bytes()
+        match end {
+            "mute" => {}
+            "cut" | "left" => {
+                wire.try_send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+                wire.try_send(&chunk(format!("data: {word}\n\n").as_bytes()))?;
+            }
+            _ if body["stream"] == true => {
+                let last = json!({ "model": body["model"], "choices": [], "usage": usage });
+                return answer(
+                    wire,
+                    "text/event-stream",
+                    &format!("data: {word}\n\ndata: {last}\n\ndata: [DONE]\n\n"),
+                );
+            }
+            _ => {
+                let choices = json!([{ "message": { "content": text }, "finish_reason": "stop" }]);
+                let whole = json!({ "id": "c", "model": body["model"], "choices": choices, "usage": usage });
+                return answer(wire, "application/json", &whole.to_string());
+            }
+        }
+        if end != "cut" {
+            wire.rest();
+        }
+        Err(io::ErrorKind::BrokenPipe.into())
     }
+}
+
+fn answer(wire: &mut Wire, kind: &str, text: &str) -> io::Result<()> {
+    let length = text.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+    wire.try_send(format!("{head}{text}").as_bytes())
 }
