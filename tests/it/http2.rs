@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::harness::{
-    Broken, Exchange, Http2, KEY, Message, Wire, World, eventually,
+    Broken, Exchange, Home, Http2, KEY, Message, Vendor, Wire, World, eventually,
     http2::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Seen,
         WINDOW_UPDATE, block, frame, opening,
     },
-    pause,
+    over_socket, pause,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -136,6 +137,106 @@ fn a_cancelled_request_is_cancelled_upstream() {
     drop((answering, client));
     wire.ends();
     eventually("the records", || world.gateway.logged("client_left").len() == 3);
+}
+
+/// Of streams of one connection that all come at once, as many pass as a limit admits.
+#[test]
+fn of_many_streams_exactly_fifty_pass() {
+    const STREAMS: usize = 300;
+    let vendor = Vendor::start();
+    let home = Home::new(&[("v", &vendor.provider())]);
+    home.write_limits("t", "[[limit]]\nid = \"n\"\nrequests = 50\nwindow = { sliding = \"60s\" }\n");
+    let bearer = format!("Bearer {}", home.user("ada"));
+    let gateway = home.serve(&["--workers", "4", "--limit-headers"]);
+    let mut client = Http2::connect(gateway.address);
+    let headers = [("authorization", &*bearer)];
+    let answering: Vec<_> = (0..STREAMS).map(|_| client.send("GET /v/get", &headers, b"")).collect();
+    let mut passed = 0;
+    for answering in answering {
+        let answer = client.head(answering);
+        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
+        if answer.status == 200 {
+            let limit = header("tollgate-limit").unwrap();
+            assert!(limit.starts_with("n; measure=requests; left="), "{limit}");
+            passed += 1;
+            continue;
+        }
+        // The refusal has the headers that it has with HTTP/1.1, and none of a connection.
+        let wait: u64 = header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=61).contains(&wait), "{wait}");
+        assert_eq!(header("x-should-retry"), (wait > 60).then_some("false"));
+        let proxy = header("proxy-status");
+        assert_eq!(proxy, Some("tollgate; error=http_request_denied; details=\"limit_exceeded\""));
+        assert_eq!((answer.status, header("tollgate-limit")), (429, Some("n")));
+        for name in ["connection", "keep-alive", "transfer-encoding"] {
+            assert!(!answer.headers.contains_key(name), "{name}");
+        }
+        let body: Value = serde_json::from_slice(&client.rest(answer).0).unwrap();
+        assert_eq!(body["error"]["code"], "limit_exceeded", "{body}");
+    }
+    assert_eq!((passed, vendor.requests()), (50, 50));
+}
+
+/// A stream that is reset gives its place back, and the others of the connection keep theirs.
+#[test]
+fn a_reset_stream_gives_its_place_back() {
+    let limit = "[[limit]]\nid = \"two\"\nconcurrent = 2\n";
+    let mut world = World::limited(limit, "", &[]);
+    let data = world.home.data();
+    let runs = |number: u64| {
+        eventually("the number of calls that run", || {
+            over_socket(&data, "GET /admin/limits?id=two&user=ada").1["limits"][0]["running"] == number
+        });
+    };
+    let (mut client, bearer) = client(&world);
+    let headers = [("authorization", &*bearer)];
+    let staying = client.send("GET /t/get", &headers, b"");
+    let (_, mut stays) = world.upstream.request();
+    for reset in ["before the answer", "in the answer", "in the body"] {
+        let (answering, pieces) = if reset == "in the body" {
+            let (answering, pieces) = client.begin("POST /t/post", &headers);
+            pieces.send("a piece".into()).unwrap();
+            (answering, Some(pieces))
+        } else {
+            (client.send("GET /t/get", &headers, b""), None)
+        };
+        let mut wire = world.upstream.next();
+        wire.head().unwrap();
+        runs(2);
+        let third = client.send("GET /t/get", &headers, b"");
+        let refused = client.head(third);
+        let limit = refused.headers.get("tollgate-limit").map(|value| value.to_str().unwrap());
+        assert_eq!(
+            (refused.status, limit, &refused.headers["retry-after"]),
+            (429, Some("two"), &"1".parse().unwrap())
+        );
+        if reset == "in the answer" {
+            wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+            let mut answer = client.head(answering);
+            assert_eq!(client.piece(&mut answer).unwrap().unwrap(), "a");
+            drop(answer);
+        } else {
+            drop(answering);
+        }
+        drop(pieces);
+        wire.rest();
+        runs(1);
+        let next = client.send("GET /t/get", &headers, b"");
+        serve(&mut world, OK);
+        assert_eq!(client.answer(next), (200, b"ok".to_vec()), "{reset}");
+        runs(1);
+    }
+    stays.send(OK);
+    world.upstream.keep(stays);
+    assert_eq!(client.answer(staying), (200, b"ok".to_vec()));
+    runs(0);
+    // A connection that ends gives back the places of all of its streams.
+    let streams: Vec<_> = (0..2).map(|_| client.send("GET /t/get", &headers, b"")).collect();
+    let wires: Vec<_> = (0..2).map(|_| world.upstream.request().1).collect();
+    runs(2);
+    drop((streams, client));
+    runs(0);
+    drop(wires);
 }
 
 #[test]
