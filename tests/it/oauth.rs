@@ -17,7 +17,7 @@ use tollgate::clock::now_ms;
 use crate::failing_disk::Lock;
 use crate::harness::{
     Answer, Api, DiskFault, Exchange, Fault, FaultyDisk, Framing, Gateway, Home, LIMIT, Message, Next,
-    Upstream, Wire, World, provider_with_login,
+    Upstream, Wire, World, eventually, over_socket, provider_with_login,
 };
 
 const EXPIRED: Fault<'_> =
@@ -60,10 +60,22 @@ impl Play {
 
     /// With more keys of the endpoint `post`.
     fn with_more(seconds: i64, more: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::of(None, seconds, more, args, env)
+    }
+
+    /// With a login that seems to be valid, a file of limits, and more keys of the endpoint `post`.
+    fn limited(limits: &str, more: &str) -> Self {
+        Self::of(Some(limits), 3600, more, &[], &[])
+    }
+
+    fn of(limits: Option<&str>, seconds: i64, more: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let (upstream, auth) = (Upstream::plain(), Upstream::plain());
         let host = upstream.address().to_string();
         let file = file(&format!("http://{host}"), &format!("http://{}", auth.address())) + more;
         let home = Home::new(&[("t", &file)]);
+        if let Some(limits) = limits {
+            home.write_limits("t", limits);
+        }
         let token = home.user("ada");
         store(&home, "a1", "r1", seconds);
         let gateway = home.serve_with(args, env);
@@ -652,44 +664,142 @@ fn a_401_causes_one_refresh_and_one_retry() {
     }
 }
 
+const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A client that has sent the handshake of a WebSocket.
+fn handshakes(play: &Play) -> Wire {
+    let mut client = play.world.client();
+    client.send(format!(
+        "GET /t/live HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        play.world.token
+    ));
+    client
+}
+
+/// The next handshake at the upstream, with this access token.
+fn handshake(play: &mut Play, access: &str) -> Wire {
+    let (request, wire) = play.world.upstream.request();
+    assert_eq!(request.head.start, "GET /live HTTP/1.1");
+    assert_eq!(request.head.get("authorization"), Some(&*format!("Bearer {access}")));
+    assert_eq!(request.head.get("upgrade"), Some("websocket"));
+    wire
+}
+
 /// The client of a WebSocket sees the answer to the second handshake alone.
 #[test]
 fn a_401_to_a_handshake_causes_one_refresh_and_one_retry() {
     let more = "[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n";
-    let handshakes = |play: &Play| {
-        let mut client = play.world.client();
-        client.send(format!(
-            "GET /t/live HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            play.world.token
-        ));
-        client
-    };
-    let asked = |play: &mut Play, access: &str| {
-        let (request, wire) = play.world.upstream.request();
-        assert_eq!(request.head.start, "GET /live HTTP/1.1");
-        assert_eq!(request.head.get("authorization"), Some(&*format!("Bearer {access}")));
-        assert_eq!(request.head.get("upgrade"), Some("websocket"));
-        wire
-    };
     let mut play = Play::with_more(3600, more, &[], &[]);
     let mut client = handshakes(&play);
-    asked(&mut play, "a1").send(Answer::new(NO).body("expired").bytes());
+    handshake(&mut play, "a1").send(Answer::new(NO).body("expired").bytes());
     play.call("r1").send(granted("a2", "r2", 3600));
-    let mut upstream = asked(&mut play, "a2");
-    upstream.send(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-    );
+    let mut upstream = handshake(&mut play, "a2");
+    upstream.send(SWITCHING);
     assert_eq!(client.head().unwrap().status(), 101);
     upstream.send(b"\x82\x02ab");
     assert_eq!(client.bytes(4).unwrap(), b"\x82\x02ab");
     // The token is new: it is not refreshed again, and the client gets the answer.
     let mut client = handshakes(&play);
-    asked(&mut play, "a2").send(Answer::new(NO).body("not either").bytes());
+    handshake(&mut play, "a2").send(Answer::new(NO).body("not either").bytes());
     let refused = client.answer().unwrap();
     assert_eq!((refused.head.status(), &*refused.body), (401, &b"not either"[..]));
     play.auth.saw_nothing();
+}
+
+/// Of requests, of tokens, and of requests at a time.
+const LIMITS: &str = "[[limit]]\nid = \"n\"\nrequests = 100\nwindow = \"total\"\n\
+                      [[limit]]\nid = \"one\"\nconcurrent = 1\n\
+                      [[limit]]\nid = \"t\"\ntokens = 10000\nwindow = \"total\"\n";
+
+impl Play {
+    /// The requests that are used or reserved, those that run, the tokens that are used, and whether some are reserved.
+    fn counted(&self) -> (i64, i64, i64, bool) {
+        let report = over_socket(&self.world.home.data(), "GET /admin/limits?user=ada").1;
+        let of = |id: &str, key: &str| {
+            let all = report["limits"].as_array().unwrap();
+            let one = all.iter().find(|one| one["id"] == id).map(|one| one[key].clone()).unwrap_or_default();
+            one.as_i64().or_else(|| one.as_str()?.parse().ok()).unwrap_or(0)
+        };
+        (100 - of("n", "left"), of("one", "running"), of("t", "used"), of("t", "reserved") > 0)
+    }
+
+    /// The call holds its place, is one request, and has used no token so far.
+    fn is_held(&mut self, reserves: bool, when: &str) {
+        assert_eq!(self.counted(), (1, 1, 0, reserves), "{when}");
+        let refused = self.client(&self.get("")).answer().unwrap();
+        assert_eq!((refused.head.status(), refused.head.get("tollgate-limit")), (429, Some("one")), "{when}");
+        self.world.upstream.saw_nothing();
+    }
+
+    /// The call has ended, and used so many tokens.
+    fn has_ended(&self, tokens: i64, case: &str) {
+        eventually(case, || self.counted() == (1, 0, tokens, false));
+    }
+}
+
+/// A request that is sent once more after a 401 is one request, uses what its last answer says, and holds its place throughout.
+#[test]
+fn a_request_that_is_sent_twice_counts_once() {
+    const BODY: &str = r#"{"model":"m","max_tokens":50}"#;
+    const USAGE: &str = r#"{"model":"m","usage":{"prompt_tokens":10,"completion_tokens":7}}"#;
+    let json =
+        |status: &str, body: &str| Answer::new(status).header("Content-Type", "application/json").body(body);
+    let stream = Answer::new("200 OK").header("Content-Type", "text/event-stream");
+    let stream = stream.chunked(format!("data: {{\"model\":\"m\",\"choices\":[]}}\n\ndata: {USAGE}\n\n"));
+    // The answer to the second request, none if there is no second one; the status, and the tokens that are used.
+    let cases: [(&str, Option<Answer>, u16, i64); 5] = [
+        ("an answer", Some(json("200 OK", USAGE)), 200, 17),
+        ("a stream", Some(stream), 200, 17),
+        ("another 401", Some(json(NO, "{}")), 401, 0),
+        ("an error", Some(json("529 Overloaded", "{}")), 529, 0),
+        ("no new token", None, 401, 0),
+    ];
+    for (case, second, status, tokens) in cases {
+        let mut play = Play::limited(LIMITS, "api = \"chat-completions\"\n");
+        let exchange = |play: &Play, access: &str| {
+            play.with_credential(Exchange::post(BODY), &format!("Bearer {access}"))
+        };
+        let first = exchange(&play, "a1").answer(json(NO, "{}"));
+        let mut client = play.client(&first);
+        play.world.serve(&first);
+        let mut call = play.call("r1");
+        play.is_held(true, &format!("before {case}: while the login is refreshed"));
+        if let Some(second) = second {
+            call.send(granted("a2", "r2", 3600));
+            let (request, mut wire) = play.world.upstream.request();
+            exchange(&play, "a2").check(&play.world.host, &request);
+            play.is_held(true, &format!("before {case}"));
+            wire.send(second.bytes());
+            play.world.upstream.keep(wire);
+        } else {
+            call.send(answer("500 No", ""));
+        }
+        assert_eq!(client.answer().unwrap().head.status(), status, "{case}");
+        play.has_ended(tokens, case);
+    }
+}
+
+/// The same with the handshake of a WebSocket, which holds its place until its end.
+#[test]
+fn a_handshake_that_is_sent_twice_counts_once() {
+    let more = "[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n";
+    let mut play = Play::limited(LIMITS, more);
+    let mut client = handshakes(&play);
+    handshake(&mut play, "a1").send(Answer::new(NO).body("expired").bytes());
+    let mut call = play.call("r1");
+    play.is_held(false, "while the login is refreshed");
+    call.send(granted("a2", "r2", 3600));
+    let mut upstream = handshake(&mut play, "a2");
+    play.is_held(false, "before the second answer");
+    upstream.send(SWITCHING);
+    assert_eq!(client.head().unwrap().status(), 101);
+    play.is_held(false, "while it runs");
+    upstream.send(b"\x88\x02\x03\xe8");
+    assert_eq!(client.bytes(4).unwrap(), b"\x88\x02\x03\xe8");
+    drop((client, upstream));
+    play.has_ended(0, "a WebSocket");
 }
 
 /// The body that is sent once more is the changed one, and its answer is filtered too.
