@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Exchange, Framing, LIMIT, Message, Next, Wire, World, chunk, over_socket, pause, save,
+    Answer, Exchange, Framing, LIMIT, Message, Next, Wire, World, chunk, eventually, over_socket, pause, save,
 };
 
 const ENDPOINTS: &str = r#"
@@ -165,32 +165,129 @@ fn a_body_that_breaks_off_gives_the_place_back() {
     }
 }
 
+/// The handshake of a WebSocket.
+fn handshake(world: &World) -> String {
+    format!(
+        "GET /t/live HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        world.token
+    )
+}
+
+/// A WebSocket that is open. Returns both ends.
+fn opened(world: &mut World) -> (Wire, Wire) {
+    let mut client = world.client();
+    client.send(handshake(world));
+    let (_, mut upstream) = world.upstream.request();
+    upstream.send(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    );
+    assert_eq!(client.head().unwrap().status(), 101);
+    (client, upstream)
+}
+
+/// Frames of a client and of an upstream: a text, and a close.
+const SAYS: &[u8] = b"\x81\x85\0\0\0\0hello";
+const ANSWERS: &[u8] = b"\x81\x02hi";
+const LEAVES: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+const ENDS_IT: &[u8] = b"\x88\x02\x03\xe8";
+
+/// The frame arrives unchanged.
+fn passes(from: &mut Wire, to: &mut Wire, frame: &[u8]) {
+    from.send(frame);
+    assert_eq!(to.bytes(frame.len()).unwrap(), frame);
+}
+
+/// The ends of WebSockets over which a text of each side has passed, and the bytes that pass at the end.
+const CLOSES: &[(&str, usize, End)] = &[
+    ("a close of the client", LEAVES.len() + ENDS_IT.len(), |mut client, mut upstream| {
+        passes(&mut client, &mut upstream, LEAVES);
+        passes(&mut upstream, &mut client, ENDS_IT);
+        client.ends();
+    }),
+    ("a close of the upstream", LEAVES.len() + ENDS_IT.len(), |mut client, mut upstream| {
+        passes(&mut upstream, &mut client, ENDS_IT);
+        passes(&mut client, &mut upstream, LEAVES);
+        client.ends();
+    }),
+    ("a client that is gone", 0, |client, mut upstream| {
+        client.reset();
+        upstream.rest();
+    }),
+    ("an upstream that is gone", 0, |mut client, upstream| {
+        upstream.reset();
+        client.rest();
+    }),
+    ("a client that is gone within a frame", 3, |mut client, mut upstream| {
+        passes(&mut client, &mut upstream, &SAYS[..3]);
+        client.reset();
+        upstream.rest();
+    }),
+];
+
+/// Its bytes and its request, at the endpoint of WebSockets.
+const OF_WEBSOCKETS: &str = "[[limit]]\nid = \"b\"\nbytes = 1000\nmatch = { endpoint = [\"live\"] }\nwindow = \"total\"\n\
+                             [[limit]]\nid = \"n\"\nrequests = 100\nmatch = { endpoint = [\"live\"] }\nwindow = \"total\"\n";
+
+/// What is used of the bytes and of the requests of WebSockets, and the calls that run.
+fn of_websockets(world: &World) -> [i64; 3] {
+    let report = over_socket(&world.home.data(), "GET /admin/limits?user=ada").1;
+    let of = |id: &str, key: &str| {
+        let all = report["limits"].as_array().unwrap();
+        let one = all.iter().find(|one| one["id"] == id).map(|one| one[key].clone()).unwrap_or_default();
+        one.as_i64().or_else(|| one.as_str()?.parse().ok()).unwrap_or(0)
+    };
+    [of("b", "used"), of("n", "used"), of("one", "running")]
+}
+
+/// A WebSocket is one request. It holds its place to its end, and its bytes are counted there.
 #[test]
-fn a_websocket_holds_its_place_to_its_end() {
-    let mut world = World::limited(ONE, ENDPOINTS, &[]);
-    for by_client in [true, false] {
-        let mut client = world.client();
-        client.send(format!(
-            "GET /t/live HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            world.token
-        ));
-        let (_, mut upstream) = world.upstream.request();
-        upstream.send(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        );
-        assert_eq!(client.head().unwrap().status(), 101);
-        refused(&mut world, "get", "one");
-        if by_client {
-            client.reset();
-            upstream.rest();
-        } else {
-            upstream.reset();
-            client.rest();
-        }
-        passes_soon(&mut world, "a WebSocket");
+fn each_end_of_a_websocket_settles_it() {
+    let mut world = World::limited(&format!("{ONE}{OF_WEBSOCKETS}"), ENDPOINTS, &["--grace", "300ms"]);
+    let (mut bytes, mut requests) = (0, 0);
+    let mut begun = |world: &mut World, at_end: usize| {
+        let (mut client, mut upstream) = opened(world);
+        passes(&mut client, &mut upstream, SAYS);
+        passes(&mut upstream, &mut client, ANSWERS);
+        refused(world, "get", "one");
+        assert_eq!(of_websockets(world), [bytes, requests, 1], "while it runs");
+        bytes += i64::try_from(SAYS.len() + ANSWERS.len() + at_end).unwrap();
+        requests += 1;
+        (client, upstream, [bytes, requests, 0])
+    };
+    for (name, at_end, end) in CLOSES {
+        let (client, upstream, expected) = begun(&mut world, *at_end);
+        end(client, upstream);
+        passes_soon(&mut world, name);
+        eventually(name, || of_websockets(&world) == expected);
     }
+    // tollgate closes it: its own frames are none of the call's.
+    let (mut client, mut upstream, expected) = begun(&mut world, 0);
+    world.gateway.signal(Signal::TERM);
+    assert_eq!((client.bytes(2).unwrap()[0], upstream.bytes(2).unwrap()[0]), (0x88, 0x88));
+    assert!(world.gateway.exit().success());
+    world.gateway = world.home.serve(&[]);
+    assert_eq!(of_websockets(&world), expected, "after a drain");
+    passes_soon(&mut world, "a drain");
+}
+
+/// A WebSocket that uses up the bytes goes on, and the next one is refused.
+#[test]
+fn bytes_of_a_websocket_are_limited_at_the_next_one() {
+    let mut world = World::limited(&OF_WEBSOCKETS.replace("1000", "20"), ENDPOINTS, &[]);
+    let (mut client, mut upstream) = opened(&mut world);
+    for _ in 0..3 {
+        passes(&mut client, &mut upstream, SAYS);
+    }
+    client.reset();
+    upstream.rest();
+    eventually("it is settled", || of_websockets(&world)[0] == 33);
+    let mut client = world.client();
+    client.send(handshake(&world));
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.head.status(), answer.head.get("tollgate-limit")), (429, Some("b")), "{answer:?}");
+    world.upstream.saw_nothing();
 }
 
 /// A provider whose upstream is not there.
