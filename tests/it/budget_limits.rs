@@ -561,7 +561,7 @@ fn is_used_up(site: &Site, address: SocketAddr, seed: u64) {
 #[test]
 fn what_was_used_survives_the_end_of_the_process() {
     let site = Site::new(TWIN, 1);
-    let chat = site.request("POST /v/chat", 0, "{\"model\":\"m\",\"p\":10,\"n\":20}");
+    let chat = site.request("POST /v/chat", 0, "{\"model\":\"m\",\"p\":10,\"out\":20}");
     let used = |gateway: &Gateway| {
         let probe = site.request("POST /v/probe", 0, "{}");
         let answer = ask(&mut Wire::connect(gateway.address), &probe);
