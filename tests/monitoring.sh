@@ -28,7 +28,14 @@ until_done() {
   exit 1
 }
 
-mkdir -p providers.d/prices
+mkdir -p providers.d/prices limits.d
+cat >limits.d/all.toml <<END
+[[limit]]
+id       = "day"
+per      = "all"
+requests = 1000
+window   = { every = "day" }
+END
 for name in one two; do
   cat >providers.d/$name.toml <<END
 title    = "Provider $name"
@@ -132,6 +139,8 @@ expect 'sum(tollgate_tokens_without_price_total) == bool sum(tollgate_tokens_tot
 expect 'tollgate_usage_units_total{provider="two",unit="characters"}' 5
 expect 'tollgate_usage_not_counted_total{provider="two",reason="content_type"}' 1
 expect 'sum(tollgate_user_requests_total)' 16
+expect 'tollgate_limit_requests_total{limit="day",outcome="admitted"} > bool 10' 1
+expect 'tollgate_limit_used_ratio{limit="day"} > bool 0' 1
 expect 'sum(tollgate_upstream_connections_total)' 16
 expect 'tollgate_exporter_entries_total{exporter="main",signal="logs",result="given_up"}' 16
 expect 'sum(tollgate_exporter_entries_total{result!="given_up"})' 0
