@@ -275,7 +275,8 @@ impl ReloadState {
             let prices = Arc::new(Prices::new(evaluation.independent.prices.files()));
             let clients = Arc::new(Clients::new(evaluation.independent.clients.files()));
             let table = pipeline::table(&compiled, bound, reconciled.rejected.clone());
-            let limits = Arc::new(Limits::new(&evaluation.independent.limits.files()));
+            let limits = Limits::new(&evaluation.independent.limits.files());
+            let limits = Arc::new(limits.after(&self.table.limits));
             self.table = Arc::new(table.with_prices(prices).with_clients(clients).with_limits(limits));
         }
         (table_changed, changes)

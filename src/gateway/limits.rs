@@ -187,13 +187,7 @@ impl Limiting<'_> {
         if takes.is_empty() {
             return Ok(());
         }
-        let served = worker.live.snapshot();
-        if !Arc::ptr_eq(&served, table) {
-            // The body took its time, and the files were reloaded meanwhile.
-            for take in &mut takes {
-                take.move_to_window_of(&served.limits);
-            }
-        }
+        states.keep_windows(&table.limits, &mut takes);
         let admitted = states.admit(takes, now).map_err(|refusal| {
             let Refusal { limit, refused, asked, amount } = &*refusal;
             exceeded(limit, refused, *asked, *amount)

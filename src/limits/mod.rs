@@ -30,7 +30,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use admitted::{Admitted, Refusal, Standing};
 pub use corrections::PriceChange;
@@ -43,7 +43,7 @@ pub use writer::{LimitWriter, start, stored};
 use crate::{
     access_record::Usage,
     call_limits::take::{Learned, Take},
-    compile::Limit,
+    compile::{Limit, Limits},
 };
 use state::LimitState;
 
@@ -55,6 +55,8 @@ pub struct LimitStates(Arc<Shared>);
 struct Shared {
     /// By the id of the counters. A limit that is gone keeps its state: it may come back.
     states: ArcSwap<BTreeMap<Arc<str>, Arc<LimitState>>>,
+    /// The newest limits by which a call was judged.
+    newest: ArcSwapOption<Limits>,
     learned: Mutex<Learned>,
     grants: Grants,
     cover: cover::Cover,
@@ -64,6 +66,7 @@ impl Default for LimitStates {
     fn default() -> Self {
         Self(Arc::new(Shared {
             states: ArcSwap::default(),
+            newest: ArcSwapOption::empty(),
             learned: Mutex::default(),
             grants: Grants::default(),
             cover: cover::Cover::default(),
@@ -72,6 +75,23 @@ impl Default for LimitStates {
 }
 
 impl LimitStates {
+    /// Moves a call to the windows of now if it was judged by limits of before, as one whose body takes its time: a window of
+    /// before would come back for all calls, and forget what was used since. `limits`: those that it was judged by.
+    pub fn keep_windows(&self, limits: &Arc<Limits>, takes: &mut [Take]) {
+        if self.0.newest.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, limits)) {
+            return;
+        }
+        self.0.newest.rcu(|newest| {
+            let later = newest.as_ref().filter(|newest| limits.are_before(newest));
+            Some(Arc::clone(later.unwrap_or(limits)))
+        });
+        if let Some(newest) = self.0.newest.load().as_ref() {
+            for take in takes {
+                take.move_to_window_of(newest);
+            }
+        }
+    }
+
     /// Admits a call by all of these limits, which are in the order of their ids, or by none.
     pub fn admit(&self, takes: Vec<Take>, now_ms: u64) -> Result<Admitted, Box<Refusal>> {
         admitted::admit(self, takes, now_ms)

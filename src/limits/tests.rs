@@ -244,6 +244,37 @@ async fn no_change_of_a_limit_lets_a_kill_lose_a_call() {
     }
 }
 
+/// A call that was judged by limits of before is counted in the windows of now, whichever come first.
+#[test]
+fn a_late_call_is_counted_in_the_window_of_now() {
+    let text = |window: &str| format!("[[limit]]\nid = \"a\"\nrequests = 50\nwindow = {window}\n");
+    let first = Arc::new(served(&text("\"total\"")));
+    let second = Arc::new(served(&text("{ sliding = \"60s\" }")).after(&first));
+    let third = Arc::new(served(&text("{ every = \"month\" }")).after(&second));
+    let window = |states: &LimitStates, judged_by: &Arc<compile::Limits>| {
+        let mut takes = takes(judged_by.all(), "k", 1);
+        states.keep_windows(judged_by, &mut takes);
+        takes[0].terms.window.clone()
+    };
+    let states = LimitStates::default();
+    let check = |judged_by, expected: &compile::Limits| {
+        assert_eq!(Some(window(&states, judged_by)), expected.all()[0].window);
+    };
+    check(&first, &first);
+    check(&second, &second);
+    check(&first, &second);
+    check(&third, &third);
+    check(&second, &third);
+    check(&first, &third);
+    check(&third, &third);
+    // A limit that is gone, or that counts something else, has the window that it had.
+    for gone in ["", "[[limit]]\nid = \"a\"\ntokens = 50\nwindow = \"total\"\n"] {
+        let (states, newest) = (LimitStates::default(), Arc::new(served(gone).after(&second)));
+        states.keep_windows(&newest, &mut []);
+        assert_eq!(Some(window(&states, &second)), second.all()[0].window);
+    }
+}
+
 /// What is used of an amount, as after a kill.
 async fn stored_of(store: &Store, limit: &Arc<Limit>, key: &str, now: u64) -> i128 {
     stored(store).await.unwrap().report(limit, key, limit.amount, now).balance.used

@@ -784,7 +784,7 @@ fn a_request_that_is_sent_twice_counts_once() {
 /// The same with the handshake of a WebSocket, which holds its place until its end.
 #[test]
 fn a_handshake_that_is_sent_twice_counts_once() {
-    let more = "[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n";
+    let more = "api = \"chat-completions\"\n[endpoint.live]\nmethod = \"GET\"\npath = \"/live\"\nupgrade = \"websocket\"\n";
     let mut play = Play::limited(LIMITS, more);
     let mut client = handshakes(&play);
     handshake(&mut play, "a1").send(Answer::new(NO).body("expired").bytes());

@@ -11,7 +11,10 @@ use crate::{
         suggest::nearest,
     },
     language::{
-        compile::{Endpoint, Glob, Limit, LimitFile, Limits, Measure, NameFilter, PriceFile, Provider},
+        compile::{
+            Endpoint, Glob, Limit, LimitFile, Limits, Measure, NameFilter, PriceFile, Provider,
+            metering::Metering,
+        },
         syntax::ReserveValue,
     },
 };
@@ -75,8 +78,9 @@ impl Beside<'_> {
             let message = format!("limit `{id}` is for models, and no endpoint that it is for names one");
             return report(message, "the `api` of an endpoint has to have `request.model`");
         }
-        let has_cap = |endpoint: &Endpoint| endpoint.metering.as_ref().is_some_and(|one| one.has_cap());
-        if limit.needs_cap() && limit.reserve == ReserveValue::Max && !self.matched(limit).any(has_cap) {
+        let is_bounded = |one: &Metering| one.has_cap() || one.counts_any() && !one.counts_answer();
+        let is_bounded = |endpoint: &Endpoint| endpoint.metering.as_deref().is_some_and(is_bounded);
+        if limit.needs_cap() && limit.reserve == ReserveValue::Max && !self.matched(limit).any(is_bounded) {
             let message = format!(
                 "limit `{id}` reserves the most that a request can use, and no endpoint that it is for has a cap"
             );

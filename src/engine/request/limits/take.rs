@@ -43,8 +43,7 @@ impl Take {
         self.limit.measure == Measure::Concurrent
     }
 
-    /// Takes the call in the window that the limits of now have, which may be others than those that it was judged by: a window of
-    /// before would bring that one back for all calls.
+    /// Takes the call in the window that its limit has among these.
     pub fn move_to_window_of(&mut self, limits: &Limits) {
         let present = limits.get(self.limit.id.as_str());
         let present = present.filter(|limit| limit.counter_id == self.limit.counter_id);

@@ -20,6 +20,8 @@ pub struct Limits {
     files: Vec<Arc<LimitFile>>,
     by_id: Vec<Arc<Limit>>,
     allows: Vec<Arc<Allow>>,
+    /// The number of sets that served before.
+    order: u64,
 }
 
 impl Limits {
@@ -32,7 +34,17 @@ impl Limits {
         }
         let allows = in_order(files).iter().flat_map(|file| file.allows.iter().cloned()).collect();
         let files = in_order(files).into_iter().cloned().collect();
-        Self { files, by_id: by_id.into_values().collect(), allows }
+        Self { files, by_id: by_id.into_values().collect(), allows, order: 0 }
+    }
+
+    /// The limits that serve after others.
+    pub fn after(self, before: &Self) -> Self {
+        Self { order: before.order + 1, ..self }
+    }
+
+    /// True if these limits served before others.
+    pub fn are_before(&self, others: &Self) -> bool {
+        self.order < others.order
     }
 
     /// The limits of different files with one id.
