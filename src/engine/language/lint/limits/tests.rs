@@ -24,11 +24,16 @@ fn provider(name: &str, api: &str) -> String {
 }
 
 /// The findings about limits, one a line: `file:line message | help`. The providers are `acme`, whose api has all, `blind`, whose
-/// api has no usage, and `prompts`, whose api has the usage of prompts alone.
+/// api has no usage, `prompts`, whose api has the usage of prompts alone, and `open`, whose api has no cap.
 fn found(files: &[(&str, &str)]) -> String {
-    let providers = [("acme", "full"), ("blind", "none"), ("prompts", "prompts")];
+    let providers = [("acme", "full"), ("blind", "none"), ("prompts", "prompts"), ("open", "open")];
     let providers = providers.map(|(name, api)| (format!("{name}.toml"), provider(name, api)));
-    let apis = [("full", FULL), ("none", ""), ("prompts", "usage.body.input = \"/in\"\n")];
+    let apis = [
+        ("full", FULL),
+        ("none", ""),
+        ("prompts", "usage.body.input = \"/in\"\n"),
+        ("open", "usage.body.output = \"/out\"\n"),
+    ];
     let apis = apis.map(|(name, rest)| (format!("apis/{name}.toml"), api(rest)));
     let prices = "title = \"P\"\ncurrency = \"EUR\"\nprice = [{ model = [\"m\"], input = 1 }]\n";
     let mut all = vec![("prices/acme.toml", prices)];
@@ -141,8 +146,9 @@ fn models_and_caps_that_no_endpoint_has() {
         "team.toml:2 limit `a` is for models, and no endpoint that it is for names one | the `api` of an endpoint has to have `request.model`",
     );
     check("provider = [\"acme\"]", "tokens = 1\nreserve = \"max\"", "");
+    check("provider = [\"prompts\"]", "tokens = 1\nreserve = \"max\"", "");
     check(
-        "provider = [\"prompts\"]",
+        "provider = [\"open\"]",
         "tokens = 1\nreserve = \"max\"",
         "team.toml:2 limit `a` reserves the most that a request can use, and no endpoint that it is for has a cap | write `reserve = \"learned\"`, or name the cap in the api file: `request.max_output`",
     );
