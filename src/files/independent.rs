@@ -77,7 +77,7 @@ impl Independent {
                 unfit.extend(names);
                 continue;
             }
-            if !self.limits.untested(&unfit).any(|one| one.has_tests()) {
+            if !self.limits.untested(&unfit).any(JudgedFile::has_tests) {
                 return (limits, found);
             }
             let tests = tests(&limits);
