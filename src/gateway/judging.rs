@@ -185,7 +185,7 @@ impl State {
     fn check_cap(&mut self) {
         let Some(Admitted { selected, body }) = &self.admitted else { return };
         if selected.has_bound() && body.cap.is_some_and(|cap| self.cap > Some(cap)) {
-            let message = "The body says late how many answers it asks for, and a limit of this tollgate reserves the most: send it first";
+            let message = "The body asks for more answers, or has more prompts, than its first part says, and a limit of this tollgate reserves the most: send a smaller body";
             self.refused.get_or_insert(Refused::Late(Fault::new(FaultKind::BodyTooLargeToJudge, message)));
         }
     }

@@ -124,7 +124,12 @@ impl Limiting<'_> {
         let is_strict = self.selected.is_strict();
         let checked = worker.judging.enter(self.facts.user, &head.headers).and_then(|share| {
             let what = Wanted { needs, wants_size, is_strict };
-            judging::check(endpoint.metering.as_deref(), head, what, (share, &worker.decoding))
+            judging::check(
+                endpoint.judged().map(|metering| &**metering),
+                head,
+                what,
+                (share, &worker.decoding),
+            )
         });
         let (check, judged) = match checked {
             Ok(checked) => checked,
@@ -151,6 +156,10 @@ impl Limiting<'_> {
         let found = judged.found();
         let model = self.path_model.clone().or(found.model);
         if needs.model && model.is_none() && read == ReadChecked::TooLarge && is_strict {
+            return Err(too_large(worker));
+        }
+        let has_no_cap = needs.max_output && found.cap.is_none() && self.selected.has_bound();
+        if has_no_cap && read == ReadChecked::TooLarge && is_strict {
             return Err(too_large(worker));
         }
         let is_whole = read == ReadChecked::Whole;
@@ -217,8 +226,8 @@ pub(super) fn refused(context: &RequestContext) -> Fault {
 
 fn too_large(worker: &Worker) -> Fault {
     let message = format!(
-        "A limit or a rule of this tollgate needs the model, and it is not within the first {} bytes of the body: send it before the \
-         rest",
+        "A limit or a rule of this tollgate needs the model, or the cap on the tokens of the answer, and it is not within the first {} \
+         bytes of the body: send it before the rest",
         worker.judged_body
     );
     Fault::new(FaultKind::BodyTooLargeToJudge, message)

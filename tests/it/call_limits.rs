@@ -730,11 +730,29 @@ fn the_greatest_reservation_needs_a_bound() {
         (r#"{"max_tokens":9,"tools":[{"type":"function"}]}"#, "passed"),
         (r#"{"messages":[{"content":[{"image_url":{"url":"x"}}]}],"max_tokens":9}"#, "unbounded_request"),
         (r#"{"messages":[{"content":"image_url"}],"max_tokens":9}"#, "passed"),
+        (r#"{"messages":{"content":[{"image_url":{"url":"x"}}]},"max_tokens":9}"#, "unjudgeable_body"),
+        (r#"{"fallbacks":[{"model":"m","max_tokens":900}],"max_tokens":9}"#, "unbounded_request"),
     ];
     for (body, expected) in cases {
         for chunked in [false, true] {
             assert_eq!(status(&mut world, body, chunked), expected, "{body} {chunked}");
         }
+    }
+}
+
+/// A cap that cannot be read is none, where it only makes an estimate better.
+#[test]
+fn an_estimate_needs_no_cap() {
+    let limit = "[[limit]]\nid = \"t\"\ntokens = 2000\nwindow = \"total\"\n";
+    let mut world = World::limited(limit, ENDPOINTS, &[]);
+    for body in [
+        r#"{"model":"m","max_tokens":-1}"#,
+        r#"{"model":"m","max_tokens":5.0}"#,
+        r#"{"max_tokens":5,"max_completion_tokens":6}"#,
+    ] {
+        let exchange = Exchange::post("").at("/t/chat", "/chat").body(body);
+        let usage = r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+        world.exchange(exchange.answer(Answer::new("200 OK").body(usage)));
     }
 }
 

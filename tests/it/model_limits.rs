@@ -6,7 +6,7 @@ use std::{io::Write as _, thread};
 use flate2::{Compression, write::GzEncoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
-use crate::harness::{Broken, Exchange, Framing, Message, Next, World, chunk};
+use crate::harness::{Broken, Exchange, Framing, Message, Next, World, chunk, over_socket};
 
 const RULES: &str = "[[allow]]\nmodels = [\"small*\"]\n[[allow]]\nendpoints = [\"live\"]\n";
 const MORE: &str = r#"
@@ -92,12 +92,25 @@ fn models_to_fall_back_to_have_to_be_allowed() {
     for body in [
         r#"{"model":"small","models":["big"]}"#,
         r#"{"models":["small","big"],"model":"small"}"#,
+        r#"{"model":"small","providerOptions":{"gateway":{"models":["big"]}}}"#,
         r#"{"model":"small","fallbacks":[{"model":"small"},{"model":"b\u0069g"}]}"#,
         r#"{"model":"small","tools":[{"type":"x:advisor","parameters":{"model":"big"}}]}"#,
     ] {
         refused(&mut world, "/t/post", JSON, body.as_bytes(), NOT_ALLOWED);
     }
+    // Without a model, the upstream takes one of its own.
     for body in [
+        r#"{"models":["small"]}"#,
+        r#"{"model":null,"preset":"small"}"#,
+        r#"{"fallbacks":["small"],"messages":[]}"#,
+        r#"{"tools":[{"type":"function","parameters":{"model":"small"}}]}"#,
+    ] {
+        refused(&mut world, "/t/post", JSON, body.as_bytes(), NOT_ALLOWED);
+    }
+    for body in [
+        r#"{"model":"small","fallbacks":"big"}"#,
+        r#"{"model":"small","fallbacks":{"model":"big"}}"#,
+        r#"{"model":"small","models":[["big"]]}"#,
         r#"{"model":"small","models":["small-2"],"MODELS":"big"}"#,
         r#"{"model":"small","models":["small"],"models":["big"]}"#,
     ] {
@@ -114,6 +127,47 @@ fn models_to_fall_back_to_have_to_be_allowed() {
     let late = format!("{{\"model\":\"small\",\"pad\":\"{}\",\"models\":[\"big\"]}}", noise(6 * JUDGED));
     let request = request(&world, "/t/post", JSON, late.as_bytes(), Framing::Length(0));
     cut_with(&mut world, &request, NOT_ALLOWED);
+}
+
+/// Limits that depend on the model know all that may answer, also those that come late.
+#[test]
+fn limits_know_all_models_that_may_answer() {
+    let cost = "[[limit]]\nid = \"c\"\ncost = \"1 USD\"\nwindow = \"total\"\nno_price = \"reject\"\n";
+    let mut world = World::limited(cost, MORE, &["--judged-body", "64KiB"]);
+    let price = "title = \"T\"\ncurrency = \"USD\"\nprice = [{ model = [\"m\"], input = 1, output = 1 }]\n";
+    world.home.write("prices/t", price);
+    assert_eq!(over_socket(&world.home.data(), "POST /admin/reload").0, 200);
+    let no_price = (403, "no_price");
+    refused(&mut world, "/t/post", JSON, br#"{"models":["m"]}"#, (400, "model_missing"));
+    refused(&mut world, "/t/post", JSON, br#"{"model":"m","models":["unknown"]}"#, no_price);
+    // Its two halves come apart.
+    let halves = [r#"{"model":"m","max_tokens":5,"#, r#""models":["unknown"]}"#];
+    let whole = halves.concat();
+    let request = request(&world, "/t/post", JSON, whole.as_bytes(), Framing::Length(0));
+    let (front, rest) = request.split_at(request.len() - halves[1].len());
+    let mut client = world.client();
+    client.send(front);
+    assert!(client.is_quiet_for(std::time::Duration::from_millis(100)), "it waits for the rest");
+    client.send(rest);
+    assert_eq!(refusal(&client.answer().unwrap()), no_price);
+    world.upstream.saw_nothing();
+    let late = format!("{{\"model\":\"m\",\"pad\":\"{}\",\"models\":[\"unknown\"]}}", noise(6 * JUDGED));
+    let request = self::request(&world, "/t/post", JSON, late.as_bytes(), Framing::Length(0));
+    cut_with(&mut world, &request, (413, "body_too_large_to_judge"));
+    let by_model = "[[limit]]\nid = \"c\"\nrequests = 2\nper = [\"user\", \"model\"]\nwindow = \"total\"\n";
+    let mut world = World::limited(by_model, MORE, &[]);
+    refused(&mut world, "/t/post", JSON, br#"{"model":"a","models":["b"]}"#, UNJUDGEABLE);
+    passes(&mut world, Exchange::post("").body(r#"{"model":"a","models":["a"]}"#));
+}
+
+/// Calls that count tokens name the model as those that are metered.
+#[test]
+fn an_endpoint_that_is_not_metered_names_its_model() {
+    let more = "api = \"chat-completions\"\nmetered = false\n";
+    let mut world = World::limited("[[allow]]\nmodels = [\"small*\"]\n", more, &[]);
+    passes(&mut world, Exchange::post("").body(r#"{"model":"small"}"#));
+    refused(&mut world, "/t/post", JSON, br#"{"model":"big"}"#, NOT_ALLOWED);
+    refused(&mut world, "/t/post", JSON, b"{}", NOT_ALLOWED);
 }
 
 const NOT_ALLOWED: (u16, &str) = (403, "model_not_allowed");

@@ -400,9 +400,14 @@ pub struct TelemetryNames {
 }
 
 impl Endpoint {
+    /// The places of its requests, for rules and limits: those of its api, also if its answers are not metered.
+    pub fn judged(&self) -> Option<&Arc<Metering>> {
+        self.metering.as_ref().or_else(|| self.api.as_ref()?.metering.as_ref())
+    }
+
     /// The model in its paths, with the index of the capture. None if they name none.
     pub fn path_model(&self) -> Option<(&compile::metering::PathModel, u8)> {
-        let model = self.metering.as_ref()?.path_model.as_ref()?;
+        let model = self.judged()?.path_model.as_ref()?;
         let captures = self.paths.first()?.pattern.captures();
         let index = captures.iter().position(|known| **known == *model.capture)?;
         Some((model, u8::try_from(index).ok()?))

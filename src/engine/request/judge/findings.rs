@@ -8,7 +8,10 @@ use super::{
     MAX_KEY, MAX_MODEL, MAX_OTHER_MODELS, Needs, Unjudgeable,
     name::{is_field_like, is_like},
 };
-use crate::language::compile::metering::places::{Kind, Place, Places, WHOLE, purposes};
+use crate::{
+    base::suggest::backticked,
+    language::compile::metering::places::{Kind, Place, Places, WHOLE, purposes},
+};
 
 /// The findings so far.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(super) struct Findings {
     places: Arc<Places>,
     /// What is needed: bits of [`purposes`].
     needed: u8,
+    is_estimate: bool,
+    to_the_end: bool,
     /// The members that have occurred in the object that is read.
     seen: Vec<bool>,
     model: Model,
@@ -52,6 +57,8 @@ impl Findings {
         Self {
             places,
             needed: needs.purposes(),
+            is_estimate: needs.is_estimate,
+            to_the_end: needs.to_the_end || needs.bound,
             seen,
             model: Model::Unseen,
             other_models: Vec::new(),
@@ -71,7 +78,7 @@ impl Findings {
         let purposes = self.purposes(WHOLE);
         let has_model = purposes & purposes::MODEL == 0 || self.model != Model::Unseen;
         let has_max_output = purposes & purposes::MAX_OUTPUT == 0 || self.max_output.is_some();
-        has_model && has_max_output && self.needed & purposes::UNBOUNDED == 0
+        has_model && has_max_output && !self.to_the_end
     }
 
     pub(super) fn model(&self) -> Option<&str> {
@@ -102,20 +109,42 @@ impl Findings {
             (_, Type::Null) => false,
             (Kind::Model | Kind::OtherModel, Type::Text) => true,
             (Kind::MaxOutput | Kind::Answers, Type::Number) => true,
-            (Kind::Container, Type::Object) => false,
+            (Kind::Container, Type::Object) if self.is_object(node) => false,
+            (Kind::MaxOutput | Kind::Answers, _) if self.is_estimate => false,
             (Kind::Model | Kind::MaxOutput | Kind::Answers, _) => return Err(self.wrong_type(node)),
-            (Kind::Container, _) if self.node(node).strict & self.needed != 0 => {
-                return Err(self.wrong_type(node));
-            }
+            (Kind::Container, _) if self.is_object(node) => return Err(self.wrong_type(node)),
             (Kind::Prompt, Type::Text | Type::Array | Type::Object) => {
                 self.prompts = self.prompts.saturating_add(1);
                 false
             }
             (Kind::Unbounded(list), Type::Text) if !self.places.harmless(list).is_empty() => true,
             (Kind::Unbounded(_), _) => return Err(self.unbounded(node)),
-            (Kind::Container | Kind::OtherModel | Kind::Prompt, _) => false,
+            (Kind::Container | Kind::OtherModel, found) => {
+                self.check_container(node, found)?;
+                false
+            }
+            (Kind::Prompt, _) => false,
         };
         Ok(is_read)
+    }
+
+    /// True if nothing but an object may stand at a node.
+    fn is_object(&self, node: u16) -> bool {
+        let strict = self.node(node).strict & self.needed;
+        strict & !purposes::MAX_OUTPUT != 0 || strict != 0 && !self.is_estimate
+    }
+
+    /// Refuses a value that some upstreams may take for a list of itself, or for the only element of a list. A text where a list may
+    /// stand is none, but for models.
+    fn check_container(&self, node: u16, found: Type) -> Result<(), Unjudgeable> {
+        let place = self.node(node);
+        let leads_on = match found {
+            Type::Object => !place.members.is_empty(),
+            Type::Array => place.elements.is_some(),
+            Type::Null => true,
+            Type::Boolean | Type::Number | Type::Text => self.purposes(node) & purposes::OTHER_MODELS == 0,
+        };
+        if leads_on { Ok(()) } else { Err(Unjudgeable::Container { name: place.shown.clone() }) }
     }
 
     /// Enters a container that is the value of a node. True if it leads on to a place.
@@ -182,15 +211,22 @@ impl Findings {
                 Ok(())
             }
             Kind::MaxOutput => {
-                let value = self.whole_number(node, text)?;
-                if self.max_output.is_some_and(|known| known != value) {
+                let value = match self.whole_number(node, text) {
+                    Err(_) if self.is_estimate => return Ok(()),
+                    value => value?,
+                };
+                if self.max_output.is_some_and(|known| known != value) && !self.is_estimate {
                     return Err(Unjudgeable::TwoMaxOutputs);
                 }
-                self.max_output = Some(value);
+                self.max_output = self.max_output.max(Some(value));
                 Ok(())
             }
             Kind::Answers => {
-                self.answers = self.answers.max(self.whole_number(node, text)?);
+                let answers = match self.whole_number(node, text) {
+                    Err(_) if self.is_estimate => return Ok(()),
+                    answers => answers?,
+                };
+                self.answers = self.answers.max(answers);
                 Ok(())
             }
             Kind::Prompt => {
@@ -231,7 +267,12 @@ impl Findings {
     }
 
     fn unbounded(&self, node: u16) -> Unjudgeable {
-        Unjudgeable::Unbounded { name: self.shown(node) }
+        let harmless = match self.node(node).kind {
+            Kind::Unbounded(list) => self.places.harmless(list),
+            _ => &[],
+        };
+        let harmless = backticked(harmless.iter().map(|glob| glob.as_str()));
+        Unjudgeable::Unbounded { name: self.shown(node), harmless: harmless.into() }
     }
 
     /// The error of a field that is no plain text.

@@ -16,7 +16,7 @@
 //! - A cap is a whole number from 0 on, in digits; null is none. Of several places, those that have a value agree, since
 //!   upstreams differ in which one they prefer.
 //! - Of several answers or prompts, each may have the cap: it is multiplied by their numbers.
-//! - Models besides the first are strings at their places. A value of another type is none.
+//! - Models besides the first are strings at their places. A value of another type is refused.
 //! - Where the cap has to hold, a value that it does not bound is refused: whatever is at its place, but for strings that the api
 //!   file says are harmless.
 //! - A model that was found stays, and so does a cap: what would change it is refused, however late it comes.
@@ -68,17 +68,21 @@ pub struct Needs {
     pub max_output: bool,
     /// The cap and the size have to hold: all of the body is needed, and nothing may stand there that they do not bound.
     pub bound: bool,
+    /// The cap makes an estimate better: one that cannot be read is none, and refuses nothing.
+    pub is_estimate: bool,
+    /// All of the body is needed.
+    pub to_the_end: bool,
 }
 
 impl Needs {
     /// True if something is needed.
     pub fn any(self) -> bool {
-        let Self { model, other_models, max_output, bound } = self;
+        let Self { model, other_models, max_output, bound, is_estimate: _, to_the_end: _ } = self;
         model || other_models || max_output || bound
     }
 
     fn purposes(self) -> u8 {
-        let Self { model, other_models, max_output, bound } = self;
+        let Self { model, other_models, max_output, bound, is_estimate: _, to_the_end: _ } = self;
         [
             (model, purposes::MODEL),
             (other_models, purposes::OTHER_MODELS),

@@ -27,7 +27,14 @@ fn places(model: &str, max_output: &[&str]) -> Arc<Places> {
     Arc::clone(map([(model, Target::Model)].into_iter().chain(caps)).places().unwrap())
 }
 
-const NOTHING: Needs = Needs { model: false, other_models: false, max_output: false, bound: false };
+const NOTHING: Needs = Needs {
+    model: false,
+    other_models: false,
+    max_output: false,
+    bound: false,
+    is_estimate: false,
+    to_the_end: false,
+};
 const MODEL: Needs = Needs { model: true, ..NOTHING };
 const MAX_OUTPUT: Needs = Needs { max_output: true, ..NOTHING };
 const ALL: Needs = Needs { model: true, max_output: true, ..NOTHING };

@@ -83,14 +83,26 @@ pub enum Unjudgeable {
     },
     /// A value lets the request use more tokens than its size and the bounds of its answer say.
     #[error(
-        "The body has `{name}`, whose tokens are bounded by neither its size nor the limits that it sets"
+        "The body has `{name}`{}, whose tokens are bounded by neither its size nor the cap that it sets",
+        other_than(harmless)
     )]
     Unbounded {
         /// Its pointer, without the first slash.
         name: Box<str>,
+        /// The strings that may stand there. Empty: none.
+        harmless: Box<str>,
+    },
+    /// A value that some upstreams may take for a list, or for the only element of one.
+    #[error("The body has a value of another type at `{name}` than the API says: send it as the API says")]
+    Container {
+        /// Its pointer, without the first slash.
+        name: Box<str>,
     },
     /// The form is broken, or unusual, at this byte.
-    #[error("The form is not well formed at byte {at}: send it as browsers do")]
+    #[error(
+        "The content type says that the body is a form, and it is no well formed one at byte {at}: send it as browsers do, or JSON with \
+         `Content-Type: application/json`"
+    )]
     NotAForm {
         /// Its place.
         at: u64,
@@ -112,6 +124,10 @@ pub enum Unjudgeable {
     /// A field sets the character set of the others.
     #[error("The form has a field `_charset_`: leave it out, and send UTF-8")]
     CharsetField,
+}
+
+fn other_than(harmless: &str) -> String {
+    if harmless.is_empty() { String::new() } else { format!(" other than {harmless}") }
 }
 
 impl Unjudgeable {
@@ -136,6 +152,7 @@ impl Unjudgeable {
             Self::TwoMaxOutputs => "two_max_outputs",
             Self::TooManyModels { .. } => "too_many_models",
             Self::Unbounded { .. } => "unbounded",
+            Self::Container { .. } => "container",
             Self::NotAForm { .. } => "not_a_form",
             Self::PartHead => "part_head",
             Self::LongName => "long_name",

@@ -17,10 +17,10 @@ use crate::{
     language::{
         bind,
         compile::{
-            Allow, CallFacts, KeyOwner, Limit, Limits, Measure,
+            Allow, CallFacts, KeyOwner, Limit, Limits,
             metering::{Metering, places::Places},
         },
-        syntax::{OverValue, ReserveValue, TokenKindValue},
+        syntax::{OverValue, Per, ReserveValue, TokenKindValue},
     },
     request::{
         decide::TokenKind,
@@ -88,6 +88,7 @@ impl<'c> CallOf<'c> {
             endpoint: &endpoint.name,
             is_metered: endpoint.metering.as_ref().is_some_and(|metering| metering.counts_any()),
             counts_answer: endpoint.metering.as_ref().is_some_and(|metering| metering.counts_answer()),
+            has_cap: endpoint.metering.as_ref().is_some_and(|metering| metering.has_cap()),
             key,
         }
     }
@@ -130,13 +131,16 @@ impl Selected {
     /// What has to be known of the call's body. `endpoint` is that of the call, `path_model` the model in its path.
     pub fn needs(&self, endpoint: &bind::Endpoint, path_model: Option<&str>) -> Needs {
         let model = self.rules_on_models() || self.limits.iter().any(|limit| limit.needs_model());
-        let metering = endpoint.metering.as_ref();
+        let metering = endpoint.judged();
         Needs {
             model: path_model.is_none() && model && metering.is_some_and(|one| one.names_model()),
             other_models: model && metering.is_some_and(|one| one.names_other_models()),
             max_output: self.limits.iter().any(|limit| limit.needs_cap())
                 && metering.is_some_and(|one| one.has_cap()),
             bound: self.has_bound(),
+            is_estimate: !self.has_bound(),
+            to_the_end: metering.is_some_and(|one| one.names_other_models())
+                && self.limits.iter().any(|limit| limit.needs_all_models()),
         }
     }
 
@@ -158,7 +162,7 @@ impl Selected {
                 .limits
                 .iter()
                 .filter(|limit| rejects(limit))
-                .any(|limit| limit.needs_model() || limit.needs_cap() || limit.needs_bound())
+                .any(|limit| limit.needs_model() || limit.needs_bound())
     }
 
     /// What a body says that is known as a whole. A fault if it could be read in two ways, unless all that needs it only warns. It was
@@ -171,10 +175,11 @@ impl Selected {
         body: &[u8],
     ) -> Result<BodyFacts, Fault> {
         let needs = self.needs(endpoint, path_model);
-        let judged = judge(endpoint.metering.as_deref(), content_type, query, needs).and_then(|mut judge| {
-            judge.feed(body).and_then(|_| judge.end()).map_err(|problem| unjudgeable(&problem))?;
-            Ok((judge.model().map(str::to_owned), other_models(&judge), judge.max_output()))
-        });
+        let judged = judge(endpoint.judged().map(|metering| &**metering), content_type, query, needs)
+            .and_then(|mut judge| {
+                judge.feed(body).and_then(|_| judge.end()).map_err(|problem| unjudgeable(&problem))?;
+                Ok((judge.model().map(str::to_owned), other_models(&judge), judge.max_output()))
+            });
         let (model, other_models, cap) = match judged {
             Err(_) if !self.is_strict() => (None, Vec::new(), None),
             judged => judged?,
@@ -190,20 +195,30 @@ impl Selected {
         endpoint: &bind::Endpoint,
         body: &BodyFacts,
     ) -> Result<(), Fault> {
-        self.check_model(call, endpoint, body.models().next())?;
-        body.models().skip(1).try_for_each(|model| self.check_rules(model))
+        // A list to fall back to names no first model: what the upstream takes then is not known.
+        self.check_model(call, endpoint, body.model.as_deref())?;
+        body.other_models.iter().try_for_each(|model| self.check_rules(model))?;
+        let is_other = |model: &&String| Some(*model) != body.model.as_ref();
+        let by_model =
+            |limit: &&Arc<Limit>| limit.over == OverValue::Reject && limit.per.contains(&Per::Model);
+        match (body.other_models.iter().find(is_other), self.for_body(body).find(by_model)) {
+            (Some(_), Some(limit)) => Err(several_models(limit)),
+            _ => Ok(()),
+        }
     }
 
     /// Fails unless the upstream may call this model too, which came in the body after the call was admitted. `admitted`: what was
     /// known then.
     pub fn check_late_model(&self, admitted: &BodyFacts, model: &str) -> Result<(), Fault> {
+        if admitted.models().any(|known| known == model) {
+            return Ok(());
+        }
         self.check_rules(model)?;
         let is_for = |limit: &Limit, model| limit.filter.matches_model(Some(model));
         let would_count = |limit: &&Arc<Limit>| {
             limit.over == OverValue::Reject
                 && is_for(limit, model)
-                && (!admitted.models().any(|known| is_for(limit, known))
-                    || limit.needs_bound() && matches!(limit.measure, Measure::Cost(_)))
+                && (limit.needs_all_models() || !admitted.models().any(|known| is_for(limit, known)))
         };
         let Some(limit) = self.limits.iter().find(would_count) else { return Ok(()) };
         let message = format!(
@@ -229,7 +244,7 @@ impl Selected {
         endpoint: &bind::Endpoint,
         model: Option<&str>,
     ) -> Result<(), Fault> {
-        let names_model = endpoint.metering.as_ref().is_some_and(|one| one.names_model());
+        let names_model = endpoint.judged().is_some_and(|one| one.names_model());
         // Without a body, which these are sent without, a request asks no model for anything.
         let asks_nothing =
             endpoint.upgrade.is_none() && matches!(endpoint.method, Method::GET | Method::HEAD);
@@ -270,6 +285,15 @@ impl Selected {
     fn rules_on_models(&self) -> bool {
         self.rules.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.models.is_any()))
     }
+}
+
+/// The fault of a request that several models may answer, where each has an amount of its own.
+fn several_models(limit: &Limit) -> Fault {
+    let message = format!(
+        "The request names several models, and the limit `{}` has an amount for each: name one alone",
+        limit.id
+    );
+    Fault::new(FaultKind::UnjudgeableBody, message)
 }
 
 fn endpoint_not_allowed(call: &CallFacts<'_>) -> Fault {
@@ -326,7 +350,7 @@ pub fn judge(
         None => Arc::new(Places::none()),
     };
     if (needs.model || needs.other_models) && query_names_model(query, &places) {
-        let message = "The query names a model, and so does the body: send it in the body alone";
+        let message = "The query names a model, and the upstream reads it in the body: send it there alone";
         return Err(Fault::new(FaultKind::UnjudgeableBody, message));
     }
     Judge::new(places, content_type, needs).map_err(|problem| unjudgeable(&problem))

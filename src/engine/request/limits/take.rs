@@ -211,7 +211,7 @@ fn tokens(
         ReserveValue::None | ReserveValue::Max => 0,
     };
     let cap = if call.counts_answer { body.cap } else { Some(0) };
-    reserve_tokens(reserve(limit.reserve), prompt, cap, p90, side).map_err(|NoCap| no_cap(limit))
+    reserve_tokens(reserve(limit.reserve), prompt, cap, p90, side).map_err(|NoCap| no_cap(limit, call))
 }
 
 fn reserve(value: ReserveValue) -> Reserve {
@@ -257,10 +257,14 @@ fn cost(price: &Price, reserve: ReserveValue, prompt: u64, output: u64) -> i128 
     i128::try_from(pico).unwrap_or(i128::MAX)
 }
 
-fn no_cap(limit: &Limit) -> Fault {
+fn no_cap(limit: &Limit, call: &CallFacts<'_>) -> Fault {
+    let help = if call.has_cap {
+        "send `max_tokens`, or the key that the vendor has for it"
+    } else {
+        "this endpoint has no key for that. Ask the operator of this tollgate to leave it out of the limit"
+    };
     let message = format!(
-        "The request does not bound the tokens of its answer, and the limit `{}` reserves the most that it can use: send \
-         `max_tokens`, or the key that the vendor has for it",
+        "The request does not bound the tokens of its answer, and the limit `{}` reserves the most that it can use: {help}",
         limit.id
     );
     Fault::new(FaultKind::NoOutputCap, message)

@@ -16,7 +16,11 @@ use crate::{
         syntax::OverValue,
     },
     request::limits::{
+        admit::{Held, admit_call},
         call::{BodyFacts, CallOf, Selected, token_kind},
+        concurrent::Concurrent,
+        counter::Counter,
+        refuse::exceeded,
         take::{Learned, Reckoning, Take},
         terms::Balance,
     },
@@ -75,8 +79,14 @@ impl Counting for NothingCounted {
         None
     }
 
-    fn admits(&self, _: &[Take]) -> Result<(), Fault> {
-        Ok(())
+    fn admits(&self, takes: &[Take]) -> Result<(), Fault> {
+        let mut unused: Vec<_> = takes.iter().map(|_| (Counter::default(), Concurrent::default())).collect();
+        let mut held: Vec<Held<'_>> =
+            unused.iter_mut().map(|(counter, running)| Held { counter, running }).collect();
+        // At any time, nothing is used.
+        let Err(refusal) = admit_call(&mut held, takes, 0) else { return Ok(()) };
+        let take = &takes[refusal.index];
+        Err(exceeded(&take.limit, &refusal.refused, take.asked, take.terms.amount))
     }
 }
 

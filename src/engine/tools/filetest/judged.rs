@@ -24,10 +24,17 @@ pub(super) struct Read {
 
 /// What is read of a request. None if its endpoint has no places.
 pub(super) fn judged(hit: &Hit, head: &Parts, request: &TestRequest) -> Option<Judged> {
-    let metering = hit.endpoint().metering.as_ref()?;
+    let metering = hit.endpoint().judged()?;
     let places = metering.request.places().ok()?;
     let in_path = hit.captured_model(head.uri.path());
-    let needs = Needs { model: in_path.is_none(), other_models: true, max_output: true, bound: true };
+    let needs = Needs {
+        model: in_path.is_none(),
+        other_models: true,
+        max_output: true,
+        bound: true,
+        is_estimate: false,
+        to_the_end: true,
+    };
     if query_names_model(head.uri.query(), places) {
         return Some(Err("query"));
     }

@@ -209,6 +209,7 @@ path_prefix = "/demo"
 base_url = "https://api.example.com"
 endpoint.chat = { method = "POST", path = "/chat", api = "chat" }
 endpoint.at = { method = "POST", path = "/at/{place}", api = "chat", model = "{place}" }
+endpoint.bare = { method = "POST", path = "/bare" }
 endpoint.free = { method = "POST", path = "/free", api = "chat", metered = false }
 endpoint.ask = { method = "POST", path = "/ask", api = "chat", when_missing = "ask" }
 response = [{ when = { status = 403 }, reply = { status = 502, message = "no" } }]
@@ -255,8 +256,10 @@ fn what_limits_and_rules_read() {
     check("chat", "model = \"m\"", "{ refused = \"twice\" }", "`refused` is `none`, expected `twice`");
     check("chat?model=x", "model = \"m\"", "{ refused = \"query\" }", "");
     check("at/place", "model = \"m\"", "{ model = \"place\" }", "");
+    // Also where answers are not metered.
+    check("free", "model = \"m\"", "{ model = \"m\" }", "");
     check(
-        "free",
+        "bare",
         "model = \"m\"",
         "{}",
         "limits and rules read nothing of the request: its endpoint has no `api` with `usage`",

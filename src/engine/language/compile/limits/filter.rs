@@ -46,6 +46,8 @@ pub struct CallFacts<'c> {
     pub is_metered: bool,
     /// True if tokens of its answers are counted: without, no cap bounds them.
     pub counts_answer: bool,
+    /// True if a request may bound the tokens of its answer.
+    pub has_cap: bool,
     /// The owner of the credential that is sent.
     pub key: KeyOwner,
 }

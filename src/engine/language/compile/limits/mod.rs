@@ -255,6 +255,11 @@ impl Limit {
             && self.reserve != syntax::ReserveValue::None
     }
 
+    /// True if all models that may answer have to be known before a call is sent: for their prices, or for their amounts.
+    pub fn needs_all_models(&self) -> bool {
+        self.per.contains(&Per::Model) || matches!(self.measure, Measure::Cost(_))
+    }
+
     /// True if it is never exceeded, so that a request has to be bounded by its size and its cap.
     pub fn needs_bound(&self) -> bool {
         self.measure.needs_usage() && self.reserve == syntax::ReserveValue::Max

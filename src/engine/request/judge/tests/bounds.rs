@@ -37,9 +37,24 @@ fn other_models_are_found() {
     check(r#"{"models":["b"]}"#, "+b -");
     check(r#"{"models":"b","model":"a"}"#, "a +b -");
     check(r#"{"model":"a","fallbacks":[{"model":"b"},{"x":1,"model":"c"},{}]}"#, "a +b +c -");
-    check(r#"{"model":"a","fallbacks":[{"model":null},{"model":7},"b",[{"model":"x"}]]}"#, "a -");
-    check(r#"{"model":"a","models":[null,1,["x"],{"model":"y"}]}"#, "a -");
-    check(r#"{"model":"a","models":null,"fallbacks":{"model":"x"}}"#, "a -");
+    check(r#"{"model":"a","fallbacks":[{"model":null},null],"models":[null]}"#, "a -");
+    check(r#"{"model":"a","models":null,"fallbacks":null}"#, "a -");
+    // Some upstreams take one value for a list of it.
+    for other in [
+        r#""fallbacks":{"model":"x"}"#,
+        r#""fallbacks":"x""#,
+        r#""fallbacks":["x"]"#,
+        r#""fallbacks":[[{"model":"x"}]]"#,
+        r#""fallbacks":[{"model":["x"]}]"#,
+        r#""fallbacks":[{"model":7}]"#,
+        r#""models":[1]"#,
+        r#""models":[["x"]]"#,
+        r#""models":[{"model":"x"}]"#,
+        r#""models":{"a":"x"}"#,
+        r#""models":true"#,
+    ] {
+        check(&format!(r#"{{"model":"a",{other}}}"#), "!container");
+    }
     check(r#"{"model":"a","x":{"models":["b"]},"y":[{"fallbacks":[{"model":"c"}]}]}"#, "a -");
     // In each object, a key comes once.
     check(r#"{"model":"a","fallbacks":[{"model":"b","model":"c"}]}"#, "!twice");
@@ -79,6 +94,19 @@ fn a_cap_is_that_of_all_answers() {
     check(r#"{"max":10,"N":3}"#, "!look_alike");
 }
 
+/// Without a limit that has to hold, a cap that cannot be read is none.
+#[test]
+fn a_cap_for_an_estimate_refuses_nothing() {
+    let needs = Needs { is_estimate: true, ..MAX_OUTPUT };
+    let check = |body: &str, expected: &str| case(needs).check(body.as_bytes(), expected);
+    for value in ["-1", "5.0", "\"5\"", "true", "[]", "{}", "null"] {
+        check(&format!(r#"{{"max":{value},"n":2}}"#), "- -");
+        check(&format!(r#"{{"max":9,"n":{value}}}"#), "- 9");
+    }
+    check(r#"{"max":9,"n":2}"#, "- 18");
+    check(r#"{"max":9,"max":9}"#, "!twice");
+}
+
 #[test]
 fn what_nothing_bounds_is_refused() {
     let check = |body: &str, expected: &str| case(BOUND).check(body.as_bytes(), expected);
@@ -98,6 +126,14 @@ fn what_nothing_bounds_is_refused() {
         check(&format!(r#"{{"max":10,"earlier":{value}}}"#), "!unbounded");
     }
     check(r#"{"max":10,"earlier":null}"#, "- 10");
+    for other in [
+        r#""tools":{"type":"x"}"#,
+        r#""messages":{}"#,
+        r#""messages":[{"content":{"image":1}}]"#,
+        r#""tools":[[]]"#,
+    ] {
+        check(&format!(r#"{{"max":10,{other}}}"#), "!container");
+    }
     // The size of the rest may not be bounded: the body is read to its end.
     let mut judge = case(BOUND).judge().unwrap();
     assert_eq!(judge.feed(br#"{"max":10}"#), Ok(Progress::More));

@@ -209,6 +209,7 @@ fn a_rule_that_holds_is_kept_by_every_call() {
                         endpoint,
                         is_metered: true,
                         counts_answer: true,
+                        has_cap: true,
                         key,
                     };
                     assert!(

@@ -59,6 +59,7 @@ impl Call {
             endpoint: &self.endpoint,
             is_metered: true,
             counts_answer: true,
+            has_cap: true,
             key: self.key,
         }
     }
