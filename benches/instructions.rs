@@ -262,7 +262,7 @@ fn metering() -> Arc<Metering> {
         framings: vec![Framing::Sse],
         when_missing: WhenMissing::Estimate,
         ask: None,
-        model_capture: None,
+        path_model: None,
     })
 }
 

@@ -65,7 +65,7 @@ static METERING: LazyLock<Arc<Metering>> = LazyLock::new(|| {
         framings: Framing::ALL.to_vec(),
         when_missing: WhenMissing::Estimate,
         ask: None,
-        model_capture: None,
+        path_model: None,
     })
 });
 

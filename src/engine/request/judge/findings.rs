@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     base::suggest::backticked,
-    language::compile::metering::places::{Kind, Place, Places, WHOLE, purposes},
+    language::compile::{
+        Glob,
+        metering::places::{Kind, Place, Places, WHOLE, purposes},
+    },
 };
 
 /// The findings so far.
@@ -107,8 +110,8 @@ impl Findings {
                 false
             }
             (_, Type::Null) => false,
-            (Kind::Model | Kind::OtherModel, Type::Text) => true,
-            (Kind::MaxOutput | Kind::Answers, Type::Number) => true,
+            (Kind::Model | Kind::OtherModel, Type::Text)
+            | (Kind::MaxOutput | Kind::Answers, Type::Number) => true,
             (Kind::Container, Type::Object) if self.is_object(node) => false,
             (Kind::MaxOutput | Kind::Answers, _) if self.is_estimate => false,
             (Kind::Model | Kind::MaxOutput | Kind::Answers, _) => return Err(self.wrong_type(node)),
@@ -271,7 +274,7 @@ impl Findings {
             Kind::Unbounded(list) => self.places.harmless(list),
             _ => &[],
         };
-        let harmless = backticked(harmless.iter().map(|glob| glob.as_str()));
+        let harmless = backticked(harmless.iter().map(Glob::as_str));
         Unjudgeable::Unbounded { name: self.shown(node), harmless: harmless.into() }
     }
 

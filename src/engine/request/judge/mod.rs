@@ -58,6 +58,7 @@ pub const MAX_KEY: usize = 1 << 10;
 pub const MAX_OTHER_MODELS: usize = 64;
 
 /// What has to be known of a body.
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The model.

@@ -358,21 +358,17 @@ pub fn judge(
 
 /// The models besides the first that a judge found.
 pub fn other_models(judge: &Judge) -> Vec<String> {
-    judge.other_models().iter().map(|model| model.to_string()).collect()
+    judge.other_models().iter().map(ToString::to_string).collect()
 }
 
 /// The fault of a body that could be read in two ways, or that its bounds do not bound.
 pub fn unjudgeable(problem: &Unjudgeable) -> Fault {
-    match problem {
-        Unjudgeable::Unbounded { .. } => {
-            let message = format!("{problem}. A limit of this tollgate reserves the most: leave it out");
-            Fault::new(FaultKind::UnboundedRequest, message)
-        }
-        _ => {
-            let message = format!("{problem}. A limit or a rule of this tollgate needs that");
-            Fault::new(FaultKind::UnjudgeableBody, message)
-        }
+    if let Unjudgeable::Unbounded { .. } = problem {
+        let message = format!("{problem}. A limit of this tollgate reserves the most: leave it out");
+        return Fault::new(FaultKind::UnboundedRequest, message);
     }
+    let message = format!("{problem}. A limit or a rule of this tollgate needs that");
+    Fault::new(FaultKind::UnjudgeableBody, message)
 }
 
 /// A name of the client's, for a message: bounded, and without characters that could be taken for others.

@@ -287,9 +287,12 @@ impl Tally {
                 | Target::Text
                 | Target::Content
                 | Target::Prompt(_)
-                | Target::Parameter(_) => {}
-                // They have no node.
-                Target::OtherModel | Target::Answers | Target::Prompts | Target::Unbounded(_) => {}
+                | Target::Parameter(_)
+                // These have no node.
+                | Target::OtherModel
+                | Target::Answers
+                | Target::Prompts
+                | Target::Unbounded(_) => {}
             }
         }
     }

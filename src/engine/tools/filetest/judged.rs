@@ -48,7 +48,7 @@ pub(super) fn judged(hit: &Hit, head: &Parts, request: &TestRequest) -> Option<J
     };
     let read = judge(&head.headers).map(|judge: Judge| Read {
         model: in_path.or_else(|| judge.model().map(str::to_owned)),
-        other_models: judge.other_models().iter().map(|model| model.to_string()).collect(),
+        other_models: judge.other_models().iter().map(ToString::to_string).collect(),
         max_output: judge.max_output(),
     });
     Some(read.map_err(|refused: crate::request::judge::Unjudgeable| refused.cause()))

@@ -38,6 +38,7 @@ impl Limits {
     }
 
     /// The limits that serve after others.
+    #[must_use]
     pub fn after(self, before: &Self) -> Self {
         Self { order: before.order + 1, ..self }
     }
