@@ -20,7 +20,7 @@ use crate::harness::{CommandOutput, Home, root};
 /// The number of files checked at the same time.
 const AT_ONCE: usize = 4;
 /// The address space that `check` may use for a hostile file, in KiB.
-const MAX_KIB: u32 = 240 << 10;
+const MAX_KIB: u32 = 256 << 10;
 /// Far more than an optimized build needs: this is a debug build.
 const MAX_SECONDS: u32 = 10;
 
