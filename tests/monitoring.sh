@@ -146,7 +146,7 @@ expect 'tollgate_exporter_entries_total{exporter="main",signal="logs",result="gi
 expect 'sum(tollgate_exporter_entries_total{result!="given_up"})' 0
 # A rate needs two scrapes.
 expect 'count(rate(tollgate_requests_total[1m])) > bool 0' 1
-expect 'tollgate_config_files{state="live"}' 3
+expect 'tollgate_config_files{state="live"}' 4
 expect 'tollgate_config_last_reload_successful' 1
 expect 'tollgate_usage_pending_requests' 0
 expect 'time() - process_start_time_seconds < bool 600' 1
